@@ -1,0 +1,191 @@
+//! The one error of the platform: what a handler returns, what travels, what a caller gets.
+//!
+//! On the wire it is a gRPC status whose message is this error as JSON, so that clients in other
+//! languages, and the HTTP API, see the same four fields.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use tonic::{Code, Status};
+
+/// The result of a handler or a call.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong: who says so, an HTTP status code, a sentence for a person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Error {
+    /// Where it arose: a service name or `service.Handler.Method`.
+    #[serde(default)]
+    pub id: String,
+    /// An HTTP status code, 400 to 599.
+    pub code: i32,
+    /// What happened, in words.
+    #[serde(default)]
+    pub detail: String,
+    /// The standard text of `code`, such as "Not Found".
+    #[serde(default)]
+    pub status: String,
+}
+
+/// HTTP code, its text, and the gRPC code it travels as (the table of Micro v4).
+const CODES: [(i32, &str, Code); 15] = [
+    (400, "Bad Request", Code::InvalidArgument),
+    (401, "Unauthorized", Code::Unauthenticated),
+    (403, "Forbidden", Code::PermissionDenied),
+    (404, "Not Found", Code::NotFound),
+    (408, "Request Timeout", Code::DeadlineExceeded),
+    (409, "Conflict", Code::AlreadyExists),
+    (412, "Precondition Failed", Code::FailedPrecondition),
+    (413, "Payload Too Large", Code::ResourceExhausted),
+    (421, "Misdirected Request", Code::InvalidArgument),
+    (429, "Too Many Requests", Code::ResourceExhausted),
+    (499, "Client Closed Request", Code::Cancelled),
+    (500, "Internal Server Error", Code::Internal),
+    (501, "Not Implemented", Code::Unimplemented),
+    (503, "Service Unavailable", Code::Unavailable),
+    (507, "Insufficient Storage", Code::ResourceExhausted),
+];
+
+/// One constructor per code that a handler commonly needs.
+macro_rules! constructors {
+    ($($(#[$doc:meta])* $name:ident = $code:literal;)*) => {
+        $($(#[$doc])* #[must_use] pub fn $name(detail: impl Into<String>) -> Self { Self::new($code, detail) })*
+    };
+}
+
+impl Error {
+    /// An error with an HTTP status code and a sentence; `id` is filled in where it is served.
+    #[must_use]
+    pub fn new(code: i32, detail: impl Into<String>) -> Self {
+        Self { id: String::new(), code, detail: detail.into(), status: status_text(code).to_owned() }
+    }
+
+    constructors! {
+        /// 400: the request is wrong; the same request will never succeed.
+        bad_request = 400;
+        /// 401: the caller has to log in first.
+        unauthorized = 401;
+        /// 403: the caller is known and may not.
+        forbidden = 403;
+        /// 404: the named thing does not exist.
+        not_found = 404;
+        /// 408: the deadline passed.
+        timeout = 408;
+        /// 409: the named thing exists already.
+        conflict = 409;
+        /// 412: a precondition of the request does not hold.
+        precondition_failed = 412;
+        /// 413: the message is larger than the limit.
+        too_large = 413;
+        /// 500: our fault.
+        internal = 500;
+        /// 501: not supported.
+        not_implemented = 501;
+        /// 503: try again later.
+        unavailable = 503;
+    }
+
+    /// The same error, said by `id` unless somebody has said it already.
+    #[must_use]
+    pub fn with_id(mut self, id: impl Into<String>) -> Self {
+        if self.id.is_empty() {
+            self.id = id.into();
+        }
+        self
+    }
+
+    /// The error as the JSON text that travels.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// Reads the JSON text of an error; nested errors in `detail` are followed to the innermost.
+    #[must_use]
+    pub fn from_json(text: &str) -> Option<Self> {
+        let error: Self = serde_json::from_str(text).ok().filter(|e: &Self| e.code > 0)?;
+        Some(Self::from_json(&error.detail).unwrap_or(error))
+    }
+}
+
+/// The standard text of an HTTP status code; "Unknown" for one not in use here.
+#[must_use]
+pub fn status_text(code: i32) -> &'static str {
+    CODES.iter().find(|row| row.0 == code).map_or("Unknown", |row| row.1)
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.detail.is_empty() { &self.status } else { &self.detail })
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        let code = CODES.iter().find(|row| row.0 == error.code).map_or(Code::Unknown, |row| row.2);
+        Self::new(code, error.to_json())
+    }
+}
+
+impl From<Status> for Error {
+    fn from(status: Status) -> Self {
+        if let Some(error) = Self::from_json(status.message()) {
+            return error;
+        }
+        // The first row wins, so that a plain `InvalidArgument` is a 400.
+        let code = match status.code() {
+            Code::Unknown | Code::Ok | Code::DataLoss => 500,
+            Code::OutOfRange => 400,
+            Code::Aborted => 409,
+            other => CODES.iter().find(|row| row.2 == other).map_or(500, |row| row.0),
+        };
+        let detail = match status.message() {
+            "" => status.code().description().to_owned(),
+            message => message.to_owned(),
+        };
+        Self::new(code, detail)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_survives_the_wire() {
+        let error = Error::not_found("no record `a%b`").with_id("store.Store.Read");
+        let status = Status::from(error.clone());
+        assert_eq!(status.code(), Code::NotFound);
+        assert_eq!(
+            status.message(),
+            r#"{"id":"store.Store.Read","code":404,"detail":"no record `a%b`","status":"Not Found"}"#
+        );
+        assert_eq!(Error::from(status), error);
+    }
+
+    #[test]
+    fn nested_errors_are_followed_to_the_innermost() {
+        let inner = Error::forbidden("no").with_id("a");
+        let outer = Error::new(500, inner.to_json()).with_id("b");
+        assert_eq!(Error::from(Status::internal(outer.to_json())), inner);
+    }
+
+    #[test]
+    fn a_plain_status_gets_the_code_of_the_table() {
+        for (status, code) in [
+            (Status::not_found("x"), 404),
+            (Status::unavailable("x"), 503),
+            (Status::unknown("x"), 500),
+            (Status::deadline_exceeded("x"), 408),
+        ] {
+            assert_eq!(Error::from(status).code, code);
+        }
+    }
+
+    #[test]
+    fn the_first_to_name_itself_stays() {
+        assert_eq!(Error::timeout("x").with_id("a").with_id("b").id, "a");
+    }
+}

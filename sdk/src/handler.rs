@@ -1,0 +1,204 @@
+//! The border between generated code and this crate: a handler takes a method name and bytes, and
+//! returns bytes. What is generic in a message type stays in the service and is small.
+
+use std::{
+    any::Any,
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    task::{Context as Task, Poll},
+};
+
+use bytes::Bytes;
+use prost::Message;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, Sleep, sleep_until},
+};
+use tokio_stream::{Stream, once};
+use tonic::{Status, Streaming};
+
+use crate::{
+    Context, Error, Receiver, Result, Sender, log,
+    message::{decode, encode},
+};
+
+/// The answers to a call, encoded.
+pub type Replies = Pin<Box<dyn Stream<Item = Result<Bytes, Status>> + Send>>;
+/// A call being answered.
+pub type Reply = Pin<Box<dyn Future<Output = Result<Replies>> + Send>>;
+
+/// A group of methods under one name; generated from a `service` of a .proto file.
+pub trait Handler: Send + Sync + 'static {
+    /// The name in `Handler.Method`.
+    fn name(&self) -> &'static str;
+
+    /// The encoded `FileDescriptorSet` its schema stands in.
+    fn descriptor(&self) -> &'static [u8];
+
+    /// Starts to answer a call; none when there is no such method.
+    fn handle(&self, method: &str, call: Call) -> Option<Reply>;
+}
+
+/// A call that has arrived.
+#[derive(Debug)]
+pub struct Call {
+    pub(crate) context: Context,
+    pub(crate) requests: Streaming<Bytes>,
+}
+
+impl Call {
+    /// One request, one response.
+    pub fn unary<I, O, F, R>(self, handler: F) -> Reply
+    where
+        I: Message + Default,
+        O: Message,
+        F: FnOnce(Context, I) -> R + Send + 'static,
+        R: Future<Output = Result<O>> + Send,
+    {
+        Box::pin(async move {
+            let (context, request) = self.first().await?;
+            single(&context.clone(), handler(context, request)).await
+        })
+    }
+
+    /// One request, a stream of responses.
+    pub fn server_stream<I, O, F, R>(self, handler: F) -> Reply
+    where
+        I: Message + Default,
+        O: Message + 'static,
+        F: FnOnce(Context, I, Sender<O>) -> R + Send + 'static,
+        R: Future<Output = Result<()>> + Send + 'static,
+    {
+        Box::pin(async move {
+            let (context, request) = self.first().await?;
+            Ok(driven(&context.clone(), |replies| handler(context, request, replies)))
+        })
+    }
+
+    /// A stream of requests, one response.
+    pub fn client_stream<I, O, F, R>(self, handler: F) -> Reply
+    where
+        I: Message + Default,
+        O: Message,
+        F: FnOnce(Context, Receiver<I>) -> R + Send + 'static,
+        R: Future<Output = Result<O>> + Send,
+    {
+        Box::pin(async move {
+            let requests = Receiver::new(self.requests);
+            single(&self.context.clone(), handler(self.context, requests)).await
+        })
+    }
+
+    /// Streams in both directions.
+    pub fn stream<I, O, F, R>(self, handler: F) -> Reply
+    where
+        I: Message + Default,
+        O: Message + 'static,
+        F: FnOnce(Context, Receiver<I>, Sender<O>) -> R + Send + 'static,
+        R: Future<Output = Result<()>> + Send + 'static,
+    {
+        Box::pin(async move {
+            let requests = Receiver::new(self.requests);
+            Ok(driven(&self.context.clone(), |replies| handler(self.context, requests, replies)))
+        })
+    }
+
+    /// The one request of a call. A Go client does not half-close, so the end is not awaited.
+    async fn first<I: Message + Default>(mut self) -> Result<(Context, I)> {
+        let missing = || Error::bad_request("the call has no request");
+        let request = self.requests.message().await?.ok_or_else(missing).and_then(decode)?;
+        Ok((self.context, request))
+    }
+}
+
+fn late() -> Error {
+    Error::timeout("the deadline of the call passed")
+}
+
+/// Awaits the only response, within the deadline.
+async fn single<O: Message>(context: &Context, response: impl Future<Output = Result<O>>) -> Result<Replies> {
+    let response = CatchPanic(Box::pin(response));
+    let response = match context.deadline() {
+        Some(at) => tokio::time::timeout_at(at.into(), response).await.map_err(|_| late())?,
+        None => response.await,
+    }?;
+    Ok(Box::pin(once(Ok(encode(&response)))))
+}
+
+/// Runs a handler as its replies are read, so that it stops when nobody reads any more.
+fn driven<O, R>(context: &Context, start: impl FnOnce(Sender<O>) -> R) -> Replies
+where
+    O: Message + 'static,
+    R: Future<Output = Result<()>> + Send + 'static,
+{
+    let (sender, queue) = Sender::new();
+    Box::pin(Driven {
+        handler: Some(CatchPanic(Box::pin(start(sender)))),
+        queue,
+        failure: None,
+        deadline: context.deadline().map(|at| Box::pin(sleep_until(Instant::from_std(at)))),
+    })
+}
+
+struct Driven<R> {
+    handler: Option<CatchPanic<R>>,
+    queue: mpsc::Receiver<Result<Bytes, Status>>,
+    failure: Option<Status>,
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+impl<R: Future<Output = Result<()>>> Stream for Driven<R> {
+    type Item = Result<Bytes, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Task<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            // What the handler sent before it ended or failed is delivered first.
+            match self.queue.poll_recv(cx) {
+                Poll::Ready(Some(item)) => return Poll::Ready(Some(item)),
+                Poll::Ready(None) if self.handler.is_none() => {
+                    return Poll::Ready(self.failure.take().map(Err));
+                }
+                Poll::Ready(None) | Poll::Pending => {}
+            }
+            if let Some(deadline) = &mut self.deadline
+                && deadline.as_mut().poll(cx).is_ready()
+            {
+                (self.handler, self.deadline) = (None, None);
+                self.queue.close();
+                self.failure = Some(late().into());
+                continue;
+            }
+            let Some(handler) = &mut self.handler else {
+                return Poll::Pending;
+            };
+            match Pin::new(handler).poll(cx) {
+                Poll::Ready(result) => {
+                    self.handler = None;
+                    self.failure = result.err().map(Status::from);
+                }
+                Poll::Pending if self.queue.is_empty() => return Poll::Pending,
+                Poll::Pending => {}
+            }
+        }
+    }
+}
+
+/// A panic in a handler is that call's failure, not the connection's.
+struct CatchPanic<R>(Pin<Box<R>>);
+
+impl<T, R: Future<Output = Result<T>>> Future for CatchPanic<R> {
+    type Output = Result<T>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Task<'_>) -> Poll<Result<T>> {
+        catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(cx))).unwrap_or_else(|panic| {
+            log::line(format_args!("a handler panicked: {}", text_of(panic.as_ref())));
+            Poll::Ready(Err(Error::internal("the handler panicked; its log says why")))
+        })
+    }
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}

@@ -1,0 +1,83 @@
+//! The headers of a call (reference: Micro v4's metadata), read in one place.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, header::AUTHORIZATION};
+
+/// Selects the namespace in which a service is looked up.
+pub const NAMESPACE: HeaderName = HeaderName::from_static("micro-namespace");
+/// Selects the version of a service; addition of this implementation.
+pub const VERSION: HeaderName = HeaderName::from_static("micro-version");
+/// How long the caller waits, in nanoseconds, decimal.
+pub const TIMEOUT: HeaderName = HeaderName::from_static("timeout");
+/// The standard form of the same: at most 8 digits and a unit.
+pub const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+/// The namespace of whoever names none.
+pub const DEFAULT_NAMESPACE: &str = "micro";
+
+/// A header as text, if it is there, readable and not empty.
+#[must_use]
+pub fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok().filter(|value| !value.is_empty())
+}
+
+/// The token of `authorization: Bearer …`.
+#[must_use]
+pub fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = text(headers, AUTHORIZATION)?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+}
+
+/// How long the caller waits: the shorter of `grpc-timeout` and `timeout`.
+#[must_use]
+pub fn timeout(headers: &HeaderMap) -> Option<Duration> {
+    let standard = text(headers, GRPC_TIMEOUT).and_then(grpc_timeout);
+    let micro = text(headers, TIMEOUT).and_then(|ns| ns.parse().ok()).map(Duration::from_nanos);
+    match (standard, micro) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+fn grpc_timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let count: u64 = digits.parse().ok().filter(|_| digits.len() <= 8)?;
+    Some(match unit {
+        "H" => Duration::from_secs(count * 3600),
+        "M" => Duration::from_secs(count * 60),
+        "S" => Duration::from_secs(count),
+        "m" => Duration::from_millis(count),
+        "u" => Duration::from_micros(count),
+        "n" => Duration::from_nanos(count),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn the_shorter_timeout_wins() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(timeout(&headers), None);
+        headers.insert(GRPC_TIMEOUT, HeaderValue::from_static("1500m"));
+        assert_eq!(timeout(&headers), Some(Duration::from_millis(1500)));
+        headers.insert(TIMEOUT, HeaderValue::from_static("1000000000"));
+        assert_eq!(timeout(&headers), Some(Duration::from_secs(1)));
+        headers.insert(GRPC_TIMEOUT, HeaderValue::from_static("999999999S"));
+        assert_eq!(timeout(&headers), Some(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn the_scheme_of_a_token_is_bearer_in_any_case() {
+        let mut headers = HeaderMap::new();
+        for (value, token) in [("Bearer a.b.c", Some("a.b.c")), ("bearer x", Some("x")), ("Basic eDp5", None)]
+        {
+            headers.insert(AUTHORIZATION, HeaderValue::from_static(value));
+            assert_eq!(bearer(&headers), token);
+        }
+    }
+}

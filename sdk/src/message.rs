@@ -1,0 +1,89 @@
+//! The two ends of a stream of messages, the same for handlers and for callers.
+
+use std::{fmt, marker::PhantomData};
+
+use bytes::Bytes;
+use prost::Message;
+use tokio::sync::mpsc;
+use tonic::{Status, Streaming};
+
+use crate::{Error, Result};
+
+/// How many messages may wait between a sender and the connection.
+const WAITING: usize = 16;
+
+/// Decodes a message, or says that the other side sent something else.
+pub(crate) fn decode<T: Message + Default>(bytes: Bytes) -> Result<T> {
+    T::decode(bytes).map_err(|e| Error::bad_request(format!("cannot read the message: {e}")))
+}
+
+/// Encodes a message.
+pub(crate) fn encode<T: Message>(message: &T) -> Bytes {
+    message.encode_to_vec().into()
+}
+
+/// Where messages are sent. The stream ends when the sender, and each clone of it, is dropped.
+pub struct Sender<T> {
+    queue: mpsc::Sender<Result<Bytes, Status>>,
+    of: PhantomData<fn(T)>,
+}
+
+impl<T: Message> Sender<T> {
+    pub(crate) fn new() -> (Self, mpsc::Receiver<Result<Bytes, Status>>) {
+        let (queue, receiver) = mpsc::channel(WAITING);
+        (Self { queue, of: PhantomData }, receiver)
+    }
+
+    /// Sends a message; waits while the other side is slow.
+    ///
+    /// # Errors
+    /// 499 when the other side has gone.
+    pub async fn send(&self, message: T) -> Result<()> {
+        let gone = |_| Error::new(499, "the other side of the stream has gone");
+        self.queue.send(Ok(encode(&message))).await.map_err(gone)
+    }
+
+    /// Completes when the other side has gone.
+    pub async fn closed(&self) {
+        self.queue.closed().await;
+    }
+}
+
+impl<T> Clone for Sender<T> {
+    fn clone(&self) -> Self {
+        Self { queue: self.queue.clone(), of: PhantomData }
+    }
+}
+
+impl<T> fmt::Debug for Sender<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sender")
+    }
+}
+
+/// Where messages arrive.
+pub struct Receiver<T> {
+    frames: Streaming<Bytes>,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<T: Message + Default> Receiver<T> {
+    pub(crate) fn new(frames: Streaming<Bytes>) -> Self {
+        Self { frames, of: PhantomData }
+    }
+
+    /// The next message, or none when the other side has finished.
+    ///
+    /// # Errors
+    /// What the other side failed with, or 400 for a message of another type. After an error
+    /// nothing more arrives.
+    pub async fn next(&mut self) -> Result<Option<T>> {
+        self.frames.message().await?.map(decode).transpose()
+    }
+}
+
+impl<T> fmt::Debug for Receiver<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Receiver")
+    }
+}

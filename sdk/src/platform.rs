@@ -1,0 +1,142 @@
+//! The server this service belongs to: the way there, and the service's own identity on it.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use micro_proto::auth::{Account, InspectRequest, LocalRequest, Options, Token, TokenRequest};
+
+use crate::{Channel, Client, Result, blocks::auth::AuthClient, header};
+
+/// The life of a token that is asked for, in seconds.
+const TOKEN_LIFE: i64 = 3600;
+/// A token that ends sooner than this is replaced before it is used.
+const TOKEN_MARGIN: Duration = Duration::from_mins(1);
+/// How long, and for how many tokens, an answer of `Auth.Inspect` is believed.
+const INSPECT_CACHE: (Duration, usize) = (Duration::from_secs(30), 1024);
+
+/// How a service proves who it is.
+#[derive(Clone, Debug)]
+pub(crate) enum Credentials {
+    /// An account and its secret, handed over by the runtime.
+    Secret { id: String, secret: String },
+    /// Started by hand: the server's local socket gives out a token of the service's name.
+    Local { service: String },
+}
+
+/// A handle on the server, cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Platform(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    channel: Channel,
+    namespace: String,
+    credentials: Credentials,
+    token: Mutex<Option<Token>>,
+    accounts: Mutex<HashMap<String, (Account, Instant)>>,
+}
+
+impl Platform {
+    pub(crate) fn new(channel: Channel, namespace: String, credentials: Credentials) -> Self {
+        Self(Arc::new(Inner {
+            channel,
+            namespace,
+            credentials,
+            token: Mutex::default(),
+            accounts: Mutex::default(),
+        }))
+    }
+
+    pub(crate) fn channel(&self) -> &Channel {
+        &self.0.channel
+    }
+
+    pub(crate) fn namespace(&self) -> &str {
+        &self.0.namespace
+    }
+
+    /// A client of a service of this namespace, with this service's identity.
+    pub(crate) fn client(&self, service: &str) -> Client {
+        let client = Client::new(self.0.channel.clone(), service).with_identity(self.clone());
+        // A namespace that cannot stand in a header was refused when the service registered.
+        client.clone().with_namespace(&self.0.namespace).unwrap_or(client)
+    }
+
+    /// The token to call with.
+    pub(crate) async fn token(&self) -> Result<Option<String>> {
+        if let Some(token) = lock(&self.0.token).as_ref().filter(|t| lasts(t)) {
+            return Ok(Some(token.access_token.clone()));
+        }
+        // A call asks for a token, which is a call: the cycle has to be boxed somewhere.
+        let token = Box::pin(self.exchange()).await?;
+        let text = token.as_ref().map(|token| token.access_token.clone());
+        *lock(&self.0.token) = token;
+        Ok(text)
+    }
+
+    /// Forgets the token, so that the next call asks for a new one.
+    pub(crate) fn forget_token(&self) {
+        *lock(&self.0.token) = None;
+    }
+
+    async fn exchange(&self) -> Result<Option<Token>> {
+        let auth = AuthClient::from(Client::new(self.0.channel.clone(), "auth"));
+        let namespace = self.0.namespace.clone();
+        let response = match &self.0.credentials {
+            Credentials::Secret { id, secret } => {
+                let request = TokenRequest {
+                    id: id.clone(),
+                    secret: secret.clone(),
+                    token_expiry: TOKEN_LIFE,
+                    options: Some(Options { namespace }),
+                    ..TokenRequest::default()
+                };
+                auth.token(request).await?
+            }
+            Credentials::Local { service } => {
+                auth.local(LocalRequest { service: service.clone(), namespace }).await?
+            }
+        };
+        Ok(response.token)
+    }
+
+    /// Who a token belongs to, verified by the server.
+    pub(crate) async fn inspect(&self, token: &str) -> Result<Account> {
+        let known = lock(&self.0.accounts).get(token).filter(|(_, until)| *until > Instant::now()).cloned();
+        if let Some((account, _)) = known {
+            return Ok(account);
+        }
+        let auth = AuthClient::from(Client::new(self.0.channel.clone(), "auth"));
+        let request = InspectRequest { token: token.to_owned(), options: None };
+        let account = auth.inspect(request).await?.account.unwrap_or_default();
+        let mut accounts = lock(&self.0.accounts);
+        if accounts.len() >= INSPECT_CACHE.1 {
+            accounts.clear();
+        }
+        accounts.insert(token.to_owned(), (account.clone(), Instant::now() + INSPECT_CACHE.0));
+        Ok(account)
+    }
+}
+
+fn lasts(token: &Token) -> bool {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + TOKEN_MARGIN;
+    u64::try_from(token.expiry).is_ok_and(|expiry| expiry > now.as_secs())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is behind these locks is replaced whole, so a panic elsewhere cannot have torn it.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The namespace this process was started in.
+pub(crate) fn namespace() -> String {
+    variable("MICRO_NAMESPACE").unwrap_or_else(|| header::DEFAULT_NAMESPACE.to_owned())
+}
+
+/// An environment variable that is set and not empty.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}

@@ -1,0 +1,88 @@
+//! Staying in the registry: registers, refreshes the lease, and registers again the moment the
+//! connection to the server breaks and comes back.
+
+use std::time::Duration;
+
+use micro_proto::registry::{DescribeRequest, Options, Service};
+use tokio::{sync::watch, time::sleep};
+
+use crate::{Client, Result, blocks::registry::RegistryClient, log, platform::Platform};
+
+/// How long the server keeps a node it does not hear of, in seconds.
+const LEASE: i64 = 90;
+/// How often the lease is refreshed.
+const HEARTBEAT: Duration = Duration::from_secs(30);
+/// Between attempts while the server is away: the first, the longest.
+const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// One node of a service and what it registers.
+pub(crate) struct Registration {
+    platform: Platform,
+    registry: RegistryClient,
+    service: Service,
+    descriptor_set: Vec<u8>,
+}
+
+impl Registration {
+    pub(crate) fn new(platform: Platform, mut service: Service, descriptor_set: Vec<u8>) -> Self {
+        service.options = Some(Options { ttl: LEASE, domain: platform.namespace().to_owned() });
+        let client = Client::new(platform.channel().clone(), "registry")
+            .with_identity(platform.clone())
+            .with_timeout(Duration::from_secs(5));
+        Self { platform, registry: RegistryClient::from(client), service, descriptor_set }
+    }
+
+    /// Keeps the node registered until `stop` says so, then takes it out.
+    pub(crate) async fn keep(self, mut stop: watch::Receiver<bool>) {
+        let mut broken = self.platform.channel().broken();
+        let mut wait = RETRY.0;
+        let mut known = false;
+        while !*stop.borrow() {
+            broken.mark_unchanged();
+            let pause = match self.register().await {
+                Ok(()) => {
+                    if !known {
+                        let node = &self.service.nodes[0];
+                        log::line(format_args!("{} is registered at {}", self.service.name, node.address));
+                    }
+                    (known, wait) = (true, RETRY.0);
+                    HEARTBEAT
+                }
+                Err(error) => {
+                    if known || wait == RETRY.0 {
+                        log::line(format_args!(
+                            "cannot register {}, will keep trying: {error}",
+                            self.service.name
+                        ));
+                    }
+                    if error.code == 401 {
+                        self.platform.forget_token();
+                    }
+                    known = false;
+                    let longer = (wait * 2).min(RETRY.1);
+                    std::mem::replace(&mut wait, longer)
+                }
+            };
+            tokio::select! {
+                () = sleep(pause) => {}
+                _ = broken.changed() => {}
+                _ = stop.changed() => {}
+            }
+        }
+        if known && let Err(error) = self.registry.deregister(self.service.clone()).await {
+            log::line(format_args!("cannot deregister {}: {error}", self.service.name));
+        }
+    }
+
+    async fn register(&self) -> Result<()> {
+        if self.registry.register(self.service.clone()).await?.descriptors_needed {
+            let request = DescribeRequest {
+                descriptor_hash: self.service.descriptor_hash.clone(),
+                descriptor_set: self.descriptor_set.clone(),
+                options: self.service.options.clone(),
+            };
+            self.registry.describe(request).await?;
+        }
+        Ok(())
+    }
+}

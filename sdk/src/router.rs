@@ -1,0 +1,145 @@
+//! From an HTTP request to a handler: what a service, and the server for its building blocks,
+//! put behind their listeners.
+//!
+//! Every method is served as a stream in both directions, since a Go client of a server-streaming
+//! method does not half-close (tonic's own adapters for it would wait for ever).
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use tonic::{Status, Streaming, body::Body, server::Grpc};
+
+use crate::{
+    Context, Error,
+    client::MESSAGE_LIMIT,
+    codec::Raw,
+    handler::{Call, Handler, Replies},
+    platform::Platform,
+};
+
+/// The handlers of one service.
+#[derive(Clone, Default)]
+pub struct Router(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    service: String,
+    handlers: Vec<Box<dyn Handler>>,
+    platform: Option<Platform>,
+    requests: AtomicU64,
+    errors: AtomicU64,
+}
+
+impl Router {
+    /// A router over the handlers of `service`, which names itself so in errors.
+    #[must_use]
+    pub fn new(service: impl Into<String>, handlers: Vec<Box<dyn Handler>>) -> Self {
+        Self::on(service, handlers, None)
+    }
+
+    pub(crate) fn on(
+        service: impl Into<String>,
+        handlers: Vec<Box<dyn Handler>>,
+        platform: Option<Platform>,
+    ) -> Self {
+        Self(Arc::new(Inner { service: service.into(), handlers, platform, ..Inner::default() }))
+    }
+
+    /// The names of the handlers, in the order they were added.
+    pub fn handlers(&self) -> impl Iterator<Item = &'static str> + '_ {
+        self.0.handlers.iter().map(|handler| handler.name())
+    }
+
+    /// Calls served and calls failed since the start.
+    #[must_use]
+    pub fn counts(&self) -> (u64, u64) {
+        (self.0.requests.load(Ordering::Relaxed), self.0.errors.load(Ordering::Relaxed))
+    }
+
+    /// Answers a gRPC request. What stands before the last dot of the path's first part is ignored.
+    pub async fn serve<B>(&self, request: Request<B>) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+    {
+        self.0.requests.fetch_add(1, Ordering::Relaxed);
+        let Some((handler, method)) = split(request.uri().path()) else {
+            let text = format!("malformed method name: {:?}", request.uri().path());
+            return Error::not_implemented(text).into_response();
+        };
+        let Some(index) = self.0.handlers.iter().position(|h| h.name() == handler) else {
+            self.0.errors.fetch_add(1, Ordering::Relaxed);
+            return Error::not_implemented(format!("unknown service {handler}"))
+                .with_id(&self.0.service)
+                .into_response();
+        };
+        let method = method.to_owned();
+        Grpc::new(Raw)
+            .max_decoding_message_size(MESSAGE_LIMIT)
+            .max_encoding_message_size(MESSAGE_LIMIT)
+            .streaming(Endpoint { router: self.0.clone(), index, method }, request)
+            .await
+    }
+}
+
+/// `Handler` and `Method` of `/any.thing.Handler/Method`.
+fn split(path: &str) -> Option<(&str, &str)> {
+    let (first, method) = path.strip_prefix('/')?.split_once('/')?;
+    let handler = first.rsplit('.').next()?;
+    (!handler.is_empty() && !method.is_empty() && !method.contains('/')).then_some((handler, method))
+}
+
+impl Error {
+    /// The error as a gRPC response without messages.
+    #[must_use]
+    pub fn into_response(self) -> Response<Body> {
+        Status::from(self).into_http()
+    }
+}
+
+impl fmt::Debug for Router {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.handlers()).finish()
+    }
+}
+
+struct Endpoint {
+    router: Arc<Inner>,
+    index: usize,
+    method: String,
+}
+
+impl tonic::server::StreamingService<Bytes> for Endpoint {
+    type Response = Bytes;
+    type ResponseStream = Replies;
+    type Future = Pin<Box<dyn Future<Output = Result<tonic::Response<Replies>, Status>> + Send>>;
+
+    fn call(&mut self, request: tonic::Request<Streaming<Bytes>>) -> Self::Future {
+        let (metadata, extensions, requests) = request.into_parts();
+        let context = Context::new(metadata.into_headers(), extensions, self.router.platform.clone());
+        let handler = &self.router.handlers[self.index];
+        let reply = handler.handle(&self.method, Call { context, requests });
+        let unknown = format!("unknown service {}.{}", handler.name(), self.method);
+        let id = format!("{}.{}.{}", self.router.service, handler.name(), self.method);
+        let router = self.router.clone();
+        Box::pin(async move {
+            let result = match reply {
+                Some(reply) => reply.await,
+                None => Err(Error::not_implemented(unknown)),
+            };
+            result.map(tonic::Response::new).map_err(|error| {
+                router.errors.fetch_add(1, Ordering::Relaxed);
+                error.with_id(id).into()
+            })
+        })
+    }
+}

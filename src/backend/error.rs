@@ -1,0 +1,67 @@
+//! What can go wrong in the state layer. Messages a person may meet at start say which file is
+//! meant and the way out; the mapping to wire codes is the services' business.
+
+use std::path::PathBuf;
+
+use super::range::printable;
+
+/// Why an operation on the state failed. Nothing was changed by an operation that failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Error {
+    /// A precondition of a commit did not hold; names the first one that failed.
+    #[error("`{}` in table `{table}` was changed meanwhile", printable(.key))]
+    Conflict {
+        /// The table of the precondition.
+        table: String,
+        /// The key of the precondition.
+        key: Vec<u8>,
+    },
+    /// The request itself is wrong: beyond a limit, or an address nobody knows.
+    #[error("{0}")]
+    Invalid(String),
+    /// The database was written by a newer program; it was left as it is.
+    #[error(
+        "`{}` was written by a newer micro (format {found}, this one knows up to {supported}): \
+         upgrade micro, or put back `{}.backup-{supported}`, which that micro wrote before it \
+         converted the file", .path.display(), .path.display()
+    )]
+    Newer {
+        /// The database.
+        path: PathBuf,
+        /// The number of the last migration it has seen.
+        found: u32,
+        /// The number of the last migration this program knows.
+        supported: u32,
+    },
+    /// The file is damaged or is no database of ours; it was left as it is.
+    #[error(
+        "`{}` cannot be used: {detail}; restore it from a backup, or move it and `{}-wal` aside \
+         to start empty", .path.display(), .path.display()
+    )]
+    Corrupt {
+        /// The database.
+        path: PathBuf,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// Another process holds the database.
+    #[error(
+        "`{}` is in use by another server: stop that one, or choose another file", .path.display()
+    )]
+    Locked {
+        /// The database.
+        path: PathBuf,
+    },
+    /// There is no room to write.
+    #[error("no room left to write `{}`: free some disk space", .path.display())]
+    Full {
+        /// The database.
+        path: PathBuf,
+    },
+    /// The backend was closed, before or during the operation.
+    #[error("the state is closed: the server is stopping")]
+    Closed,
+    /// Any other failure of the storage below, with the path in the text.
+    #[error("{0}")]
+    Storage(String),
+}

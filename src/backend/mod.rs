@@ -1,0 +1,98 @@
+//! The state layer: what building blocks keep, as bytes in and bytes out behind [`Kv`]. A backend
+//! is chosen by the scheme of its address ([`open`]) and passes the one conformance suite.
+//!
+//! No building block knows SQL, and nothing here knows a building block: names of tables and keys
+//! are data, values are opaque. Who may read or write what is decided above.
+
+mod commit;
+mod error;
+mod expiry;
+mod memory;
+mod range;
+mod sqlite;
+
+#[cfg(test)]
+mod conformance;
+#[cfg(test)]
+mod model;
+
+use std::{path::Path, sync::Arc, time::SystemTime};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+pub(crate) use self::{commit::Commit, error::Error, range::Range};
+
+/// Bytes the name of a table may have; it is text without zero bytes and not empty.
+pub(crate) const MAX_TABLE: usize = 1024;
+/// Bytes a key may have; it may be empty.
+pub(crate) const MAX_KEY: usize = 4096;
+/// Bytes a value may have: what fits in a message, with room for what a service adds to it.
+pub(crate) const MAX_VALUE: usize = 32 * 1024 * 1024;
+/// Changes and preconditions one commit may have.
+pub(crate) const MAX_OPERATIONS: usize = 4096;
+/// Bytes the keys and values one commit writes may have together.
+pub(crate) const MAX_COMMIT_BYTES: usize = 64 * 1024 * 1024;
+/// Entries a page of a listing has at most.
+pub(crate) const MAX_PAGE: usize = 1000;
+/// Bytes of keys and values after which a page of a listing ends early.
+pub(crate) const MAX_PAGE_BYTES: usize = 8 * 1024 * 1024;
+
+/// Tables of keys and values, both any bytes.
+///
+/// What has expired is absent for every method. After [`Kv::close`], every method fails with
+/// [`Error::Closed`].
+#[async_trait]
+pub(crate) trait Kv: Send + Sync + 'static {
+    /// The entry of a key, if there is one.
+    async fn get(&self, table: &str, key: &[u8]) -> Result<Option<Entry>, Error>;
+
+    /// Entries of a table in bytewise order of their keys, one page: it ends at the limit of the
+    /// range or after [`MAX_PAGE_BYTES`], whichever comes first. Only an empty page says that
+    /// there is no more; the next one begins [`Range::after`] the last key.
+    async fn list(&self, table: &str, range: &Range) -> Result<Vec<Entry>, Error>;
+
+    /// All or nothing: when this returns `Ok`, every precondition held, every change is on disk
+    /// (where the backend has one) and every later read sees it. Returns the version its puts got.
+    ///
+    /// Once begun, a commit is carried out even if nobody waits for the answer any more.
+    async fn commit(&self, commit: Commit) -> Result<u64, Error>;
+
+    /// Takes no more commits, returns when those accepted before are done and everything is
+    /// tidied up. May be called again.
+    async fn close(&self);
+}
+
+/// A key with its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// The key.
+    pub(crate) key: Vec<u8>,
+    /// The value.
+    pub(crate) value: Bytes,
+    /// Positive and larger with every commit to the backend; the puts of one commit share it. No
+    /// version is given twice, not even after a restart.
+    pub(crate) version: u64,
+    /// When it will be gone, in whole milliseconds; none if never.
+    pub(crate) expires_at: Option<SystemTime>,
+}
+
+impl Entry {
+    fn bytes(&self) -> usize {
+        self.key.len() + self.value.len()
+    }
+}
+
+/// Opens the state at an address: `sqlite:<path>` (made if it is not there; its folder must be)
+/// or `memory:` (gone with the process).
+pub(crate) async fn open(url: &str) -> Result<Arc<dyn Kv>, Error> {
+    match url.split_once(':') {
+        Some(("sqlite", path)) if !path.is_empty() => {
+            Ok(Arc::new(sqlite::Sqlite::open(Path::new(path)).await?))
+        }
+        Some(("memory", "")) => Ok(Arc::new(memory::Memory::default())),
+        _ => Err(Error::Invalid(format!(
+            "`{url}` is no address of a state: it is `sqlite:<path>` or `memory:`"
+        ))),
+    }
+}

@@ -1,0 +1,173 @@
+//! The commits that waited together, decided one after another as if each had run alone, and
+//! boiled down to the last change of every key. Nothing here touches the database.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use bytes::Bytes;
+
+use crate::backend::{
+    Commit, Error,
+    commit::{Change, Operation},
+};
+
+/// Bytes up to which a value travels in the one statement of a batch; hexadecimal text costs more
+/// than a statement of its own from about here.
+pub(super) const MAX_INLINE: usize = 64 * 1024;
+
+/// A table and a key in it.
+pub(super) type Name<'a> = (&'a str, &'a [u8]);
+
+/// What a batch leaves behind for every key it touches, in the order of the primary key.
+pub(super) struct Batch<'a> {
+    changes: BTreeMap<Name<'a>, Outcome<'a>>,
+    version: u64,
+}
+
+enum Outcome<'a> {
+    Absent,
+    Present(Put<'a>),
+}
+
+/// The last put to a key.
+#[derive(Clone, Copy)]
+pub(super) struct Put<'a> {
+    pub(super) value: &'a Bytes,
+    pub(super) version: u64,
+    pub(super) expires: Option<i64>,
+}
+
+/// The keys whose present version decides about the commits, each once.
+pub(super) fn required(commits: &[Commit]) -> Vec<Name<'_>> {
+    let names: BTreeSet<Name<'_>> = commits
+        .iter()
+        .flat_map(|commit| &commit.preconditions)
+        .map(|precondition| (precondition.table.as_str(), precondition.key.as_slice()))
+        .collect();
+    names.into_iter().collect()
+}
+
+impl<'a> Batch<'a> {
+    /// Decides every commit at the time `now`, where `stored` has the versions of the required
+    /// keys and `version` is the last one given out.
+    pub(super) fn decide(
+        commits: &'a [Commit],
+        stored: &HashMap<Name<'_>, u64>,
+        version: u64,
+        now: i64,
+    ) -> (Self, Vec<Result<u64, Error>>) {
+        let changes = BTreeMap::new();
+        let mut batch = Self { changes, version };
+        let answers = commits
+            .iter()
+            .map(|commit| {
+                commit.check(|table, key| batch.current((table, key), stored))?;
+                batch.version += 1;
+                for operation in &commit.operations {
+                    batch.apply(operation, now);
+                }
+                Ok(batch.version)
+            })
+            .collect();
+        (batch, answers)
+    }
+
+    /// The last version given out.
+    pub(super) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Whether there is nothing to write.
+    pub(super) fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// The puts that are bound one by one.
+    pub(super) fn large(&self) -> impl Iterator<Item = (Name<'a>, Put<'a>)> {
+        self.puts().filter(|(_, put)| put.value.len() > MAX_INLINE)
+    }
+
+    /// The keys to delete, as `[[table, key], …]` with the keys in hexadecimal.
+    pub(super) fn deletes_json(&self) -> String {
+        let absent = self.changes.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Absent));
+        names_json(absent.map(|(name, _)| *name))
+    }
+
+    /// The other puts, as `[[table, key, version, expires, value], …]` with keys and values in
+    /// hexadecimal.
+    pub(super) fn puts_json(&self) -> String {
+        let small = self.puts().filter(|(_, put)| put.value.len() <= MAX_INLINE);
+        array(small, |json, (name, put)| {
+            push_name(json, name);
+            json.push(',');
+            json.push_str(&put.version.to_string());
+            json.push(',');
+            match put.expires {
+                Some(expires) => json.push_str(&expires.to_string()),
+                None => json.push_str("null"),
+            }
+            json.push_str(",\"");
+            push_hex(json, put.value);
+            json.push('"');
+        })
+    }
+
+    fn puts(&self) -> impl Iterator<Item = (Name<'a>, Put<'a>)> {
+        self.changes.iter().filter_map(|(name, outcome)| match outcome {
+            Outcome::Absent => None,
+            Outcome::Present(put) => Some((*name, *put)),
+        })
+    }
+
+    fn current(&self, name: Name<'_>, stored: &HashMap<Name<'_>, u64>) -> Option<u64> {
+        match self.changes.get(&name) {
+            Some(Outcome::Absent) => None,
+            Some(Outcome::Present(put)) => Some(put.version),
+            None => stored.get(&name).copied(),
+        }
+    }
+
+    fn apply(&mut self, operation: &'a Operation, now: i64) {
+        let outcome = match operation.change.at(now) {
+            Change::Delete => Outcome::Absent,
+            Change::Put { value, expires } => {
+                Outcome::Present(Put { value, version: self.version, expires: *expires })
+            }
+        };
+        self.changes.insert((&operation.table, &operation.key), outcome);
+    }
+}
+
+/// Names as `[[table, key], …]` with the keys in hexadecimal.
+pub(super) fn names_json<'a>(names: impl Iterator<Item = Name<'a>>) -> String {
+    array(names, push_name)
+}
+
+fn array<T>(items: impl Iterator<Item = T>, push: impl Fn(&mut String, T)) -> String {
+    let mut json = String::from("[");
+    for item in items {
+        if json.len() > 1 {
+            json.push(',');
+        }
+        json.push('[');
+        push(&mut json, item);
+        json.push(']');
+    }
+    json.push(']');
+    json
+}
+
+fn push_name(json: &mut String, (table, key): Name<'_>) {
+    json.push_str(&serde_json::Value::from(table).to_string());
+    json.push_str(",\"");
+    push_hex(json, key);
+    json.push('"');
+}
+
+fn push_hex(json: &mut String, bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    json.reserve(bytes.len() * 2);
+    for byte in bytes {
+        json.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        json.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+}

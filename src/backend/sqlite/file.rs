@@ -1,0 +1,128 @@
+//! The files around a database, before `SQLite` opens them: the lock, the permissions and what the
+//! first bytes tell. It reads the database, and changes nothing in it.
+
+use std::{
+    ffi::OsString,
+    fs::{self, File, OpenOptions, Permissions, TryLockError},
+    io::{self, Read},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use crate::backend::Error;
+
+/// Only the owner reads and writes.
+const PRIVATE: u32 = 0o600;
+/// The header of an `SQLite` file, <https://www.sqlite.org/fileformat2.html#the_database_header>.
+const HEADER: usize = 100;
+const MAGIC: &[u8] = b"SQLite format 3\0";
+
+/// What is found where a database should be.
+pub(super) enum Found {
+    /// Nothing, or an empty file.
+    Nothing,
+    /// A file that looks like a database.
+    Database {
+        /// Its size, without what is in the write-ahead log.
+        bytes: u64,
+        /// Whether the last program that had it open closed it; if not, the log is still there.
+        closed: bool,
+    },
+}
+
+/// Takes the database for this process until the returned file is dropped. The lock is a file of
+/// its own, because `SQLite` loses its locks when any other handle to a database is closed.
+pub(super) fn lock(path: &Path) -> Result<File, Error> {
+    let lock_path = beside(path, "-lock");
+    let lock = create_private(&lock_path).map_err(|error| failed("create", &lock_path, &error))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(Error::Locked { path: path.to_path_buf() }),
+        Err(TryLockError::Error(error)) => Err(failed("lock", &lock_path, &error)),
+    }
+}
+
+/// Looks at the database without `SQLite`; an obviously damaged one is refused.
+pub(super) fn look(path: &Path) -> Result<Found, Error> {
+    let corrupt = |detail: String| Error::Corrupt { path: path.to_path_buf(), detail };
+    let log = fs::metadata(beside(path, "-wal")).map_or(0, |log| log.len());
+    let (header, bytes) = match read_header(path) {
+        Ok(read) => read,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => (Vec::new(), 0),
+        Err(error) => return Err(failed("read", path, &error)),
+    };
+    if bytes == 0 {
+        // SQLite would throw the log away, and with it what was acknowledged.
+        return if log == 0 {
+            Ok(Found::Nothing)
+        } else {
+            Err(corrupt("it is empty although its log is not".into()))
+        };
+    }
+    if header.len() < HEADER || !header.starts_with(MAGIC) {
+        return Err(corrupt("it is not an SQLite database".into()));
+    }
+    let closed = log == 0;
+    let expected = size_in_header(&header);
+    if closed && expected.is_some_and(|expected| expected > bytes) {
+        return Err(corrupt(format!("it is cut short at {bytes} bytes")));
+    }
+    Ok(Found::Database { bytes, closed })
+}
+
+/// Makes the database an empty file if it is not there, and private in either case; the files
+/// `SQLite` puts beside it take over its permissions.
+pub(super) fn make_private(path: &Path) -> Result<(), Error> {
+    create_private(path).map(drop).map_err(|error| failed("write", path, &error))
+}
+
+/// Makes an empty private file in place of whatever is there.
+pub(super) fn make_empty(path: &Path) -> Result<(), Error> {
+    create_private(path).and_then(|file| file.set_len(0)).map_err(|error| failed("write", path, &error))
+}
+
+/// Gives a finished file its name; both survive a power cut once this returns.
+pub(super) fn publish(from: &Path, to: &Path) -> Result<(), Error> {
+    let sync = |path: &Path| File::open(path).and_then(|file| file.sync_all());
+    sync(from)
+        .and_then(|()| fs::rename(from, to))
+        .and_then(|()| to.parent().map_or(Ok(()), sync))
+        .map_err(|error| failed("write", to, &error))
+}
+
+/// The path with `suffix` put behind its last part.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+fn create_private(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(PRIVATE).open(path)?;
+    // The mode above counts only for a new file.
+    file.set_permissions(Permissions::from_mode(PRIVATE))?;
+    Ok(file)
+}
+
+fn read_header(path: &Path) -> io::Result<(Vec<u8>, u64)> {
+    let file = File::open(path)?;
+    let bytes = file.metadata()?.len();
+    let mut header = Vec::with_capacity(HEADER);
+    file.take(HEADER as u64).read_to_end(&mut header)?;
+    Ok((header, bytes))
+}
+
+/// The size the header states; none if an old program left it out of date.
+fn size_in_header(header: &[u8]) -> Option<u64> {
+    let number = |at: usize| u32::from_be_bytes([0, 1, 2, 3].map(|byte| header[at + byte]));
+    let page = match u16::from_be_bytes([header[16], header[17]]) {
+        1 => 65536,
+        page => u64::from(page),
+    };
+    let (pages, changes, valid_for) = (number(28), number(24), number(92));
+    (changes == valid_for).then(|| u64::from(pages) * page)
+}
+
+fn failed(action: &str, path: &Path, error: &io::Error) -> Error {
+    Error::Storage(format!("cannot {action} `{}`: {error}", path.display()))
+}

@@ -1,0 +1,237 @@
+//! The one writer of a database. It owns the only connection that writes, takes all commits that
+//! wait, and puts them on disk with one transaction and one sync, so that what callers pay for a
+//! durable write shrinks as there are more of them. Each caller learns its own result.
+
+use std::{collections::HashMap, fs::File, path::PathBuf, time::Duration};
+
+use sqlx::{Connection, Row, SqliteConnection, SqlitePool};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior, interval_at},
+};
+
+use super::{
+    batch::{Batch, Name, names_json, required},
+    storage_error,
+};
+use crate::backend::{Commit, Error, expiry};
+
+/// Jobs taken at once.
+const MAX_JOBS: usize = 256;
+/// Bytes of keys and values after which the jobs taken at once are split, so that the memory a
+/// batch needs stays within reason.
+const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// How often expired entries are removed. They are absent to every reader long before.
+const SWEEP_EVERY: Duration = Duration::from_secs(30);
+/// Entries one sweep removes; it comes back at once, but commits get their turn between.
+const SWEEP_LIMIT: u32 = 1000;
+
+/// Versions of the required keys, by their position in a JSON array of names. CROSS JOIN keeps the
+/// order of the loops: one look-up a name.
+const VERSIONS: &str = "
+    SELECT item.key, entries.version
+    FROM json_each(?) AS item CROSS JOIN entries
+    ON entries.table_name = item.value ->> 0 AND entries.key = unhex(item.value ->> 1)
+    WHERE entries.expires IS NULL OR entries.expires > ?";
+/// A whole transaction: one trip to the thread of the connection and back.
+const WRITE: &str = concat!("BEGIN IMMEDIATE;\n", include_str!("batch.sql"));
+/// The same after [`BEGIN`] and any number of [`PUT_LARGE`].
+const WRITE_REST: &str = include_str!("batch.sql");
+const BEGIN: &str = "BEGIN IMMEDIATE";
+const PUT_LARGE: &str = "
+    INSERT INTO entries (table_name, key, version, expires, value) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (table_name, key) DO UPDATE
+    SET version = excluded.version, expires = excluded.expires, value = excluded.value";
+const SWEEP: &str = "
+    DELETE FROM entries WHERE (table_name, key) IN (
+        SELECT table_name, key FROM entries WHERE expires <= ? ORDER BY expires LIMIT ?
+    )";
+
+/// Every statement on the entries, for the test that looks at their plans.
+#[cfg(test)]
+pub(super) const STATEMENTS: &[&str] = &[VERSIONS, WRITE_REST, PUT_LARGE, SWEEP];
+
+/// What the writer is asked to do.
+pub(super) enum Job {
+    /// Carry out a commit that is within the limits.
+    Commit { commit: Commit, answer: oneshot::Sender<Result<u64, Error>> },
+    /// Take no more jobs, finish those accepted, end.
+    Close,
+}
+
+/// The connection that writes, and the last version given out.
+pub(super) struct Writer {
+    pub(super) path: PathBuf,
+    pub(super) connection: SqliteConnection,
+    pub(super) version: u64,
+}
+
+/// What ends with the writer.
+pub(super) struct Belongings {
+    /// Ended before the last checkpoint, which readers would keep from finishing.
+    pub(super) readers: SqlitePool,
+    /// Work in the background on the same file.
+    pub(super) tasks: JoinSet<()>,
+    /// Kept until nothing touches the database any more.
+    pub(super) lock: File,
+    /// Dropped last: everything is done.
+    pub(super) finished: watch::Sender<()>,
+}
+
+impl Writer {
+    /// Serves jobs until it is told to close or nobody can ask any more, then tidies up.
+    pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Job>, belongings: Belongings) {
+        let mut waiting = Vec::with_capacity(MAX_JOBS);
+        let mut sweeps = interval_at(Instant::now() + SWEEP_EVERY, SWEEP_EVERY);
+        sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                received = jobs.recv_many(&mut waiting, MAX_JOBS) => {
+                    if received == 0 {
+                        break;
+                    }
+                    self.serve(&mut waiting, &mut jobs).await;
+                }
+                _ = sweeps.tick() => match self.sweep(SWEEP_LIMIT).await {
+                    Ok(swept) if swept >= u64::from(SWEEP_LIMIT) => sweeps.reset_immediately(),
+                    Ok(_) => {}
+                    Err(error) => tracing::warn!(%error, "cannot remove expired entries"),
+                },
+            }
+        }
+        self.finish(belongings).await;
+    }
+
+    async fn serve(&mut self, waiting: &mut Vec<Job>, jobs: &mut mpsc::Receiver<Job>) {
+        let (mut commits, mut answers, mut bytes) = (Vec::new(), Vec::new(), 0);
+        for job in waiting.drain(..) {
+            match job {
+                Job::Close => jobs.close(),
+                Job::Commit { commit, answer } => {
+                    if bytes > 0 && bytes + commit.bytes() > MAX_BATCH_BYTES {
+                        self.answer(&mut commits, &mut answers).await;
+                        bytes = 0;
+                    }
+                    bytes += commit.bytes();
+                    commits.push(commit);
+                    answers.push(answer);
+                }
+            }
+        }
+        self.answer(&mut commits, &mut answers).await;
+    }
+
+    async fn answer(
+        &mut self,
+        commits: &mut Vec<Commit>,
+        answers: &mut Vec<oneshot::Sender<Result<u64, Error>>>,
+    ) {
+        let results = self.commit(commits).await;
+        commits.clear();
+        for (answer, result) in answers.drain(..).zip(results) {
+            // A caller that left does not undo its commit.
+            let _ = answer.send(result);
+        }
+    }
+
+    /// Decides commits in their order and writes what they come to. If the database fails, every
+    /// one of them fails and nothing of them is kept.
+    pub(super) async fn commit(&mut self, commits: &[Commit]) -> Vec<Result<u64, Error>> {
+        match self.try_commit(commits).await {
+            Ok(results) => results,
+            Err(error) => {
+                let error = storage_error(&self.path, &error);
+                tracing::error!(%error, commits = commits.len(), "cannot write");
+                vec![Err(error); commits.len()]
+            }
+        }
+    }
+
+    async fn try_commit(&mut self, commits: &[Commit]) -> Result<Vec<Result<u64, Error>>, sqlx::Error> {
+        let now = expiry::now();
+        let stored = self.versions(&required(commits), now).await?;
+        let (batch, results) = Batch::decide(commits, &stored, self.version, now);
+        // Versions of a batch that fails are lost rather than given out twice.
+        self.version = batch.version();
+        if !batch.is_empty()
+            && let Err(error) = self.write(&batch).await
+        {
+            // Refused if the failure has already undone the transaction.
+            let _ = sqlx::query("ROLLBACK").execute(&mut self.connection).await;
+            return Err(error);
+        }
+        Ok(results)
+    }
+
+    async fn versions<'a>(
+        &mut self,
+        names: &[Name<'a>],
+        now: i64,
+    ) -> Result<HashMap<Name<'a>, u64>, sqlx::Error> {
+        let mut versions = HashMap::new();
+        if names.is_empty() {
+            return Ok(versions);
+        }
+        let rows = sqlx::query(VERSIONS)
+            .bind(names_json(names.iter().copied()))
+            .bind(now)
+            .fetch_all(&mut self.connection)
+            .await?;
+        for row in rows {
+            let position: u32 = row.try_get(0)?;
+            let version: i64 = row.try_get(1)?;
+            versions.insert(names[position as usize], version.cast_unsigned());
+        }
+        Ok(versions)
+    }
+
+    async fn write(&mut self, batch: &Batch<'_>) -> Result<(), sqlx::Error> {
+        let mut statement = WRITE;
+        for ((table, key), put) in batch.large() {
+            if statement == WRITE {
+                sqlx::query(BEGIN).execute(&mut self.connection).await?;
+                statement = WRITE_REST;
+            }
+            sqlx::query(PUT_LARGE)
+                .bind(table)
+                .bind(key)
+                .bind(put.version.cast_signed())
+                .bind(put.expires)
+                .bind(put.value.as_ref())
+                .execute(&mut self.connection)
+                .await?;
+        }
+        sqlx::query(statement)
+            .bind(batch.deletes_json())
+            .bind(batch.puts_json())
+            .bind(batch.version().cast_signed())
+            .execute(&mut self.connection)
+            .await?;
+        Ok(())
+    }
+
+    /// Removes entries that have expired, at most `limit` of them; returns how many.
+    pub(super) async fn sweep(&mut self, limit: u32) -> Result<u64, Error> {
+        sqlx::query(SWEEP)
+            .bind(expiry::now())
+            .bind(limit)
+            .execute(&mut self.connection)
+            .await
+            .map(|done| done.rows_affected())
+            .map_err(|error| storage_error(&self.path, &error))
+    }
+
+    async fn finish(mut self, belongings: Belongings) {
+        let Belongings { readers, tasks, lock, finished } = belongings;
+        drop(tasks);
+        readers.close().await;
+        let checkpoint = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut self.connection).await;
+        if let Err(error) = checkpoint.and(self.connection.close().await) {
+            let error = storage_error(&self.path, &error);
+            tracing::warn!(%error, "cannot close the database; the next start finishes it");
+        }
+        drop(lock);
+        drop(finished);
+    }
+}

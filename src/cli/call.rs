@@ -1,0 +1,109 @@
+use anyhow::Context as _;
+use clap::Args;
+use micro_sdk::Channel;
+use serde_json::Value;
+
+use super::{context::Context, discover, failure::Failure, invoke};
+use crate::{config::DEFAULT_NAMESPACE, names::BLOCKS};
+
+/// Call an endpoint of a service with a JSON request.
+///
+/// For example: micro call helloworld Helloworld.Call '{"name": "Jane"}'
+#[derive(Args)]
+pub(super) struct Call {
+    #[command(flatten)]
+    request: Request,
+}
+
+/// What `call` and `stream` have in common.
+#[derive(Args)]
+pub(super) struct Request {
+    /// The service.
+    service: String,
+    /// The endpoint, such as `Helloworld.Call`.
+    endpoint: String,
+    /// The request, a JSON object; nothing means an empty one.
+    request: Vec<String>,
+    /// A header of the call; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE", env = "MICRO_METADATA", value_delimiter = ',')]
+    metadata: Vec<String>,
+    /// Call the node at this address, past the server.
+    #[arg(long, value_name = "HOST:PORT", env = "MICRO_ADDRESS")]
+    address: Option<String>,
+    /// The same as `--timeout`.
+    #[arg(long = "request_timeout", value_name = "DURATION", value_parser = humantime::parse_duration, hide = true)]
+    request_timeout: Option<std::time::Duration>,
+}
+
+impl Request {
+    /// The call, and the request if one was given.
+    pub(super) async fn prepare(self, cx: &Context) -> anyhow::Result<(invoke::Call, Option<Value>)> {
+        let text = self.request.join(" ");
+        let request = match text.trim() {
+            "" => None,
+            text => {
+                let value = serde_json::from_str(text).map_err(|e| {
+                    Failure::usage(format!("the request is not JSON: {e}"))
+                        .hint("quote it, such as '{\"name\": \"Jane\"}'")
+                })?;
+                Some(value)
+            }
+        };
+        if self.endpoint.split('.').filter(|part| !part.is_empty()).count() != 2
+            || self.endpoint.matches('.').count() != 1
+        {
+            return Err(Failure::usage(format!("`{}` is no endpoint", self.endpoint))
+                .hint("an endpoint is `Handler.Method`, such as `Helloworld.Call`")
+                .into());
+        }
+        let connection = cx.connect().await?;
+        let mut client = match &self.address {
+            Some(address) => {
+                micro_sdk::Client::new(Channel::tcp(address.clone()), &self.service).with_timeout(cx.timeout)
+            }
+            None => {
+                let platform = BLOCKS.contains(&self.service.as_str());
+                let namespace = if platform { DEFAULT_NAMESPACE } else { connection.namespace() };
+                connection.service(&self.service, namespace)?
+            }
+        };
+        if let Some(limit) = self.request_timeout {
+            client = client.with_timeout(limit);
+        }
+        for pair in &self.metadata {
+            let (name, value) = pair
+                .split_once('=')
+                .with_context(|| format!("`{pair}` is no header of the form KEY=VALUE"))?;
+            let name = http::HeaderName::try_from(name.to_ascii_lowercase())
+                .with_context(|| format!("`{name}` cannot be the name of a header"))?;
+            client = client.with_header(name, value)?;
+        }
+        Ok((invoke::Call { client, endpoint: self.endpoint }, request))
+    }
+}
+
+impl Call {
+    pub(super) async fn run(self, cx: &Context) -> anyhow::Result<()> {
+        let (service, endpoint) = (self.request.service.clone(), self.request.endpoint.clone());
+        let direct = self.request.address.is_some();
+        let (call, request) = self.request.prepare(cx).await?;
+        if !direct {
+            refuse_streams(cx, &service, &endpoint).await?;
+        }
+        call.unary(&request.unwrap_or_else(|| Value::Object(serde_json::Map::new())), cx).await
+    }
+}
+
+/// A streaming endpoint needs `micro stream`; what is not known is left to the server to judge.
+async fn refuse_streams(cx: &Context, service: &str, endpoint: &str) -> anyhow::Result<()> {
+    let connection = cx.connect_if_running().await?;
+    let Ok(found) = discover::find(cx, &connection, service).await else { return Ok(()) };
+    let streams =
+        found.service.endpoints.iter().any(|e| e.name == endpoint && (e.request_stream || e.response_stream));
+    if streams {
+        return Err(Failure::usage(format!("{endpoint} of {service} is a stream"))
+            .hint(format!("use `micro stream {service} {endpoint}`"))
+            .into());
+    }
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! Completion: scripts for the shells, and the answers they ask this program for. Services and
+//! endpoints come from the server if it answers at once, else from what was known last.
+
+use std::{ffi::OsString, process::ExitCode, time::Duration};
+
+use clap::{Args, Command, CommandFactory as _, ValueEnum, builder::Resettable};
+use clap_complete::{CompleteEnv, env::Shells};
+
+use super::{
+    Cli,
+    context::Context,
+    discover, dynamic,
+    ui::{Output, Ui},
+};
+use crate::paths::Home;
+
+/// The variable by which a shell's script asks.
+const VARIABLE: &str = "MICRO_COMPLETE";
+/// How long the server may take, so that a key press never feels slow.
+const BUDGET: Duration = Duration::from_millis(50);
+
+/// Print the completion script of a shell.
+///
+/// For bash: micro completion bash > ~/.local/share/bash-completion/completions/micro
+/// For zsh: micro completion zsh > a folder of $fpath, as `_micro`
+/// For fish: micro completion fish > ~/.config/fish/completions/micro.fish
+#[derive(Args)]
+pub(super) struct Completion {
+    /// The shell.
+    #[arg(value_enum)]
+    shell: Shell,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+impl Completion {
+    pub(super) fn run(self, cx: &Context) -> anyhow::Result<()> {
+        let name = match self.shell {
+            Shell::Bash => "bash",
+            Shell::Zsh => "zsh",
+            Shell::Fish => "fish",
+        };
+        let shells = Shells::builtins();
+        let Some(shell) = shells.completer(name) else { return Ok(()) };
+        let mut script = Vec::new();
+        shell.write_registration(VARIABLE, "micro", "micro", "micro", &mut script)?;
+        Ok(cx.ui.bytes(&script)?)
+    }
+}
+
+/// Answers a shell that asks for completions; none if none does.
+pub(super) fn answer() -> Option<ExitCode> {
+    std::env::var_os(VARIABLE)?;
+    let complete = CompleteEnv::with_factory(command).var(VARIABLE).bin("micro").completer("micro");
+    match complete.try_complete(std::env::args_os(), std::env::current_dir().ok().as_deref()) {
+        Ok(true) => Some(ExitCode::SUCCESS),
+        Ok(false) => None,
+        // A shell that completes has no place for words.
+        Err(_) => Some(ExitCode::FAILURE),
+    }
+}
+
+/// The command tree with a command for each service.
+fn command() -> Command {
+    let root =
+        Cli::command().external_subcommand_value_parser(Resettable::Reset).allow_external_subcommands(false);
+    let words: Vec<OsString> = std::env::args_os().skip_while(|word| word != "--").skip(2).collect();
+    let names = super::command_names();
+    // Words of a built-in command need no services, except those that name one.
+    let first = words.iter().find(|word| !word.to_string_lossy().starts_with('-'));
+    let builtin = first.is_some_and(|word| words.len() > 1 && names.iter().any(|name| word == name.as_str()));
+    let takes_service = ["logs", "kill", "status", "call", "stream", "get", "update"];
+    if builtin && !first.is_some_and(|word| takes_service.iter().any(|name| word == *name)) {
+        return root;
+    }
+    let services = known();
+    if builtin {
+        return with_service_names(root, &services);
+    }
+    let missing = services.iter().filter(|service| !names.contains(&service.name));
+    missing.fold(root.clone(), |root, service| root.subcommand(dynamic::command(service)))
+}
+
+/// Lets the arguments that name a service be completed by the known names.
+fn with_service_names(root: Command, services: &[dynamic::Service]) -> Command {
+    let names: Vec<String> = services.iter().map(|service| service.name.clone()).collect();
+    let complete = |command: Command, argument: &'static str| {
+        let names = names.clone();
+        command.mut_arg(argument, |argument| argument.value_parser(names))
+    };
+    root.mut_subcommand("logs", |command| complete(command, "service"))
+        .mut_subcommand("status", |command| complete(command, "service"))
+        .mut_subcommand("kill", |command| complete(command, "services"))
+        .mut_subcommand("call", |command| complete(command, "service"))
+        .mut_subcommand("stream", |command| complete(command, "service"))
+        .mut_subcommand("get", |command| {
+            command.mut_subcommand("service", |service| complete(service, "name"))
+        })
+}
+
+/// The services, live if the server answers within the budget.
+fn known() -> Vec<dynamic::Service> {
+    let Ok(home) = Home::find() else { return discover::blocks() };
+    let ui = Ui { output: Output::Table, quiet: true, yes: true };
+    let chosen = (std::env::var("MICRO_ENV").ok(), std::env::var("MICRO_NAMESPACE").ok());
+    let cx = Context::new(home, ui, chosen, BUDGET, None);
+    let live = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+        let asking = async { discover::refresh(&cx, &cx.connect_if_running().await?).await };
+        runtime.block_on(async { tokio::time::timeout(BUDGET, asking).await }).ok()?.ok()
+    };
+    let services = live().map_or_else(|| discover::remembered(&cx), |known| known.services);
+    services.into_iter().chain(discover::blocks()).collect()
+}

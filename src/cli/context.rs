@@ -1,0 +1,283 @@
+//! What a command works with: the home, the configuration, the terminal, and a way to the server
+//! that is opened when it is first needed.
+
+use std::{
+    path::PathBuf,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::Context as _;
+use micro_sdk::{
+    Channel, Client,
+    blocks::auth::AuthClient,
+    local::State,
+    proto::auth::{Options, TokenRequest},
+};
+
+use super::{
+    failure::{Failure, exit},
+    server::daemon,
+    ui::Ui,
+};
+use crate::{
+    config::{Config, Credentials, DEFAULT_NAMESPACE, Environment, LOCAL, Login, Stored},
+    paths::Home,
+};
+
+/// The life of an access token that is asked for, in seconds.
+pub(super) const TOKEN_LIFE: i64 = 900;
+/// A token that ends sooner than this is renewed first, in seconds.
+const TOKEN_MARGIN: u64 = 60;
+
+/// The surroundings of a command.
+pub(crate) struct Context {
+    pub(crate) home: Home,
+    pub(crate) ui: Ui,
+    /// The environment that was chosen for this command, by flag or variable.
+    pub(crate) chosen_environment: Option<String>,
+    /// The namespace that was chosen for this command, by flag or variable.
+    pub(crate) chosen_namespace: Option<String>,
+    /// How long a call may take.
+    pub(crate) timeout: Duration,
+    config_file: Option<PathBuf>,
+}
+
+/// The way to a server.
+#[derive(Clone)]
+pub(crate) struct Connection {
+    channel: Channel,
+    token: Option<String>,
+    namespace: String,
+    timeout: Duration,
+}
+
+impl Connection {
+    /// A client of a building block.
+    pub(crate) fn block<C: From<Client>>(&self, name: &str) -> anyhow::Result<C> {
+        Ok(C::from(self.service(name, DEFAULT_NAMESPACE)?))
+    }
+
+    /// A client of a service in a namespace.
+    pub(crate) fn service(&self, name: &str, namespace: &str) -> anyhow::Result<Client> {
+        let client =
+            Client::new(self.channel.clone(), name).with_namespace(namespace)?.with_timeout(self.timeout);
+        Ok(match &self.token {
+            Some(token) => client.with_token(token)?,
+            None => client,
+        })
+    }
+
+    /// The namespace the user works in.
+    pub(crate) fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// The token in use.
+    pub(crate) fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+}
+
+impl Context {
+    pub(crate) fn new(
+        home: Home,
+        ui: Ui,
+        (environment, namespace): (Option<String>, Option<String>),
+        timeout: Duration,
+        config_file: Option<PathBuf>,
+    ) -> Self {
+        Self { home, ui, chosen_environment: environment, chosen_namespace: namespace, timeout, config_file }
+    }
+
+    /// The stored configuration.
+    pub(crate) fn stored_config(&self) -> Stored {
+        match &self.config_file {
+            Some(file) => Stored::at(file.clone()),
+            None => Stored::config(&self.home.config),
+        }
+    }
+
+    /// The stored logins, beside the configuration.
+    pub(crate) fn stored_credentials(&self) -> Stored {
+        match self.config_file.as_ref().and_then(|file| file.parent()) {
+            Some(folder) => Stored::credentials(folder),
+            None => Stored::credentials(&self.home.config),
+        }
+    }
+
+    /// The name of the environment this command goes to, and where it is.
+    ///
+    /// # Errors
+    /// There is no such environment.
+    pub(crate) fn environment(&self) -> anyhow::Result<(String, Environment)> {
+        let config: Config = self.stored_config().read()?;
+        let name = self.chosen_environment.clone().or(config.environment).unwrap_or_else(|| LOCAL.to_owned());
+        if name == LOCAL {
+            return Ok((name, Environment::default()));
+        }
+        match config.environments.get(&name) {
+            Some(environment) => Ok((name, environment.clone())),
+            None => Err(Failure::new(exit::USAGE, format!("there is no environment `{name}`"))
+                .hint("list them with `micro env`, add one with `micro env add NAME HOST:PORT`")
+                .into()),
+        }
+    }
+
+    /// The namespace this command works in.
+    ///
+    /// # Errors
+    /// The configuration cannot be read.
+    pub(crate) fn namespace(&self) -> anyhow::Result<String> {
+        if let Some(namespace) = &self.chosen_namespace {
+            return Ok(namespace.clone());
+        }
+        let config: Config = self.stored_config().read()?;
+        let (environment, _) = self.environment()?;
+        Ok(config.namespaces.get(&environment).cloned().unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned()))
+    }
+
+    /// A way to the server, as the account that is logged in. Starts the local server if none runs.
+    ///
+    /// # Errors
+    /// It cannot be reached, or the login has ended.
+    pub(crate) async fn connect(&self) -> anyhow::Result<Connection> {
+        self.connect_with(true).await
+    }
+
+    /// As [`Context::connect`], but starts nothing.
+    ///
+    /// # Errors
+    /// As [`Context::connect`].
+    pub(crate) async fn connect_if_running(&self) -> anyhow::Result<Connection> {
+        self.connect_with(false).await
+    }
+
+    async fn connect_with(&self, start: bool) -> anyhow::Result<Connection> {
+        let (environment, place) = self.environment()?;
+        let namespace = self.namespace()?;
+        let credentials: Credentials = self.stored_credentials().read()?;
+        let login = credentials.get(&environment, &namespace).cloned();
+        let channel = if environment == LOCAL {
+            let state = daemon::ensure(self, start).await?;
+            if login == Some(Login::Anonymous) {
+                Channel::tcp(state.proxy)
+            } else {
+                Channel::unix(state.socket)
+            }
+        } else {
+            self.remote(&environment, &place)?
+        };
+        channel.ready().await.with_context(|| format!("environment {environment}"))?;
+        let mut connection = Connection { channel, token: None, namespace, timeout: self.timeout };
+        if let Some(Login::Account { .. }) = login {
+            connection.token = Some(self.token(&environment, &connection).await?);
+        }
+        Ok(connection)
+    }
+
+    /// A way to the server without any login, to log in.
+    ///
+    /// # Errors
+    /// It cannot be reached.
+    pub(crate) async fn connect_anonymously(&self) -> anyhow::Result<Connection> {
+        let (environment, place) = self.environment()?;
+        let channel = if environment == LOCAL {
+            Channel::tcp(daemon::ensure(self, true).await?.proxy)
+        } else {
+            self.remote(&environment, &place)?
+        };
+        channel.ready().await.with_context(|| format!("environment {environment}"))?;
+        Ok(Connection { channel, token: None, namespace: self.namespace()?, timeout: self.timeout })
+    }
+
+    fn remote(&self, name: &str, place: &Environment) -> anyhow::Result<Channel> {
+        let address = &place.address;
+        if address.is_empty() {
+            let hint = format!("give it one with `micro env add {name} HOST:PORT`");
+            return Err(Failure::usage(format!("environment `{name}` has no address")).hint(hint).into());
+        }
+        if address.starts_with("https://") || address.ends_with(":443") {
+            let text = format!(
+                "environment `{name}` is reached by TLS, which this version of micro does not speak yet"
+            );
+            return Err(Failure::new(exit::FAILED, text).into());
+        }
+        Ok(Channel::tcp(address.clone()))
+    }
+
+    /// The state of the server of this home, if one was ever started.
+    pub(crate) fn state(&self) -> Option<State> {
+        State::read(&self.home.data).ok()
+    }
+
+    /// A token that lasts, renewed if it has to be. Commands that run at once renew it once.
+    async fn token(&self, environment: &str, connection: &Connection) -> anyhow::Result<String> {
+        let stored = self.stored_credentials();
+        let fresh = |login: Option<&Login>| match login {
+            Some(Login::Account { access_token, expiry, .. }) if *expiry > now() + TOKEN_MARGIN => {
+                Some(access_token.clone())
+            }
+            _ => None,
+        };
+        let namespace = &connection.namespace;
+        if let Some(token) = fresh(stored.read::<Credentials>()?.get(environment, namespace)) {
+            return Ok(token);
+        }
+        let locked = {
+            let stored = stored.clone();
+            tokio::task::spawn_blocking(move || stored.lock()).await??
+        };
+        let credentials: Credentials = stored.read()?;
+        let login = credentials.get(environment, namespace);
+        if let Some(token) = fresh(login) {
+            return Ok(token);
+        }
+        let Some(Login::Account { id, refresh_token, .. }) = login.cloned() else {
+            return Err(Failure::new(exit::NOT_ALLOWED, "not logged in")
+                .hint("log in with `micro login`")
+                .into());
+        };
+        let auth: AuthClient = connection.block("auth")?;
+        let request = TokenRequest {
+            refresh_token,
+            token_expiry: TOKEN_LIFE,
+            options: Some(Options { namespace: namespace.clone() }),
+            ..TokenRequest::default()
+        };
+        let renewed = auth.token(request).await.map_err(|error| {
+            Failure::new(exit::NOT_ALLOWED, format!("the login has ended: {error}"))
+                .hint("log in again with `micro login`")
+        })?;
+        let token = renewed.token.unwrap_or_default();
+        drop(locked);
+        self.remember(environment, namespace, &id, &token)?;
+        Ok(token.access_token)
+    }
+
+    /// Keeps a token for later commands.
+    ///
+    /// # Errors
+    /// The credentials cannot be written.
+    pub(crate) fn remember(
+        &self,
+        environment: &str,
+        namespace: &str,
+        id: &str,
+        token: &micro_sdk::proto::auth::Token,
+    ) -> anyhow::Result<()> {
+        let login = Login::Account {
+            id: id.to_owned(),
+            access_token: token.access_token.clone(),
+            refresh_token: token.refresh_token.clone(),
+            expiry: u64::try_from(token.expiry).unwrap_or(0),
+        };
+        self.stored_credentials().change(|credentials: &mut Credentials| {
+            credentials.set(environment, namespace, Some(login));
+            Ok(())
+        })
+    }
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

@@ -1,0 +1,220 @@
+//! What services can be asked: their schemas from the registry, kept on disk for completion and
+//! for the next call.
+
+use std::{collections::HashMap, fs, path::PathBuf};
+
+use anyhow::Context as _;
+use micro_sdk::{
+    Error,
+    blocks::registry::RegistryClient,
+    proto::{
+        DESCRIPTORS,
+        registry::{
+            DescriptorsRequest, GetRequest, ListRequest, Options, Service as Registered, Value as WireValue,
+        },
+    },
+};
+use prost_reflect::DescriptorPool;
+use prost_reflect::prost::Message as _;
+use prost_reflect::prost_types::FileDescriptorSet;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    context::{Connection, Context},
+    dynamic::{self, Service, Value},
+};
+use crate::{
+    config::{DEFAULT_NAMESPACE, LOCAL},
+    names::BLOCKS,
+    paths::{create_private_folder, write_private_file},
+};
+
+/// A service that was found, and where.
+pub(super) struct Found {
+    pub(super) service: Service,
+    /// The namespace its calls go to.
+    pub(super) namespace: String,
+}
+
+/// What completion knows of an environment and namespace.
+#[derive(Default, Deserialize, Serialize)]
+pub(super) struct Known {
+    pub(super) services: Vec<Service>,
+}
+
+/// Finds a service: building blocks in their namespace, others in the user's, then in `micro`.
+///
+/// # Errors
+/// 404 when it is not registered.
+pub(super) async fn find(cx: &Context, connection: &Connection, name: &str) -> anyhow::Result<Found> {
+    if BLOCKS.contains(&name) {
+        return Ok(Found { service: block(name)?, namespace: DEFAULT_NAMESPACE.to_owned() });
+    }
+    let own = connection.namespace().to_owned();
+    let registered = match get(connection, &own, name).await {
+        Err(error) if error.code == 404 && own != DEFAULT_NAMESPACE => {
+            return match get(connection, DEFAULT_NAMESPACE, name).await {
+                Ok(all) => found(cx, connection, all, DEFAULT_NAMESPACE).await,
+                Err(_) => Err(error.into()),
+            };
+        }
+        result => result?,
+    };
+    found(cx, connection, registered, &own).await
+}
+
+async fn get(connection: &Connection, namespace: &str, name: &str) -> Result<Vec<Registered>, Error> {
+    let registry: RegistryClient =
+        connection.block("registry").map_err(|e| Error::bad_request(e.to_string()))?;
+    let options = Some(Options { domain: namespace.to_owned(), ..Options::default() });
+    Ok(registry.get_service(GetRequest { service: name.to_owned(), options }).await?.services)
+}
+
+/// The first version is the newest; one that is ready goes before one that is not.
+async fn found(
+    cx: &Context,
+    connection: &Connection,
+    mut all: Vec<Registered>,
+    namespace: &str,
+) -> anyhow::Result<Found> {
+    all.sort_by_key(|service| !service.ready);
+    let registered = all.into_iter().next().context("the registry answered without a service")?;
+    let service = schema(cx, connection, &registered, namespace).await?;
+    Ok(Found { service, namespace: namespace.to_owned() })
+}
+
+async fn schema(
+    cx: &Context,
+    connection: &Connection,
+    service: &Registered,
+    namespace: &str,
+) -> anyhow::Result<Service> {
+    let hash = &service.descriptor_hash;
+    if hash.is_empty() {
+        return Ok(from_values(service));
+    }
+    let names: Vec<&String> = service.endpoints.iter().map(|endpoint| &endpoint.name).collect();
+    let set = descriptors(cx, connection, hash, namespace).await?;
+    let pool = DescriptorPool::decode(set.as_slice()).context("the registry has damaged descriptors")?;
+    Ok(Service::from_descriptors(&pool, &service.name, &service.version).only(&names))
+}
+
+/// Descriptors by hash never change, so what was fetched once is on disk.
+async fn descriptors(
+    cx: &Context,
+    connection: &Connection,
+    hash: &str,
+    namespace: &str,
+) -> anyhow::Result<Vec<u8>> {
+    let usable = hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let path = cx.home.cache.join("descriptors").join(hash);
+    if usable && let Ok(set) = fs::read(&path) {
+        return Ok(set);
+    }
+    let registry: RegistryClient = connection.block("registry")?;
+    let options = Some(Options { domain: namespace.to_owned(), ..Options::default() });
+    let request = DescriptorsRequest { descriptor_hash: hash.to_owned(), options };
+    let set = registry.descriptors(request).await?.descriptor_set;
+    if usable && create_private_folder(&cx.home.cache.join("descriptors")).is_ok() {
+        // A cache that cannot be written only costs time.
+        drop(write_private_file(&path, &set));
+    }
+    Ok(set)
+}
+
+fn from_values(service: &Registered) -> Service {
+    let endpoints: Vec<_> = service
+        .endpoints
+        .iter()
+        .map(|endpoint| dynamic::Registered {
+            name: &endpoint.name,
+            metadata: &endpoint.metadata,
+            request: endpoint.request.clone().map(value),
+        })
+        .collect();
+    Service::from_values(&service.name, &service.version, &endpoints)
+}
+
+fn value(wire: WireValue) -> Value {
+    Value { name: wire.name, type_name: wire.r#type, values: wire.values.into_iter().map(value).collect() }
+}
+
+/// The schema of a building block, which this program knows by itself.
+fn block(name: &str) -> anyhow::Result<Service> {
+    let mut set = FileDescriptorSet::decode(DESCRIPTORS)?;
+    // Two blocks may have handlers of the same name.
+    set.file.retain(|file| file.package() == name);
+    let pool = DescriptorPool::from_file_descriptor_set(set)?;
+    Ok(Service::from_descriptors(&pool, name, "latest"))
+}
+
+/// The services of a namespace, one entry a name, in the order of their names.
+///
+/// # Errors
+/// The registry cannot be asked.
+pub(super) async fn list(connection: &Connection, namespace: &str) -> anyhow::Result<Vec<Registered>> {
+    let registry: RegistryClient = connection.block("registry")?;
+    let options = Some(Options { domain: namespace.to_owned(), ..Options::default() });
+    let mut services = registry.list_services(ListRequest { options }).await?.services;
+    services.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(services)
+}
+
+/// The names of the services of a namespace, each once.
+///
+/// # Errors
+/// The registry cannot be asked.
+pub(super) async fn names(connection: &Connection, namespace: &str) -> anyhow::Result<Vec<String>> {
+    let mut names: Vec<String> =
+        list(connection, namespace).await?.into_iter().map(|service| service.name).collect();
+    names.dedup();
+    Ok(names)
+}
+
+/// Learns every service of the user's namespace, and keeps it for when the server is away.
+///
+/// # Errors
+/// The registry cannot be asked.
+pub(super) async fn refresh(cx: &Context, connection: &Connection) -> anyhow::Result<Known> {
+    let namespace = connection.namespace();
+    let mut newest: HashMap<String, Registered> = HashMap::new();
+    for service in list(connection, namespace).await? {
+        if !BLOCKS.contains(&service.name.as_str()) {
+            newest.entry(service.name.clone()).or_insert(service);
+        }
+    }
+    let mut known = Known::default();
+    for service in newest.values() {
+        known.services.push(schema(cx, connection, service, namespace).await?);
+    }
+    known.services.sort_by(|a, b| a.name.cmp(&b.name));
+    let path = known_file(cx, namespace)?;
+    if let Some(folder) = path.parent()
+        && create_private_folder(folder).is_ok()
+    {
+        // A cache that cannot be written only costs time.
+        drop(write_private_file(&path, &serde_json::to_vec(&known)?));
+    }
+    Ok(known)
+}
+
+/// What was known last, with the building blocks.
+pub(super) fn remembered(cx: &Context) -> Vec<Service> {
+    let read = || -> anyhow::Result<Known> {
+        let path = known_file(cx, &cx.namespace()?)?;
+        Ok(serde_json::from_slice(&fs::read(path)?)?)
+    };
+    read().unwrap_or_default().services
+}
+
+/// The schemas of the building blocks.
+pub(super) fn blocks() -> Vec<Service> {
+    BLOCKS.iter().filter_map(|name| block(name).ok()).collect()
+}
+
+fn known_file(cx: &Context, namespace: &str) -> anyhow::Result<PathBuf> {
+    let environment = cx.environment().map_or_else(|_| LOCAL.to_owned(), |(name, _)| name);
+    let safe =
+        |text: &str| text.replace(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '-' | '.'), "_");
+    Ok(cx.home.cache.join("services").join(format!("{}-{}.json", safe(&environment), safe(namespace))))
+}

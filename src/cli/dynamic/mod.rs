@@ -1,0 +1,86 @@
+//! Commands that exist only at run time: `micro <service> [handler] <method> --field=value`.
+//!
+//! The way of one call: a [`Service`] is made from descriptors or from a registration, [`resolve`] turns what was
+//! typed into the words that [`command`] defines, clap parses them, [`matched`] names the endpoint and [`request`]
+//! makes the JSON document to send. The same [`command`] serves completion.
+//!
+//! Everything here is pure: no network, no printing, and files are read only through a function given by the caller.
+
+mod command;
+mod convert;
+mod describe;
+mod descriptors;
+mod flags;
+mod globals;
+mod names;
+mod request;
+mod schema;
+mod suggest;
+mod tree;
+mod values;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use command::{command, matched};
+#[cfg(test)]
+pub(crate) use flags::RESERVED;
+pub(crate) use globals::globals_among;
+pub(crate) use request::{headers, request};
+pub(crate) use schema::Service;
+pub(crate) use suggest::similar;
+pub(crate) use values::{Registered, Value};
+pub(crate) use words::resolve;
+
+use std::io;
+
+/// Reads the file of a path, or standard input for `-`.
+pub(crate) type ReadFile<'a> = dyn Fn(&str) -> io::Result<Vec<u8>> + 'a;
+
+/// Why words do not make a call.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The service has no such handler or method.
+    #[error("{message}")]
+    NotFound {
+        /// What is missing, and where it was looked for.
+        message: String,
+        /// What to type instead.
+        hint: Option<String>,
+    },
+    /// The words are wrong: an unknown flag, a value of another type, an ambiguous name.
+    #[error("{message}")]
+    Usage {
+        /// What is wrong.
+        message: String,
+        /// What to type instead.
+        hint: Option<String>,
+    },
+    /// A file named on the command line cannot be read.
+    #[error("cannot read `{path}`")]
+    Read {
+        /// The path as typed, `-` for standard input.
+        path: String,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    fn not_found(message: String, hint: String) -> Self {
+        Self::NotFound { message, hint: Some(hint) }
+    }
+
+    fn usage(message: String, hint: String) -> Self {
+        Self::Usage { message, hint: Some(hint) }
+    }
+
+    /// What to do about it, to be shown below the message.
+    pub(crate) fn hint(&self) -> Option<&str> {
+        match self {
+            Self::NotFound { hint, .. } | Self::Usage { hint, .. } => hint.as_deref(),
+            Self::Read { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The JSON request of an endpoint from what clap matched: `--json` first, then each flag on top of it.
+
+use super::command::{HEADER, JSON};
+use super::convert::Converter;
+use super::flags::flags;
+use super::names::camel;
+use super::schema::Endpoint;
+use super::{Error, ReadFile};
+use clap::ArgMatches;
+use serde_json::{Map, Value};
+
+/// The request to send, always an object. `matches` are those of the endpoint's own command; `read_file` is asked for
+/// the path of `@FILE`, and for `-` when standard input is to be read.
+pub(crate) fn request(
+    endpoint: &Endpoint,
+    matches: &ArgMatches,
+    read_file: &ReadFile<'_>,
+) -> Result<Value, Error> {
+    let mut request = whole(matches, read_file)?;
+    for flag in flags(endpoint) {
+        let Ok(Some(occurrences)) = matches.try_get_occurrences::<String>(&flag.id()) else { continue };
+        // clap has split lists at commas; whether that was right is known only now.
+        let texts: Vec<String> =
+            occurrences.map(|values| values.map(String::as_str).collect::<Vec<_>>().join(",")).collect();
+        let value = Converter { long: &flag.long, read_file }.field(flag.field, &texts)?;
+        set(&mut request, &flag.path, value);
+    }
+    Ok(Value::Object(request))
+}
+
+/// The headers to send, in the order given.
+pub(crate) fn headers(matches: &ArgMatches) -> Result<Vec<(String, String)>, Error> {
+    let Ok(Some(headers)) = matches.try_get_many::<String>(HEADER) else { return Ok(Vec::new()) };
+    headers
+        .map(|header| match header.split_once('=') {
+            Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
+            _ => Err(Error::usage(
+                format!("`--header` expects KEY=VALUE, not `{header}`"),
+                "for example --header=trace=on".to_owned(),
+            )),
+        })
+        .collect()
+}
+
+fn whole(matches: &ArgMatches, read_file: &ReadFile<'_>) -> Result<Map<String, Value>, Error> {
+    let Ok(Some(json)) = matches.try_get_one::<String>(JSON) else { return Ok(Map::new()) };
+    let path = if json == "-" { Some("-") } else { json.strip_prefix('@') };
+    let parsed = match path {
+        Some(path) => {
+            let bytes = read_file(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+            serde_json::from_slice(&bytes)
+        }
+        None => serde_json::from_str(json),
+    };
+    let wrong = |reason: String| {
+        let place = path.map_or_else(String::new, |path| format!(" in `{path}`"));
+        Error::usage(
+            format!("`--json` expects a JSON object{place}: {reason}"),
+            r#"for example --json='{"name": "Jane"}', or --json=@request.json"#.to_owned(),
+        )
+    };
+    match parsed {
+        Ok(Value::Object(request)) => Ok(request),
+        Ok(other) => Err(wrong(format!("found `{other}`"))),
+        Err(error) => Err(wrong(error.to_string())),
+    }
+}
+
+fn set(message: &mut Map<String, Value>, path: &[&str], value: Value) {
+    let [name, below @ ..] = path else { return };
+    // The request given as a whole may use the JSON names of protobuf; one field must not stand there twice.
+    let json_name = camel(name);
+    let key = if !message.contains_key(*name) && message.contains_key(&json_name) {
+        json_name
+    } else {
+        (*name).to_owned()
+    };
+    if below.is_empty() {
+        message.insert(key, value);
+        return;
+    }
+    let nested = message.entry(key).or_insert(Value::Null);
+    if !nested.is_object() {
+        *nested = Value::Object(Map::new());
+    }
+    if let Value::Object(nested) = nested {
+        set(nested, below, value);
+    }
+}

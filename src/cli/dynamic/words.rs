@@ -1,0 +1,293 @@
+//! From what was typed after the name of a service to the words its command defines: names in any case and with any
+//! hyphens, a method without its handler, no method at all for `Call`. What is left for clap to say about the words
+//! (a missing value, a flag given twice) is not said here.
+
+use super::Error;
+use super::describe::{assignment, example};
+use super::flags::{Flag, find, flags};
+use super::globals::{Globals, is_help};
+use super::names::fold;
+use super::schema::{Endpoint, Service};
+use super::suggest::{alternatives, similar};
+use super::tree::{Place, places};
+use clap::Command;
+
+/// Words that the command of the service parses.
+#[derive(Debug)]
+pub(crate) struct Resolved<'a> {
+    /// What is to be called; none when the words ask for the help of the service or of a handler.
+    pub(crate) endpoint: Option<&'a Endpoint>,
+    /// The words after the service: path, then flags as `--flag=value`, global flags as they were.
+    pub(crate) words: Vec<String>,
+}
+
+/// Finds the endpoint in `words`, those after the service's name. Global flags may stand among them: `root` is the
+/// command whose own flags these are.
+pub(crate) fn resolve<'a>(
+    service: &'a Service,
+    words: &[String],
+    root: &Command,
+) -> Result<Resolved<'a>, Error> {
+    let globals = Globals(root);
+    let mut names: Vec<&str> = Vec::new();
+    let mut kept: Vec<String> = Vec::new();
+    let mut rest = words;
+    while let [word, below @ ..] = rest {
+        let taken = globals.width(word, below);
+        if taken > 0 {
+            kept.extend_from_slice(&rest[..taken]);
+        } else if is_flag(word) {
+            break;
+        } else {
+            names.push(word);
+        }
+        rest = &rest[taken.max(1)..];
+    }
+    let places = places(service);
+    let asks_help = names.first() == Some(&"help") && !places.iter().any(|place| place.path[0] == "help");
+    if asks_help {
+        names.remove(0);
+    }
+    let asked = asks_help || kept.iter().any(|word| is_help(word));
+    let target = match (names.as_slice(), rest) {
+        ([], []) => Target::Level(Vec::new()),
+        ([], _) if asked => Target::Level(Vec::new()),
+        ([], _) => default(service, &places)?,
+        (names, _) => locate(service, &places, names)?,
+    };
+    match target {
+        Target::Endpoint(place) => {
+            let mut words = place.path.clone();
+            if asks_help {
+                words.push("--help".to_owned());
+            }
+            words.extend(kept);
+            if !asked {
+                words.extend(fields(&place.command(service), place.endpoint, rest, &globals)?);
+            }
+            Ok(Resolved { endpoint: Some(place.endpoint), words })
+        }
+        Target::Level(path) if asked || rest.is_empty() => {
+            let mut words = path;
+            words.extend(kept);
+            if !asked || asks_help {
+                words.push("--help".to_owned());
+            }
+            Ok(Resolved { endpoint: None, words })
+        }
+        Target::Level(path) => Err(Error::usage(
+            format!(
+                "`{}` is a handler of service `{}`, and its method is missing",
+                path.join(" "),
+                service.name
+            ),
+            format!("`micro {} {} --help` lists its methods", service.name, path.join(" ")),
+        )),
+    }
+}
+
+enum Target<'a> {
+    Endpoint(Place<'a>),
+    Level(Vec<String>),
+}
+
+fn default<'a>(service: &Service, places: &[Place<'a>]) -> Result<Target<'a>, Error> {
+    match method(service, places, "call")? {
+        Some(place) => Ok(Target::Endpoint(place)),
+        None => Err(Error::usage(
+            format!("service `{}` has no `call`, so its method must be named", service.name),
+            format!("`micro {} --help` lists its endpoints", service.name),
+        )),
+    }
+}
+
+fn locate<'a>(service: &Service, places: &[Place<'a>], names: &[&str]) -> Result<Target<'a>, Error> {
+    let [first, others @ ..] = names else { return default(service, places) };
+    let whole = match first.rsplit_once('.') {
+        Some((handler, name)) => unique(service, first, inside(service, places, handler), name)?,
+        None => None,
+    };
+    if let (None, [second, rest @ ..]) = (&whole, others)
+        && let Some(place) = unique(service, second, inside(service, places, first), second)?
+    {
+        return no_more(service, place, rest);
+    }
+    let found = match whole {
+        Some(place) => Some(place),
+        None => method(service, places, first)?,
+    };
+    if let Some(place) = found {
+        return no_more(service, place, others);
+    }
+    let handler = inside(service, places, first);
+    match (handler.first(), others) {
+        (Some(place), []) if service.owns(place.endpoint.handler()) => Ok(Target::Level(Vec::new())),
+        (Some(place), []) => Ok(Target::Level(place.path[..1].to_vec())),
+        (Some(_), _) => Err(unknown(service, &handler, names)),
+        (None, _) => Err(unknown(service, places, names)),
+    }
+}
+
+fn inside<'a>(service: &Service, places: &[Place<'a>], handler: &str) -> Vec<Place<'a>> {
+    let folded = fold(handler);
+    let own = service.owns(handler);
+    let matches = |place: &&Place<'a>| {
+        let handler = place.endpoint.handler();
+        fold(handler) == folded || (own && service.owns(handler))
+    };
+    places.iter().filter(matches).cloned().collect()
+}
+
+/// A method by its name alone: in the service's own handler, else in the only one that has it.
+fn method<'a>(service: &Service, places: &[Place<'a>], name: &str) -> Result<Option<Place<'a>>, Error> {
+    let (own, others): (Vec<_>, Vec<_>) =
+        places.iter().cloned().partition(|place| service.owns(place.endpoint.handler()));
+    match unique(service, name, own, name)? {
+        Some(place) => Ok(Some(place)),
+        None => unique(service, name, others, name),
+    }
+}
+
+fn unique<'a>(
+    service: &Service,
+    typed: &str,
+    places: Vec<Place<'a>>,
+    name: &str,
+) -> Result<Option<Place<'a>>, Error> {
+    let folded = fold(name);
+    let mut close: Vec<Place<'a>> =
+        places.into_iter().filter(|place| fold(place.endpoint.method()) == folded).collect();
+    if close.len() > 1 {
+        let exact = |place: &Place<'_>| {
+            place.endpoint.method() == name || place.path.last().is_some_and(|last| last == name)
+        };
+        let exactly: Vec<Place<'a>> = close.iter().filter(|place| exact(place)).cloned().collect();
+        if let [place] = exactly.as_slice() {
+            return Ok(Some(place.clone()));
+        }
+        let commands: Vec<String> = close.iter().map(|place| place.command(service)).collect();
+        return Err(Error::usage(
+            format!("`{typed}` is the name of several endpoints of service `{}`", service.name),
+            format!("say {}", alternatives(&commands)),
+        ));
+    }
+    Ok(close.pop())
+}
+
+fn no_more<'a>(service: &Service, place: Place<'a>, further: &[&str]) -> Result<Target<'a>, Error> {
+    let Some(word) = further.first() else { return Ok(Target::Endpoint(place)) };
+    let command = place.command(service);
+    let flags = flags(place.endpoint);
+    let hint = match flags.first() {
+        Some(flag) => {
+            format!("fields are flags: {command} {}", assignment(&flag.long, &example(&flag.field.kind)))
+        }
+        None => format!("give the request as JSON: {command} --json='{{…}}'"),
+    };
+    Err(Error::usage(format!("`{command}` takes no further word, but found `{word}`"), hint))
+}
+
+fn unknown(service: &Service, places: &[Place<'_>], names: &[&str]) -> Error {
+    let typed = names.join(" ");
+    let last = names.last().copied().unwrap_or_default();
+    let paths: Vec<String> = places.iter().map(|place| place.path.join(" ")).collect();
+    let names: Vec<&str> = places.iter().map(|place| place.endpoint.name.as_str()).collect();
+    let methods: Vec<&str> = places.iter().map(|place| place.endpoint.method()).collect();
+    let mut commands: Vec<String> = Vec::new();
+    let known =
+        [(typed.as_str(), paths.iter().map(String::as_str).collect()), (last, names), (last, methods)];
+    for (typed, known) in known {
+        let close = similar(&typed.replace(' ', ""), known.iter().copied());
+        let close = close.iter().filter_map(|name| known.iter().position(|known| known == name));
+        for command in close.map(|index| places[index].command(service)) {
+            if !commands.contains(&command) {
+                commands.push(command);
+            }
+        }
+    }
+    let hint = if commands.is_empty() {
+        format!("`micro {} --help` lists its endpoints", service.name)
+    } else {
+        format!("did you mean {}?", alternatives(&commands))
+    };
+    Error::not_found(format!("service `{}` has no endpoint `{typed}`", service.name), hint)
+}
+
+/// The words after the names, each flag by its documented name and joined with its value.
+fn fields(
+    command: &str,
+    endpoint: &Endpoint,
+    words: &[String],
+    globals: &Globals<'_>,
+) -> Result<Vec<String>, Error> {
+    let flags = flags(endpoint);
+    let mut rewritten = Vec::new();
+    let mut rest = words;
+    while let [word, below @ ..] = rest {
+        let taken = globals.width(word, below);
+        if taken > 0 || !word.starts_with("--") {
+            let (kept, later) = rest.split_at(taken.max(1));
+            rewritten.extend_from_slice(kept);
+            rest = later;
+            continue;
+        }
+        if word == "--" {
+            rewritten.extend_from_slice(rest);
+            break;
+        }
+        let (typed, value) =
+            word[2..].split_once('=').map_or((&word[2..], None), |(name, value)| (name, Some(value)));
+        let long = match typed {
+            "json" | "header" => typed,
+            _ => documented(command, &flags, typed)?,
+        };
+        rest = below;
+        match (value, below) {
+            (Some(value), _) => rewritten.push(format!("--{long}={value}")),
+            (None, [value, later @ ..]) if is_value(value) => {
+                rewritten.push(format!("--{long}={value}"));
+                rest = later;
+            }
+            (None, _) => rewritten.push(format!("--{long}")),
+        }
+    }
+    Ok(rewritten)
+}
+
+fn documented<'f>(command: &str, flags: &'f [Flag<'_>], typed: &str) -> Result<&'f str, Error> {
+    let flagged =
+        |longs: &[&str]| alternatives(&longs.iter().map(|long| format!("--{long}")).collect::<Vec<_>>());
+    let message = format!("`{command}` has no flag `--{typed}`");
+    match find(flags, typed) {
+        Ok(Some(flag)) => Ok(&flag.long),
+        Ok(None) => {
+            let close = similar(typed, flags.iter().map(|flag| flag.long.as_str()));
+            Err(Error::usage(
+                message,
+                if !close.is_empty() {
+                    format!("did you mean {}?", flagged(&close))
+                } else if flags.is_empty() {
+                    format!("its fields are not known; give the request as JSON: {command} --json='{{…}}'")
+                } else {
+                    format!("`{command} --help` lists its flags")
+                },
+            ))
+        }
+        Err(longs) => Err(Error::usage(
+            format!("`--{typed}` may mean several flags of `{command}`"),
+            format!("say {}", flagged(&longs)),
+        )),
+    }
+}
+
+fn is_flag(word: &str) -> bool {
+    word.len() > 1 && word.starts_with('-')
+}
+
+/// Whether a word after a flag is its value: anything but a flag, where `-5` and `-inf` are none.
+fn is_value(word: &str) -> bool {
+    let Some(rest) = word.strip_prefix('-') else { return true };
+    rest.is_empty()
+        || rest.starts_with(|first: char| first.is_ascii_digit() || first == '.')
+        || rest.to_lowercase().starts_with("inf")
+}

@@ -1,0 +1,155 @@
+//! From an error to what the user is told, the next command to type, and the exit code.
+
+use micro_sdk::Error;
+use thiserror::Error as ThisError;
+
+use crate::{names::BLOCKS, server::RunsAlready};
+
+use super::dynamic;
+
+/// The exit codes, a documented promise.
+pub(crate) mod exit {
+    /// All went well.
+    pub(crate) const OK: u8 = 0;
+    /// It failed.
+    pub(crate) const FAILED: u8 = 1;
+    /// The command line is wrong.
+    pub(crate) const USAGE: u8 = 2;
+    /// The server cannot be reached.
+    pub(crate) const UNREACHABLE: u8 = 3;
+    /// Not logged in, or not allowed.
+    pub(crate) const NOT_ALLOWED: u8 = 4;
+    /// No such service, endpoint or key.
+    pub(crate) const NOT_FOUND: u8 = 5;
+    /// It took too long.
+    pub(crate) const TIMED_OUT: u8 = 6;
+    /// The service answered with an error.
+    pub(crate) const SERVICE_ERROR: u8 = 7;
+    /// What was waited for ended badly: a build or a service failed.
+    pub(crate) const ENDED_BADLY: u8 = 8;
+    /// Interrupted by Ctrl-C.
+    pub(crate) const INTERRUPTED: u8 = 130;
+}
+
+/// A failure that knows its exit code, and perhaps what to do.
+#[derive(Debug, ThisError)]
+#[error("{message}")]
+pub(crate) struct Failure {
+    pub(crate) code: u8,
+    pub(crate) message: String,
+    pub(crate) hint: Option<String>,
+}
+
+impl Failure {
+    pub(crate) fn new(code: u8, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), hint: None }
+    }
+
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(exit::USAGE, message)
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// What a failed command says and returns.
+pub(crate) struct Verdict {
+    pub(crate) code: u8,
+    pub(crate) message: String,
+    pub(crate) hint: Option<String>,
+}
+
+/// Judges an error; none when the reader of our output has gone, which is no failure.
+pub(crate) fn judge(error: &anyhow::Error) -> Option<Verdict> {
+    if error.chain().any(|cause| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+    }) {
+        return None;
+    }
+    let (code, hint) = classify(error);
+    Some(Verdict { code, message: format!("{error:#}"), hint })
+}
+
+fn classify(error: &anyhow::Error) -> (u8, Option<String>) {
+    for cause in error.chain() {
+        if let Some(failure) = cause.downcast_ref::<Failure>() {
+            return (failure.code, failure.hint.clone());
+        }
+        if let Some(error) = cause.downcast_ref::<Error>() {
+            return of_wire(error);
+        }
+        if let Some(error) = cause.downcast_ref::<dynamic::Error>() {
+            let code = match error {
+                dynamic::Error::NotFound { .. } => exit::NOT_FOUND,
+                dynamic::Error::Usage { .. } => exit::USAGE,
+                dynamic::Error::Read { .. } => exit::FAILED,
+            };
+            return (code, error.hint().map(str::to_owned));
+        }
+        if cause.is::<RunsAlready>() {
+            let hint = "see `micro server status`; end it with `micro server stop`";
+            return (exit::FAILED, Some(hint.to_owned()));
+        }
+    }
+    (exit::FAILED, None)
+}
+
+/// The platform says so itself, not a service behind it.
+fn is_platform(error: &Error) -> bool {
+    let first = error.id.split('.').next().unwrap_or_default();
+    first == "micro" || BLOCKS.contains(&first)
+}
+
+fn of_wire(error: &Error) -> (u8, Option<String>) {
+    match error.code {
+        401 => (exit::NOT_ALLOWED, Some("log in with `micro login`".to_owned())),
+        403 => (exit::NOT_ALLOWED, Some("see who you are with `micro user`".to_owned())),
+        404 if error.detail.contains("route not found") => {
+            (exit::NOT_FOUND, Some("list what runs with `micro services`".to_owned()))
+        }
+        404 | 501 if is_platform(error) || error.detail.starts_with("unknown service ") => {
+            (exit::NOT_FOUND, None)
+        }
+        408 => (exit::TIMED_OUT, Some("allow more time with `--timeout 2m`".to_owned())),
+        503 if error.detail.starts_with("cannot connect to") || error.detail.contains("broke:") => (
+            exit::UNREACHABLE,
+            Some("see `micro server status`, or `micro env` for where this goes".to_owned()),
+        ),
+        _ => (exit::SERVICE_ERROR, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(error: impl Into<anyhow::Error>) -> Option<u8> {
+        judge(&error.into()).map(|verdict| verdict.code)
+    }
+
+    #[test]
+    fn each_kind_of_failure_has_its_exit_code() {
+        for (error, expected) in [
+            (Error::unauthorized("x"), 4),
+            (Error::forbidden("x"), 4),
+            (Error::not_found("service a: route not found"), 5),
+            (Error::not_found("x").with_id("registry.Registry.GetService"), 5),
+            (Error::not_found("no such order").with_id("orders.Orders.Get"), 7),
+            (Error::timeout("x"), 6),
+            (Error::unavailable("cannot connect to 127.0.0.1:1"), 3),
+            (Error::internal("x"), 7),
+        ] {
+            assert_eq!(code(error.clone()), Some(expected), "{error:?}");
+        }
+        assert_eq!(code(Failure::usage("x")), Some(2));
+        assert_eq!(code(anyhow::anyhow!("x")), Some(1));
+    }
+
+    #[test]
+    fn a_closed_pipe_is_no_failure() {
+        assert_eq!(code(std::io::Error::from(std::io::ErrorKind::BrokenPipe)), None);
+    }
+}

@@ -1,0 +1,112 @@
+use clap::{Args, Subcommand};
+use micro_sdk::{
+    blocks::registry::RegistryClient,
+    proto::registry::{Endpoint, GetRequest, Options, Service, Value},
+};
+use serde_json::json;
+
+use super::{context::Context, ui::Output};
+use crate::{config::DEFAULT_NAMESPACE, names::BLOCKS};
+
+/// Show one thing in detail.
+#[derive(Args)]
+pub(super) struct Get {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Show a service: its versions, nodes and endpoints.
+    Service {
+        /// The name of the service.
+        name: String,
+    },
+}
+
+impl Get {
+    pub(super) async fn run(self, cx: &Context) -> anyhow::Result<()> {
+        let What::Service { name } = self.what;
+        let connection = cx.connect().await?;
+        let namespace =
+            if BLOCKS.contains(&name.as_str()) { DEFAULT_NAMESPACE } else { connection.namespace() };
+        let registry: RegistryClient = connection.block("registry")?;
+        let options = Some(Options { domain: namespace.to_owned(), ..Options::default() });
+        let services = registry.get_service(GetRequest { service: name.clone(), options }).await?.services;
+        if cx.ui.output != Output::Table {
+            let records: Vec<_> = services.iter().map(record).collect();
+            return cx.ui.records(&records, &[], |_| Vec::new());
+        }
+        cx.ui.line(format_args!("service  {name}"))?;
+        for service in &services {
+            cx.ui.line(format_args!(
+                "\nversion {}{}\n",
+                service.version,
+                if service.ready { "" } else { " (not ready)" }
+            ))?;
+            let mut rows = vec![vec!["ID".to_owned(), "Address".to_owned(), "Metadata".to_owned()]];
+            rows.extend(service.nodes.iter().map(|node| {
+                let mut pairs: Vec<String> =
+                    node.metadata.iter().map(|(key, value)| format!("{key}={value}")).collect();
+                pairs.sort();
+                vec![node.id.clone(), node.address.clone(), pairs.join(",")]
+            }));
+            cx.ui.columns(&rows)?;
+            for endpoint in &service.endpoints {
+                cx.ui.line(describe(endpoint))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn describe(endpoint: &Endpoint) -> String {
+    let mut text = format!("\nEndpoint: {}\n", endpoint.name);
+    let mut pairs: Vec<String> =
+        endpoint.metadata.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    pairs.sort();
+    if !pairs.is_empty() {
+        text += &format!("\nMetadata: {}\n", pairs.join(","));
+    }
+    for (title, value) in [("Request", &endpoint.request), ("Response", &endpoint.response)] {
+        let fields = value.as_ref().map_or(&[][..], |value| &value.values);
+        text += &format!("\n{title}: {}\n", group(fields, 0));
+    }
+    text.trim_end().to_owned()
+}
+
+fn group(fields: &[Value], depth: usize) -> String {
+    if fields.is_empty() {
+        return "{}".to_owned();
+    }
+    let indent = "\t".repeat(depth + 1);
+    let lines = fields.iter().map(|field| {
+        let Value { name, r#type, values } = field;
+        if values.is_empty() {
+            format!("{indent}{name} {type}\n")
+        } else {
+            format!("{indent}{name} {type} {}\n", group(values, depth + 1))
+        }
+    });
+    format!("{{\n{}{}}}", lines.collect::<String>(), "\t".repeat(depth))
+}
+
+fn record(service: &Service) -> serde_json::Value {
+    json!({
+        "name": service.name,
+        "version": service.version,
+        "ready": service.ready,
+        "nodes": service.nodes.iter()
+            .map(|node| json!({"id": node.id, "address": node.address, "metadata": node.metadata})).collect::<Vec<_>>(),
+        "endpoints": service.endpoints.iter().map(|endpoint| json!({
+            "name": endpoint.name,
+            "metadata": endpoint.metadata,
+            "request": endpoint.request.as_ref().map(record_value),
+            "response": endpoint.response.as_ref().map(record_value),
+        })).collect::<Vec<_>>(),
+    })
+}
+
+fn record_value(value: &Value) -> serde_json::Value {
+    json!({"name": value.name, "type": value.r#type, "values": value.values.iter().map(record_value).collect::<Vec<_>>()})
+}

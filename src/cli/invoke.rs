@@ -1,0 +1,214 @@
+//! Running a dynamic command: from the words to a call, and from its answers to lines.
+
+use std::{
+    ffi::OsString,
+    io::{self, BufRead as _, IsTerminal as _, Read as _},
+};
+
+use bytes::Bytes;
+use clap::{Args as _, Command, CommandFactory as _, FromArgMatches as _, builder::Resettable};
+use micro_sdk::{Client, Error};
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::{
+    Cli, Globals,
+    context::Context,
+    discover, dynamic,
+    failure::{Failure, exit},
+    server::daemon,
+    ui::Output,
+};
+use crate::config::LOCAL;
+
+/// The flags of every command, as they stand before and among the words of a service.
+///
+/// # Errors
+/// One of them has a wrong value.
+pub(super) fn globals(before: &Globals, words: &[OsString]) -> Result<Globals, clap::Error> {
+    let root = Globals::augment_args(Command::new("micro").no_binary_name(true).disable_help_flag(true));
+    let words: Vec<String> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let mut found = before.clone();
+    let among = dynamic::globals_among(&root, &words);
+    if !among.is_empty() {
+        found.update_from_arg_matches(&root.try_get_matches_from(among)?)?;
+    }
+    Ok(found)
+}
+
+/// The command tree without the catch-all for unknown words.
+fn root() -> Command {
+    Cli::command().external_subcommand_value_parser(Resettable::Reset).allow_external_subcommands(false)
+}
+
+pub(super) async fn run(words: &[OsString], cx: &Context) -> anyhow::Result<()> {
+    let not_text = || Failure::usage("the command line is not valid UTF-8");
+    let words: Vec<String> = words
+        .iter()
+        .map(|word| word.to_str().map(str::to_owned).ok_or_else(not_text))
+        .collect::<Result<_, _>>()?;
+    let Some((name, rest)) = words.split_first() else { return Ok(()) };
+    refuse_typos(name, cx).await?;
+    let connection = cx.connect().await?;
+    let found = match discover::find(cx, &connection, name).await {
+        Ok(found) => found,
+        Err(error) if error.downcast_ref::<Error>().is_some_and(|error| error.code == 404) => {
+            return Err(unknown(cx, &connection, name).await);
+        }
+        Err(error) => return Err(error),
+    };
+    let root = root();
+    let resolved = dynamic::resolve(&found.service, rest, &root)?;
+    let line =
+        ["micro".to_owned(), found.service.name.clone()].into_iter().chain(resolved.words.iter().cloned());
+    let matches = root.clone().subcommand(dynamic::command(&found.service)).try_get_matches_from(line)?;
+    let Some((endpoint, matches)) =
+        matches.subcommand().and_then(|(_, matches)| dynamic::matched(&found.service, matches))
+    else {
+        return Err(Failure::usage(format!("service {name} needs a method"))
+            .hint(format!("see `micro {name} --help`"))
+            .into());
+    };
+    let mut client = connection.service(name, &found.namespace)?;
+    for (header, value) in dynamic::headers(matches)? {
+        let bad = |_| Failure::usage(format!("`{header}` cannot be the name of a header"));
+        let header = http::HeaderName::try_from(header.to_ascii_lowercase()).map_err(bad)?;
+        client = client.with_header(header, &value)?;
+    }
+    let request = dynamic::request(endpoint, matches, &read_file)?;
+    let call = Call { client, endpoint: endpoint.name.clone() };
+    match (endpoint.request_stream, endpoint.response_stream) {
+        (false, false) => call.unary(&request, cx).await,
+        (false, true) => call.stream(vec![request], false, cx).await,
+        (true, _) => {
+            let given = request.as_object().is_some_and(|fields| !fields.is_empty());
+            call.stream(if given { vec![request] } else { Vec::new() }, !given, cx).await
+        }
+    }
+}
+
+/// A near miss of a command is told without starting a server to look for a service.
+async fn refuse_typos(name: &str, cx: &Context) -> anyhow::Result<()> {
+    let names = super::command_names();
+    let near = dynamic::similar(name, names.iter().map(String::as_str));
+    let Some(near) = near.first() else { return Ok(()) };
+    if cx.environment()?.0 == LOCAL && daemon::find(cx).await.is_none() {
+        return Err(unrecognized(name).hint(format!("did you mean `micro {near}`?")).into());
+    }
+    Ok(())
+}
+
+fn unrecognized(name: &str) -> Failure {
+    Failure::new(
+        exit::NOT_FOUND,
+        format!(
+            "Unrecognized micro command: {name}. Please refer to 'micro --help' (no service {name} is registered either)"
+        ),
+    )
+}
+
+async fn unknown(cx: &Context, connection: &super::context::Connection, name: &str) -> anyhow::Error {
+    let mut known = super::command_names();
+    known.extend(discover::names(connection, connection.namespace()).await.unwrap_or_default());
+    let failure = unrecognized(name);
+    drop(discover::refresh(cx, connection).await);
+    match dynamic::similar(name, known.iter().map(String::as_str)).first() {
+        Some(near) => failure.hint(format!("did you mean `micro {near}`?")).into(),
+        None => failure.hint("list the services with `micro services`").into(),
+    }
+}
+
+fn read_file(path: &str) -> io::Result<Vec<u8>> {
+    if path != "-" {
+        return std::fs::read(path);
+    }
+    let mut content = Vec::new();
+    io::stdin().lock().read_to_end(&mut content)?;
+    Ok(content)
+}
+
+/// A call with JSON messages.
+pub(super) struct Call {
+    pub(super) client: Client,
+    /// `Handler.Method`.
+    pub(super) endpoint: String,
+}
+
+impl Call {
+    pub(super) async fn unary(self, request: &Value, cx: &Context) -> anyhow::Result<()> {
+        let client = self.client.with_json();
+        let answer = client.unary_bytes(&self.endpoint, request.to_string().into()).await?;
+        print(&answer, cx)
+    }
+
+    /// Sends the requests, and with `stdin` those that stand on standard input, one JSON document
+    /// a line; prints each answer as it comes.
+    pub(super) async fn stream(self, requests: Vec<Value>, stdin: bool, cx: &Context) -> anyhow::Result<()> {
+        let (sender, queue) = mpsc::channel::<Bytes>(16);
+        if stdin && io::stdin().is_terminal() {
+            cx.ui.say("type one JSON request a line; Ctrl-D ends them");
+        }
+        // Reading standard input blocks, so it has a thread of its own, which ends with the program.
+        let (failed, failure) = tokio::sync::oneshot::channel();
+        std::thread::spawn(move || {
+            let result = feed(requests, stdin, &sender);
+            drop(sender);
+            // Nobody listens when the call has ended.
+            drop(failed.send(result));
+        });
+        let client = self.client.with_json();
+        let answers = async {
+            let mut answers = client.stream_bytes(&self.endpoint, ReceiverStream::new(queue)).await?;
+            while let Some(answer) = answers.message().await.map_err(Error::from)? {
+                print(&answer, cx)?;
+            }
+            anyhow::Ok(())
+        };
+        let refused = async {
+            match failure.await {
+                Ok(Err(error)) => error,
+                _ => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            error = refused => Err(error),
+            result = answers => result,
+        }
+    }
+}
+
+fn feed(requests: Vec<Value>, stdin: bool, sender: &mpsc::Sender<Bytes>) -> anyhow::Result<()> {
+    for request in requests {
+        if sender.blocking_send(request.to_string().into()).is_err() {
+            return Ok(());
+        }
+    }
+    if stdin {
+        for (number, line) in io::stdin().lock().lines().enumerate() {
+            let line = line?;
+            if line.trim().is_empty() {
+                continue;
+            }
+            let checked: Result<Value, _> = serde_json::from_str(&line);
+            checked.map_err(|e| {
+                Failure::usage(format!("line {} of standard input is not JSON: {e}", number + 1))
+            })?;
+            if sender.blocking_send(line.into()).is_err() {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn print(answer: &Bytes, cx: &Context) -> anyhow::Result<()> {
+    if cx.ui.output == Output::Raw {
+        return Ok(cx.ui.bytes(answer)?);
+    }
+    let value: Value = serde_json::from_slice(answer).map_err(|e| {
+        Failure::new(exit::SERVICE_ERROR, format!("the answer is not JSON: {e}")).hint("see it with `-o raw`")
+    })?;
+    Ok(cx.ui.document(&value)?)
+}

@@ -1,0 +1,267 @@
+//! The command line: words in, calls to the server, words out. A command is a file with its
+//! arguments (the doc comments are its help) and a `run`, and three lines here.
+
+mod call;
+mod completion;
+mod context;
+mod discover;
+mod dynamic;
+mod env;
+mod failure;
+mod generate;
+mod get;
+mod invoke;
+mod kill;
+mod login;
+mod logout;
+mod logs;
+mod new;
+mod quickstart;
+mod run;
+mod server;
+mod services;
+mod source;
+mod status;
+mod stream;
+mod ui;
+mod update;
+mod user;
+
+use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand, error::ErrorKind};
+use console::Term;
+
+use context::Context;
+use failure::exit;
+use ui::{Output, Ui};
+
+use crate::paths::Home;
+
+/// Build, run, discover, call and observe services, with nothing else to install.
+///
+/// A word that is no command is a service: `micro helloworld call --name=Jane` calls it,
+/// `micro helloworld --help` shows what it can be asked.
+#[derive(Parser)]
+#[command(
+    name = "micro",
+    version,
+    propagate_version = false,
+    max_term_width = 100,
+    arg_required_else_help = false
+)]
+#[command(disable_help_subcommand = false, subcommand_required = false)]
+#[command(
+    after_help = "Exit codes: 0 ok, 1 failed, 2 usage, 3 server unreachable, 4 not allowed, 5 not found, \
+    6 timed out, 7 the service answered with an error, 8 a build or a service failed, 130 interrupted."
+)]
+struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// The flags of every command; they may stand anywhere.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Global options")]
+struct Globals {
+    /// The environment to go to (see `micro env`).
+    #[arg(short, long, global = true, value_name = "NAME", env = "MICRO_ENV")]
+    env: Option<String>,
+    /// The namespace to work in.
+    #[arg(short, long, global = true, value_name = "NAME", env = "MICRO_NAMESPACE")]
+    namespace: Option<String>,
+    /// How data is printed.
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        default_value = "table",
+        value_name = "FORM",
+        env = "MICRO_OUTPUT"
+    )]
+    output: Output,
+    /// Say nothing but data and errors.
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// Say more.
+    #[arg(short, long, global = true)]
+    verbose: bool,
+    /// Print without colours.
+    #[arg(long, global = true)]
+    no_color: bool,
+    /// How long a call may take, such as 500ms or 2m.
+    #[arg(long, global = true, value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+    /// Ask nothing; take the default of each question.
+    #[arg(short, long, global = true)]
+    yes: bool,
+    /// Another configuration file.
+    #[arg(short, long, global = true, value_name = "FILE", env = "MICRO_CONFIG_FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Call(call::Call),
+    Completion(completion::Completion),
+    Env(env::Env),
+    Gen(generate::Gen),
+    Get(get::Get),
+    Kill(kill::Kill),
+    Login(login::Login),
+    Logout(logout::Logout),
+    Logs(logs::Logs),
+    New(new::New),
+    Quickstart(quickstart::Quickstart),
+    Run(run::Run),
+    Server(server::Server),
+    Services(services::Services),
+    Status(status::Status),
+    Stream(stream::Stream),
+    Update(update::Update),
+    User(user::User),
+    #[command(external_subcommand)]
+    Dynamic(Vec<OsString>),
+}
+
+impl Command {
+    async fn run(self, cx: &Context) -> anyhow::Result<()> {
+        match self {
+            Self::Call(command) => command.run(cx).await,
+            Self::Completion(command) => command.run(cx),
+            Self::Env(command) => command.run(cx),
+            Self::Gen(command) => command.run(cx),
+            Self::Get(command) => command.run(cx).await,
+            Self::Kill(command) => command.run(cx).await,
+            Self::Login(command) => command.run(cx).await,
+            Self::Logout(command) => command.run(cx).await,
+            Self::Logs(command) => command.run(cx).await,
+            Self::New(command) => command.run(cx),
+            Self::Quickstart(command) => command.run(cx).await,
+            Self::Run(command) => command.run(cx).await,
+            Self::Server(command) => command.run(cx).await,
+            Self::Services(command) => command.run(cx).await,
+            Self::Status(command) => command.run(cx).await,
+            Self::Stream(command) => command.run(cx).await,
+            Self::Update(command) => command.run(cx).await,
+            Self::User(command) => command.run(cx).await,
+            Self::Dynamic(words) => invoke::run(&words, cx).await,
+        }
+    }
+}
+
+/// The names of the commands, which no service made here may have.
+fn command_names() -> Vec<String> {
+    let cli = Cli::command();
+    let names = cli.get_subcommands().map(|command| command.get_name().to_owned());
+    names.chain(["help".to_owned()]).collect()
+}
+
+/// Parses the command line, runs it, and returns its exit code.
+pub(crate) fn main() -> ExitCode {
+    if let Some(code) = completion::answer() {
+        return code;
+    }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    ui::set_colors(cli.globals.no_color);
+    let Some(command) = cli.command else {
+        ui::fail("No command provided to micro. Please refer to 'micro --help'", None);
+        return exit::USAGE.into();
+    };
+    // What a service is asked with may stand among the flags of every command.
+    let globals = match &command {
+        Command::Dynamic(words) => match invoke::globals(&cli.globals, words) {
+            Ok(globals) => globals,
+            Err(error) => return usage(&error),
+        },
+        _ => cli.globals,
+    };
+    match execute(command, globals) {
+        Ok(()) => exit::OK.into(),
+        Err(error) => match error.downcast_ref::<clap::Error>() {
+            Some(error) => usage(error),
+            None => report(&error),
+        },
+    }
+}
+
+fn execute(command: Command, globals: Globals) -> anyhow::Result<()> {
+    let serves = matches!(&command, Command::Server(server) if server.in_foreground());
+    let runtime = if serves {
+        tokio::runtime::Builder::new_multi_thread().enable_all().build()
+    } else {
+        tokio::runtime::Builder::new_current_thread().enable_all().build()
+    }?;
+    let ui = Ui { output: globals.output, quiet: globals.quiet, yes: globals.yes };
+    let chosen = (globals.env, globals.namespace);
+    let cx = Context::new(Home::find()?, ui, chosen, globals.timeout, globals.config);
+    let result = runtime.block_on(async {
+        if serves {
+            return command.run(&cx).await;
+        }
+        tokio::select! {
+            result = command.run(&cx) => result,
+            _ = tokio::signal::ctrl_c() => Err(failure::Failure::new(exit::INTERRUPTED, "interrupted").into()),
+        }
+    });
+    // A thread that waits for standard input would keep the program from ending.
+    runtime.shutdown_background();
+    result
+}
+
+fn report(error: &anyhow::Error) -> ExitCode {
+    let Some(verdict) = failure::judge(error) else { return exit::OK.into() };
+    ui::fail(verdict.message, verdict.hint.as_deref());
+    verdict.code.into()
+}
+
+/// Help and versions are data; what is wrong with the command line is not.
+fn usage(error: &clap::Error) -> ExitCode {
+    let code = match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => exit::OK,
+        _ => exit::USAGE,
+    };
+    // A closed pipe after the help was read is no failure.
+    drop(error.print());
+    drop(Term::stdout().flush());
+    code.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_of_every_command_are_reserved_in_dynamic_commands() {
+        let cli = Cli::command();
+        let globals = cli.get_arguments().filter(|argument| argument.is_global_set());
+        for long in globals.filter_map(|argument| argument.get_long()) {
+            assert!(dynamic::RESERVED.contains(&long), "{long} is not in RESERVED");
+        }
+    }
+
+    #[test]
+    fn flags_of_every_command_may_stand_anywhere() {
+        for words in [
+            ["micro", "-e", "x", "logs", "a", "-n", "3"],
+            ["micro", "logs", "-e", "x", "a", "-n", "3"],
+            ["micro", "logs", "a", "-n", "3", "-e", "x"],
+        ] {
+            let cli = Cli::try_parse_from(words).unwrap();
+            assert_eq!((cli.globals.env.as_deref(), cli.globals.namespace), (Some("x"), None));
+        }
+        let cli = Cli::try_parse_from(["micro", "logs", "a", "--namespace", "shop"]).unwrap();
+        assert_eq!(cli.globals.namespace.as_deref(), Some("shop"));
+    }
+}

@@ -1,0 +1,68 @@
+use std::{env, path::Path};
+
+use anyhow::Context as _;
+use clap::Args;
+
+use super::{context::Context, failure::Failure};
+use crate::scaffold::{self, Created, Options, Workspace, patch, sdk};
+
+/// Write a new service.
+///
+/// The service builds with plain cargo. Needs no server.
+#[derive(Args)]
+pub(super) struct New {
+    /// Its name, or a path that ends in it.
+    name: String,
+}
+
+impl New {
+    pub(super) fn run(self, cx: &Context) -> anyhow::Result<()> {
+        let created = create(&self.name, &env::current_dir().context("there is no current folder")?, cx)?;
+        let name = &self.name;
+        cx.ui.line(format_args!("Creating service {}\n", last(name)))?;
+        for file in &created.files {
+            cx.ui.line(format_args!("  {}", Path::new(name).join(file).display()))?;
+        }
+        cx.ui.line("")?;
+        match &created.workspace {
+            Workspace::None => {}
+            Workspace::Member(root) => {
+                cx.ui.line(format_args!("It is a member of the cargo workspace `{}`.\n", root.display()))?;
+            }
+            Workspace::Standalone { root, reason } => {
+                cx.ui.line(format_args!(
+                    "It stands alone, with an empty [workspace] of its own: in the cargo workspace `{}` {reason}.\n",
+                    root.display()
+                ))?;
+            }
+        }
+        cx.ui.line(format_args!(
+            "No protoc is needed: `micro gen` is run for you. Next:\n\n  cd {name}\n  micro run .\n  micro {} call --name=Jane",
+            last(name)
+        ))?;
+        Ok(())
+    }
+}
+
+fn last(name: &str) -> &str {
+    name.trim_end_matches('/').rsplit('/').next().unwrap_or(name)
+}
+
+/// Writes a service, generates its code, and makes plain cargo find the SDK.
+///
+/// # Errors
+/// The name is not possible, the folder exists, or it cannot be written.
+pub(super) fn create(name: &str, parent: &Path, cx: &Context) -> anyhow::Result<Created> {
+    let names = super::command_names();
+    let commands: Vec<&str> = names.iter().map(String::as_str).collect();
+    let created = scaffold::new(&Options { name, parent, commands: &commands })
+        .map_err(|error| Failure::new(super::failure::exit::FAILED, format!("{error:#}")))?;
+    let patched = patch::ensure_patch(&created.folder, &sdk::unpack(&cx.home.data)?)?;
+    if matches!(patched.ignored, patch::Ignored::Shared) {
+        cx.ui.warn(format_args!(
+            "`{}` holds settings of yours, so it is not ignored by git: it now names the SDK's folder of this machine",
+            patched.config.display()
+        ));
+    }
+    Ok(created)
+}

@@ -1,0 +1,271 @@
+//! `micro server`: in the foreground, or in the background by `start`, `stop`, `restart`, `status`
+//! and `logs`.
+
+pub(super) mod daemon;
+
+use std::{
+    fs::File,
+    io::{Read as _, Seek as _, SeekFrom, Write as _},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use micro_sdk::local::State;
+use serde_json::json;
+
+use super::{
+    context::Context,
+    failure::{Failure, exit},
+};
+use crate::{
+    scaffold::sdk,
+    server::{self, Settings, Welcome},
+};
+
+/// How often a growing log is looked at.
+const FOLLOW: Duration = Duration::from_millis(100);
+
+/// Run the server, or manage it in the background.
+///
+/// Without a subcommand the server runs in the foreground until Ctrl-C. It serves the HTTP API on
+/// 127.0.0.1:8080, the gRPC proxy on 127.0.0.1:8081 and the services' side on 127.0.0.1:8443.
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct Server {
+    #[command(subcommand)]
+    action: Option<Action>,
+    #[command(flatten)]
+    options: Options,
+    #[arg(long, hide = true)]
+    daemonized: bool,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Start the server in the background.
+    Start(Box<Options>),
+    /// Stop the server and the services it runs.
+    Stop,
+    /// Stop the server, then start it again; services come back by themselves.
+    Restart(Box<Options>),
+    /// Show whether the server runs, and where.
+    Status,
+    /// Print the log of the server in the background.
+    Logs(Logs),
+}
+
+#[derive(Args)]
+struct Logs {
+    /// How many of the last lines.
+    #[arg(short = 'n', long, default_value_t = 50)]
+    lines: usize,
+    /// Go on with what is written later.
+    #[arg(short, long)]
+    follow: bool,
+    /// Chosen for all commands.
+    #[arg(long, hide = true)]
+    namespace: Option<String>,
+}
+
+#[derive(Args)]
+struct Options {
+    /// The address of the HTTP API; port 0 takes a free one.
+    #[arg(long, value_name = "HOST:PORT", env = "MICRO_API_ADDRESS", default_value = "127.0.0.1:8080")]
+    api_address: String,
+    /// The address of the gRPC proxy.
+    #[arg(long, value_name = "HOST:PORT", env = "MICRO_PROXY_ADDRESS", default_value = "127.0.0.1:8081")]
+    proxy_address: String,
+    /// The address services use.
+    #[arg(long, value_name = "HOST:PORT", env = "MICRO_NETWORK_ADDRESS", default_value = "127.0.0.1:8443")]
+    network_address: String,
+    /// Take free ports for all addresses.
+    #[arg(long, env = "MICRO_ISOLATED")]
+    isolated: bool,
+    /// A name this server answers to, beside localhost and IP addresses; may be repeated.
+    #[arg(long = "allow-host", value_name = "NAME", env = "MICRO_ALLOW_HOSTS", value_delimiter = ',')]
+    hosts: Vec<String>,
+    /// An origin whose web pages may call the HTTP API; may be repeated.
+    #[arg(long = "allow-origin", value_name = "ORIGIN", env = "MICRO_ALLOW_ORIGINS", value_delimiter = ',')]
+    origins: Vec<String>,
+    /// Listen beyond this machine although nothing is encrypted.
+    #[arg(long)]
+    insecure: bool,
+    /// How long calls, and then services, may take to end.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
+    grace: Duration,
+}
+
+impl Options {
+    fn settings(self, cx: &Context) -> anyhow::Result<Settings> {
+        let address = |text: &str| {
+            if self.isolated { server::address("127.0.0.1:0") } else { server::address(text) }
+                .map_err(|e| Failure::usage(format!("{e:#}")))
+        };
+        let (api, proxy, network) =
+            (address(&self.api_address)?, address(&self.proxy_address)?, address(&self.network_address)?);
+        Ok(Settings {
+            home: cx.home.clone(),
+            api,
+            proxy,
+            network,
+            welcome: Welcome { hosts: self.hosts, origins: self.origins },
+            sdk: Some(sdk::unpack(&cx.home.data)?),
+            insecure: self.insecure,
+            grace: self.grace,
+        })
+    }
+
+    /// The same options for a server in the background. Those that came from variables are
+    /// inherited, but saying them twice does no harm.
+    fn arguments(&self) -> Vec<String> {
+        let mut arguments = vec![
+            format!("--api-address={}", self.api_address),
+            format!("--proxy-address={}", self.proxy_address),
+            format!("--network-address={}", self.network_address),
+            format!("--grace={}", humantime::format_duration(self.grace).to_string().replace(' ', "")),
+        ];
+        arguments.extend(self.hosts.iter().map(|host| format!("--allow-host={host}")));
+        arguments.extend(self.origins.iter().map(|origin| format!("--allow-origin={origin}")));
+        arguments.extend(self.isolated.then(|| "--isolated".to_owned()));
+        arguments.extend(self.insecure.then(|| "--insecure".to_owned()));
+        arguments
+    }
+}
+
+impl Server {
+    /// The runtime a server needs differs from that of a command.
+    pub(super) fn in_foreground(&self) -> bool {
+        self.action.is_none()
+    }
+
+    pub(super) async fn run(self, cx: &Context) -> anyhow::Result<()> {
+        match self.action {
+            None => foreground(self.options, self.daemonized, cx).await,
+            Some(Action::Start(options)) => start(&options, cx).await,
+            Some(Action::Stop) => stop(cx).await,
+            Some(Action::Restart(options)) => {
+                stop(cx).await?;
+                start(&options, cx).await
+            }
+            Some(Action::Status) => status(cx).await,
+            Some(Action::Logs(logs)) => logs.run(cx).await,
+        }
+    }
+}
+
+async fn foreground(options: Options, daemonized: bool, cx: &Context) -> anyhow::Result<()> {
+    if daemonized {
+        rustix::process::setsid().context("cannot leave the terminal")?;
+    }
+    init_log();
+    let ui = cx.ui.clone();
+    let ready = move |state: &State| {
+        if daemonized {
+            // Whoever started this waits for one line; if nobody does any more, that is fine.
+            drop(writeln!(std::io::stdout(), "ready"));
+        } else {
+            ui.say(format_args!(
+                "the micro server is ready: HTTP API on http://{}, gRPC proxy on {}, services on {}; Ctrl-C ends it",
+                state.api, state.proxy, state.network
+            ));
+        }
+    };
+    server::run(options.settings(cx)?, ready).await
+}
+
+fn init_log() {
+    use tracing_subscriber::EnvFilter;
+    let level = std::env::var("MICRO_LOG_LEVEL").unwrap_or_else(|_| "info".to_owned());
+    let filter = EnvFilter::try_new(&level).unwrap_or_else(|_| EnvFilter::new("info"));
+    // Set twice only in tests, where the first is as good.
+    drop(
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .with_ansi(false)
+            .with_target(false)
+            .try_init(),
+    );
+}
+
+async fn start(options: &Options, cx: &Context) -> anyhow::Result<()> {
+    let (state, started) = daemon::start_once(cx, &options.arguments()).await?;
+    if started {
+        cx.ui.say(format_args!("the micro server is running (pid {})", state.pid));
+    } else {
+        cx.ui.say(format_args!("the micro server runs already (pid {})", state.pid));
+    }
+    show(&state, cx)
+}
+
+fn show(state: &State, cx: &Context) -> anyhow::Result<()> {
+    let rows = [
+        ("HTTP API", format!("http://{}", state.api)),
+        ("gRPC proxy", state.proxy.clone()),
+        ("network", state.network.clone()),
+    ];
+    for (name, address) in rows {
+        cx.ui.say(format_args!("  {name:<11}{address}"));
+    }
+    Ok(())
+}
+
+async fn stop(cx: &Context) -> anyhow::Result<()> {
+    match daemon::stop(cx).await? {
+        Some(pid) => cx.ui.say(format_args!("the micro server (pid {pid}) has stopped")),
+        None => cx.ui.say("no micro server runs"),
+    }
+    Ok(())
+}
+
+async fn status(cx: &Context) -> anyhow::Result<()> {
+    let Some(state) = daemon::find(cx).await else {
+        return Err(Failure::new(exit::UNREACHABLE, "no micro server runs")
+            .hint("start one with `micro server start`")
+            .into());
+    };
+    let record = json!({
+        "pid": state.pid, "version": state.version, "api": state.api, "proxy": state.proxy,
+        "network": state.network, "socket": state.socket,
+    });
+    let head = ["PID", "VERSION", "API", "PROXY", "NETWORK"];
+    cx.ui.records(&[record], &head, |_| {
+        vec![
+            state.pid.to_string(),
+            state.version.clone(),
+            state.api.clone(),
+            state.proxy.clone(),
+            state.network.clone(),
+        ]
+    })
+}
+
+impl Logs {
+    async fn run(self, cx: &Context) -> anyhow::Result<()> {
+        let path = daemon::log_file(cx);
+        let hint = "only a server in the background keeps one: start it with `micro server start`";
+        let missing =
+            || Failure::new(exit::NOT_FOUND, format!("there is no log `{}`", path.display())).hint(hint);
+        let mut file = File::open(&path).map_err(|_| missing())?;
+        let mut text = String::new();
+        file.read_to_string(&mut text).context("the log is not readable")?;
+        let lines: Vec<&str> = text.lines().collect();
+        for line in &lines[lines.len().saturating_sub(self.lines)..] {
+            cx.ui.line(line)?;
+        }
+        while self.follow {
+            tokio::time::sleep(FOLLOW).await;
+            let position = file.stream_position()?;
+            if file.metadata()?.len() < position {
+                file.seek(SeekFrom::Start(0))?;
+            }
+            let mut more = String::new();
+            file.read_to_string(&mut more)?;
+            for line in more.lines() {
+                cx.ui.line(line)?;
+            }
+        }
+        Ok(())
+    }
+}

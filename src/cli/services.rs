@@ -1,0 +1,30 @@
+use clap::Args;
+
+use super::{context::Context, discover, ui::Output};
+use crate::{config::DEFAULT_NAMESPACE, names::BLOCKS};
+
+/// List the services in the registry.
+#[derive(Args)]
+pub(super) struct Services {}
+
+impl Services {
+    #[expect(clippy::unused_self, reason = "every command is run the same way")]
+    pub(super) async fn run(self, cx: &Context) -> anyhow::Result<()> {
+        let connection = cx.connect().await?;
+        let mut names = discover::names(&connection, connection.namespace()).await?;
+        if connection.namespace() != DEFAULT_NAMESPACE {
+            // The building blocks serve every namespace.
+            names.extend(BLOCKS.iter().map(|&name| name.to_owned()));
+            names.sort();
+            names.dedup();
+        }
+        drop(discover::refresh(cx, &connection).await);
+        if cx.ui.output == Output::Table {
+            for name in names {
+                cx.ui.line(name)?;
+            }
+            return Ok(());
+        }
+        cx.ui.records(&names, &[], |_| Vec::new())
+    }
+}

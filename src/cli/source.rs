@@ -1,0 +1,205 @@
+//! What `run`, `update`, `kill`, `status` and `logs` are given: a folder, a name, a version.
+
+use std::{
+    collections::HashMap,
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use clap::Args;
+use micro_sdk::proto::runtime::{CreateOptions, Service, UpdateOptions};
+
+use super::{
+    context::Context,
+    failure::{Failure, exit},
+};
+use crate::{
+    names,
+    scaffold::{generate, patch, sdk},
+};
+
+/// The flags of `run` and `update`.
+#[derive(Args)]
+pub(super) struct Source {
+    /// The folder of the service.
+    #[arg(default_value = ".")]
+    pub(super) folder: String,
+    /// Its name; the last part of the folder if none is given.
+    #[arg(long)]
+    pub(super) name: Option<String>,
+    /// Its version.
+    #[arg(long, default_value = "latest")]
+    pub(super) version: String,
+    /// Run this command in the folder instead of building a program.
+    #[arg(long, value_name = "COMMAND")]
+    pub(super) command: Option<String>,
+    /// Arguments of the program.
+    #[arg(long, value_name = "ARGUMENTS", allow_hyphen_values = true)]
+    pub(super) args: Option<String>,
+    /// A variable of the service's environment; may be repeated.
+    #[arg(long = "env_vars", visible_alias = "env-var", value_name = "NAME=VALUE", value_delimiter = ',')]
+    pub(super) variables: Vec<String>,
+    /// How many processes run it.
+    #[arg(short, long, value_name = "COUNT")]
+    pub(super) instances: Option<i64>,
+    /// A pair of metadata; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',')]
+    pub(super) metadata: Vec<String>,
+    /// Return at once instead of waiting until the service is running.
+    #[arg(long, visible_alias = "no-wait")]
+    pub(super) detach: bool,
+}
+
+/// A folder of this machine and the service in it.
+pub(super) struct Local {
+    pub(super) service: Service,
+}
+
+impl Source {
+    /// Finds the service, generates what has to be generated, and tells what the server needs.
+    ///
+    /// # Errors
+    /// There is no folder, no project, or no usable name; the text has the next step.
+    pub(super) fn local(&self, cx: &Context) -> anyhow::Result<Local> {
+        let folder = fs::canonicalize(&self.folder).map_err(|error| {
+            let remote = self.folder.contains('/') && !self.folder.starts_with(['.', '/']);
+            if remote {
+                return Failure::new(exit::FAILED, format!("there is no folder `{}`", self.folder))
+                    .hint("running from a git repository is not available in this version: clone it, then run the folder");
+            }
+            Failure::new(exit::FAILED, format!("there is no folder `{}`: {error}", self.folder))
+                .hint(format!("make a service with `micro new {}`", self.folder.trim_start_matches("./")))
+        })?;
+        let name = self.name.clone().map_or_else(|| name_of(&folder), Ok)?;
+        names::check(&name).map_err(|e| {
+            Failure::usage(e.to_string()).hint("name the service with --name, such as `--name helloworld`")
+        })?;
+        if super::command_names().contains(&name) {
+            cx.ui.warn(format_args!(
+                "`{name}` is also a command of micro, which wins: call the service with `micro call {name} …`"
+            ));
+        }
+        if self.command.is_none() {
+            prepare(&folder, cx)?;
+        }
+        let mut metadata = HashMap::new();
+        for pair in &self.metadata {
+            match pair.split_once('=') {
+                Some(("source", _)) => {
+                    return Err(Failure::usage("the metadata key `source` is reserved").into());
+                }
+                Some((key, value)) if !key.is_empty() => metadata.insert(key.to_owned(), value.to_owned()),
+                _ => {
+                    return Err(
+                        Failure::usage(format!("`{pair}` is no metadata of the form KEY=VALUE")).into()
+                    );
+                }
+            };
+        }
+        let source = folder.to_str().context("the path of the folder is not valid UTF-8")?.to_owned();
+        let version = self.version.clone();
+        Ok(Local { service: Service { name, version, source, metadata, status: 0 } })
+    }
+
+    pub(super) fn create_options(&self, namespace: &str, force: bool) -> CreateOptions {
+        let (path_env, cargo_home, rustup_home) = tools();
+        CreateOptions {
+            command: self.command.as_deref().map(words).unwrap_or_default(),
+            args: self.args.as_deref().map(words).unwrap_or_default(),
+            env: self.variables.clone(),
+            namespace: namespace.to_owned(),
+            instances: self.instances.unwrap_or(0),
+            force,
+            path_env,
+            cargo_home,
+            rustup_home,
+            ..CreateOptions::default()
+        }
+    }
+
+    pub(super) fn update_options(&self, namespace: &str) -> UpdateOptions {
+        let (path_env, cargo_home, rustup_home) = tools();
+        UpdateOptions {
+            namespace: namespace.to_owned(),
+            instances: self.instances.unwrap_or(0),
+            path_env,
+            cargo_home,
+            rustup_home,
+            ..UpdateOptions::default()
+        }
+    }
+}
+
+/// Where the caller's build tools are.
+fn tools() -> (String, String, String) {
+    let variable = |name| env::var(name).unwrap_or_default();
+    (variable("PATH"), variable("CARGO_HOME"), variable("RUSTUP_HOME"))
+}
+
+/// Keeps generated code and the way to the SDK fresh before a build.
+fn prepare(folder: &Path, cx: &Context) -> anyhow::Result<()> {
+    if !folder.join("Cargo.toml").is_file() {
+        return Err(Failure::new(
+            exit::FAILED,
+            format!("there is no project in `{}`: it has no Cargo.toml", folder.display()),
+        )
+        .hint("make one with `micro new NAME`, or run a program with --command")
+        .into());
+    }
+    if generate::is_generated(folder) {
+        for path in generate::generate(folder)? {
+            cx.ui.say(format_args!("generated {}", path.display()));
+        }
+    }
+    if patch::is_needed(folder) {
+        patch::ensure_patch(folder, &sdk::unpack(&cx.home.data)?)?;
+    }
+    Ok(())
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split_whitespace().map(str::to_owned).collect()
+}
+
+fn name_of(folder: &Path) -> anyhow::Result<String> {
+    let name = folder.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+    name.ok_or_else(|| {
+        Failure::usage(format!("`{}` has no name", folder.display())).hint("give one with --name").into()
+    })
+}
+
+/// `NAME`, `NAME@VERSION`, `.` or a path: the name and the version that was given.
+///
+/// # Errors
+/// The path has no name.
+pub(super) fn name_and_version(text: &str) -> anyhow::Result<(String, Option<String>)> {
+    let (name, version) = match text.split_once('@') {
+        Some((name, version)) => (name, Some(version.to_owned()).filter(|version| !version.is_empty())),
+        None => (text, None),
+    };
+    if name == "." || name == ".." || name.ends_with('/') || name.starts_with(['.', '/']) {
+        let path = fs::canonicalize(name).unwrap_or_else(|_| PathBuf::from(name));
+        return Ok((name_of(&path)?, version));
+    }
+    let last = name.rsplit('/').next().unwrap_or(name);
+    Ok((last.to_owned(), version))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_come_with_versions_and_from_paths() {
+        for (text, name, version) in [
+            ("helloworld", "helloworld", None),
+            ("helloworld@v2", "helloworld", Some("v2")),
+            ("helloworld@", "helloworld", None),
+            ("a/b/c@feature/x", "c", Some("feature/x")),
+            ("/nowhere/at/all", "all", None),
+        ] {
+            assert_eq!(name_and_version(text).unwrap(), (name.to_owned(), version.map(str::to_owned)));
+        }
+    }
+}

@@ -1,0 +1,150 @@
+use std::time::Duration;
+
+use clap::Args;
+use jiff::Timestamp;
+use micro_sdk::{
+    blocks::runtime::RuntimeClient,
+    proto::runtime::{ReadOptions, ReadRequest, Service},
+};
+use serde_json::json;
+
+use super::{context::Context, source, ui::Output};
+
+/// Show the status of the services that were run.
+///
+/// A service that failed is shown with the reason; the whole text of a failed build, or the last
+/// lines of its log, follow the table when one service is asked for.
+#[derive(Args)]
+pub(super) struct Status {
+    /// One service, by its name or its folder.
+    service: Option<String>,
+    /// One version of it.
+    version: Option<String>,
+}
+
+impl Status {
+    pub(super) async fn run(self, cx: &Context) -> anyhow::Result<()> {
+        let connection = cx.connect().await?;
+        let runtime: RuntimeClient = connection.block("runtime")?;
+        let (name, at) = match &self.service {
+            Some(service) => source::name_and_version(service)?,
+            None => (String::new(), None),
+        };
+        let options = ReadOptions {
+            service: name.clone(),
+            version: self.version.or(at).unwrap_or_default(),
+            namespace: connection.namespace().to_owned(),
+            ..ReadOptions::default()
+        };
+        let mut services = runtime.read(ReadRequest { options: Some(options) }).await?.services;
+        services.sort_by(|a, b| (&a.name, &a.version).cmp(&(&b.name, &b.version)));
+        if services.is_empty() && cx.ui.output == Output::Table {
+            let what = if name.is_empty() {
+                "no services run".to_owned()
+            } else {
+                format!("no service {name} runs")
+            };
+            cx.ui.say(format_args!("{what}; run one with `micro run .` in its folder"));
+        }
+        let records: Vec<_> = services.iter().map(record).collect();
+        let head = ["NAME", "VERSION", "SOURCE", "STATUS", "BUILD", "UPDATED", "METADATA"];
+        cx.ui.records(&records, &head, |record| {
+            let text =
+                |key: &str| record[key].as_str().filter(|text| !text.is_empty()).unwrap_or("n/a").to_owned();
+            let build: String = text("build").chars().take(7).collect();
+            vec![
+                text("name"),
+                text("version"),
+                text("source"),
+                text("status"),
+                build,
+                text("updated"),
+                text("summary"),
+            ]
+        })?;
+        if let ([service], false, Output::Table) = (services.as_slice(), name.is_empty(), cx.ui.output) {
+            for key in ["build_log", "last_lines"] {
+                if let Some(text) = service.metadata.get(key) {
+                    cx.ui.line(format_args!("\n{}", text.trim_end()))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn record(service: &Service) -> serde_json::Value {
+    let metadata = |key: &str| service.metadata.get(key).cloned().unwrap_or_default();
+    let updated =
+        metadata("lastStatusUpdate").parse::<Timestamp>().map_or_else(|_| "unknown".to_owned(), ago);
+    json!({
+        "name": service.name,
+        "version": service.version,
+        "source": metadata("source"),
+        "status": metadata("status"),
+        "build": metadata("build"),
+        "updated": updated,
+        "summary": summary(service),
+        "metadata": service.metadata,
+    })
+}
+
+/// Owner and group as in the reference, then what is worth knowing.
+fn summary(service: &Service) -> String {
+    let mut parts = Vec::new();
+    for (label, key) in [
+        ("owner", "owner"),
+        ("group", "group"),
+        ("instances", "instances"),
+        ("restarts", "restarts"),
+        ("progress", "progress"),
+        ("error", "error"),
+    ] {
+        if let Some(value) = service.metadata.get(key) {
+            let line = value.lines().next().unwrap_or_default();
+            parts.push(format!("{label}={line}"));
+        }
+    }
+    parts.join(", ")
+}
+
+/// `4s ago`, `15m3s ago`, `1d0h0m0s ago`.
+fn ago(then: Timestamp) -> String {
+    let seconds = Timestamp::now().as_second().saturating_sub(then.as_second());
+    let age = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+    format!("{} ago", duration(age))
+}
+
+/// A duration as the reference shows it: from the largest unit that is not zero.
+fn duration(age: Duration) -> String {
+    let total = age.as_secs();
+    let (days, hours, minutes, seconds) = (total / 86_400, total / 3600 % 24, total / 60 % 60, total % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m{seconds}s"),
+        (0, _, _) => format!("{hours}h{minutes}m{seconds}s"),
+        _ => format!("{days}d{hours}h{minutes}m{seconds}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_read_as_in_the_reference() {
+        for (seconds, text) in [
+            (0, "0s"),
+            (15, "15s"),
+            (60, "1m0s"),
+            (903, "15m3s"),
+            (4532, "1h15m32s"),
+            (82_808, "23h0m8s"),
+            (86_400, "1d0h0m0s"),
+            (1_006_400, "11d15h33m20s"),
+            (110_963_400, "1284d7h10m0s"),
+        ] {
+            assert_eq!(duration(Duration::from_secs(seconds)), text);
+        }
+    }
+}

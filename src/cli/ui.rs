@@ -1,0 +1,238 @@
+//! The only place that prints. Data goes to standard output, words to standard error; progress is
+//! shown on a terminal alone.
+
+use std::{
+    fmt,
+    io::{self, IsTerminal as _, Write as _},
+    time::Duration,
+};
+
+use clap::ValueEnum;
+use console::Style;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use serde_json::{
+    Serializer, Value,
+    ser::{CompactFormatter, Formatter},
+};
+
+/// Documents wider than this are printed over several lines.
+const WIDTH: usize = 80;
+
+/// How data is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people: aligned columns, short JSON.
+    #[default]
+    Table,
+    /// One indented JSON document.
+    Json,
+    /// One compact JSON document a line.
+    Jsonl,
+    /// Bytes as they came.
+    Raw,
+}
+
+/// The terminal, or what stands in its place.
+#[derive(Clone, Debug)]
+pub(crate) struct Ui {
+    pub(crate) output: Output,
+    pub(crate) quiet: bool,
+    /// Prompts may be answered with their default.
+    pub(crate) yes: bool,
+}
+
+impl Ui {
+    /// Prints a line of data.
+    ///
+    /// # Errors
+    /// Standard output is closed.
+    pub(crate) fn line(&self, text: impl fmt::Display) -> io::Result<()> {
+        writeln!(io::stdout().lock(), "{text}")
+    }
+
+    /// Prints bytes of data and ends the line.
+    ///
+    /// # Errors
+    /// Standard output is closed.
+    pub(crate) fn bytes(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        out.write_all(bytes)?;
+        if bytes.ends_with(b"\n") { out.flush() } else { out.write_all(b"\n") }
+    }
+
+    /// Prints a JSON document in the form that was asked for.
+    ///
+    /// # Errors
+    /// Standard output is closed.
+    pub(crate) fn document(&self, value: &Value) -> io::Result<()> {
+        match self.output {
+            Output::Table => {
+                let short = spaced(value)?;
+                if short.chars().count() <= WIDTH {
+                    self.line(short)
+                } else {
+                    self.line(format!("{value:#}"))
+                }
+            }
+            Output::Json => self.line(format!("{value:#}")),
+            Output::Jsonl | Output::Raw => self.line(value),
+        }
+    }
+
+    /// Prints records: columns for people, JSON otherwise.
+    ///
+    /// # Errors
+    /// Standard output is closed.
+    pub(crate) fn records<T: Serialize>(
+        &self,
+        records: &[T],
+        head: &[&str],
+        row: impl Fn(&T) -> Vec<String>,
+    ) -> anyhow::Result<()> {
+        match self.output {
+            Output::Table if records.is_empty() => {}
+            Output::Table => {
+                let mut rows = vec![head.iter().map(|&cell| cell.to_owned()).collect()];
+                rows.extend(records.iter().map(row));
+                self.columns(&rows)?;
+            }
+            Output::Json => self.line(serde_json::to_string_pretty(records)?)?,
+            Output::Jsonl | Output::Raw => {
+                for record in records {
+                    self.line(serde_json::to_string(record)?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Prints rows with their columns aligned.
+    ///
+    /// # Errors
+    /// Standard output is closed.
+    pub(crate) fn columns(&self, rows: &[Vec<String>]) -> io::Result<()> {
+        let widths: Vec<usize> = (0..rows.iter().map(Vec::len).max().unwrap_or(0))
+            .map(|column| {
+                let cells = rows.iter().filter_map(|row| row.get(column));
+                cells.map(|cell| console::measure_text_width(cell)).max().unwrap_or(0)
+            })
+            .collect();
+        for row in rows {
+            let cells = row.iter().zip(&widths).map(|(cell, width)| {
+                let padding = width - console::measure_text_width(cell);
+                format!("{cell}{}", " ".repeat(padding))
+            });
+            self.line(cells.collect::<Vec<_>>().join("   ").trim_end())?;
+        }
+        Ok(())
+    }
+
+    /// Says something beside the data.
+    pub(crate) fn say(&self, text: impl fmt::Display) {
+        if !self.quiet {
+            to_stderr(text);
+        }
+    }
+
+    /// Warns, also when quiet.
+    pub(crate) fn warn(&self, text: impl fmt::Display) {
+        let head = Style::new().for_stderr().yellow().bold().apply_to("warning:");
+        to_stderr(format_args!("{head} {text}"));
+    }
+
+    /// A spinner, on a terminal.
+    pub(crate) fn progress(&self) -> Progress {
+        if self.quiet || !io::stderr().is_terminal() {
+            return Progress(ProgressBar::hidden());
+        }
+        let bar = ProgressBar::new_spinner();
+        bar.set_style(
+            ProgressStyle::with_template("{spinner} {wide_msg} {elapsed}")
+                .unwrap_or_else(|_| ProgressStyle::default_spinner()),
+        );
+        bar.enable_steady_tick(Duration::from_millis(100));
+        Progress(bar)
+    }
+
+    /// Whether a person can be asked.
+    pub(crate) fn can_ask(&self) -> bool {
+        io::stdin().is_terminal() && io::stderr().is_terminal() && !self.yes
+    }
+}
+
+/// What goes wrong ends here.
+pub(crate) fn fail(text: impl fmt::Display, hint: Option<&str>) {
+    let style = |style: Style, text: &'static str| style.for_stderr().bold().apply_to(text);
+    to_stderr(format_args!("{} {text}", style(Style::new().red(), "error:")));
+    if let Some(hint) = hint {
+        to_stderr(format_args!("{} {hint}", style(Style::new().cyan(), "hint:")));
+    }
+}
+
+/// Shows or hides colours; `NO_COLOR`, `CLICOLOR_FORCE` and the terminal decide otherwise.
+pub(crate) fn set_colors(no_color: bool) {
+    if no_color || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) {
+        console::set_colors_enabled(false);
+        console::set_colors_enabled_stderr(false);
+    }
+}
+
+fn to_stderr(text: impl fmt::Display) {
+    // There is nowhere left to say that standard error is closed.
+    drop(writeln!(io::stderr().lock(), "{text}"));
+}
+
+/// A spinner; gone when it is dropped.
+pub(crate) struct Progress(ProgressBar);
+
+impl Progress {
+    /// Says what is being done now.
+    pub(crate) fn message(&self, text: impl fmt::Display) {
+        self.0.set_message(text.to_string());
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+/// JSON on one line, with a blank after each `:` and `,`.
+fn spaced(value: &Value) -> io::Result<String> {
+    let mut text = Vec::new();
+    value.serialize(&mut Serializer::with_formatter(&mut text, Spaced(CompactFormatter)))?;
+    String::from_utf8(text).map_err(io::Error::other)
+}
+
+struct Spaced(CompactFormatter);
+
+impl Formatter for Spaced {
+    fn begin_array_value<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        if first { Ok(()) } else { writer.write_all(b", ") }
+    }
+
+    fn begin_object_key<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        if first { Ok(()) } else { writer.write_all(b", ") }
+    }
+
+    fn begin_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        writer.write_all(b": ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn short_documents_stay_on_one_line() {
+        assert_eq!(
+            spaced(&json!({"msg": "Hello Jane", "n": [1, 2]})).unwrap(),
+            r#"{"msg": "Hello Jane", "n": [1, 2]}"#
+        );
+    }
+}

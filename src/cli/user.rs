@@ -1,0 +1,92 @@
+use clap::{Args, Subcommand};
+use micro_sdk::{blocks::auth::AuthClient, proto::auth::InspectRequest};
+
+use super::{
+    context::Context,
+    failure::{Failure, exit},
+};
+use crate::{
+    config::{Config, Credentials, LOCAL, Login},
+    names,
+};
+
+/// Print who you are in the current environment.
+#[derive(Args)]
+pub(super) struct User {
+    #[command(subcommand)]
+    action: Option<Action>,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Print the access token.
+    Token,
+    /// Print or choose the namespace for the current environment.
+    Namespace {
+        #[command(subcommand)]
+        action: Option<Namespace>,
+    },
+}
+
+#[derive(Subcommand)]
+enum Namespace {
+    /// Choose the namespace for all later commands.
+    Set {
+        /// Its name.
+        name: String,
+    },
+}
+
+impl User {
+    pub(super) async fn run(self, cx: &Context) -> anyhow::Result<()> {
+        match self.action {
+            None => whoami(cx).await,
+            Some(Action::Token) => token(cx).await,
+            Some(Action::Namespace { action: None }) => Ok(cx.ui.line(cx.namespace()?)?),
+            Some(Action::Namespace { action: Some(Namespace::Set { name }) }) => {
+                names::check_namespace(&name).map_err(|e| Failure::usage(e.to_string()))?;
+                let (environment, _) = cx.environment()?;
+                cx.stored_config().change(|config: &mut Config| {
+                    config.namespaces.insert(environment, name);
+                    Ok(())
+                })
+            }
+        }
+    }
+}
+
+async fn whoami(cx: &Context) -> anyhow::Result<()> {
+    let (environment, _) = cx.environment()?;
+    let credentials: Credentials = cx.stored_credentials().read()?;
+    match credentials.get(&environment, &cx.namespace()?) {
+        // Whoever owns the home is its administrator, also when no server runs.
+        None if environment == LOCAL => Ok(cx.ui.line("admin")?),
+        None | Some(Login::Anonymous) => Err(not_logged_in()),
+        Some(Login::Account { .. }) => {
+            let connection = cx.connect().await?;
+            let auth: AuthClient = connection.block("auth")?;
+            let token = connection.token().unwrap_or_default().to_owned();
+            let account =
+                auth.inspect(InspectRequest { token, options: None }).await?.account.unwrap_or_default();
+            Ok(cx.ui.line(if account.name.is_empty() { account.id } else { account.name })?)
+        }
+    }
+}
+
+async fn token(cx: &Context) -> anyhow::Result<()> {
+    let connection = cx.connect().await?;
+    match connection.token() {
+        Some(token) => Ok(cx.ui.line(token)?),
+        None if cx.environment()?.0 == LOCAL => Err(Failure::new(
+            exit::NOT_ALLOWED,
+            "there is no token: the owner of this home needs none on the local socket",
+        )
+        .hint("log in with `micro login` to get one")
+        .into()),
+        None => Err(not_logged_in()),
+    }
+}
+
+fn not_logged_in() -> anyhow::Error {
+    Failure::new(exit::NOT_ALLOWED, "not logged in").hint("log in with `micro login`").into()
+}

@@ -1,0 +1,208 @@
+//! What the command line remembers: environments and namespaces in `config.toml`, logins in
+//! `credentials.toml`, which only its owner may read.
+
+use std::{
+    collections::BTreeMap,
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, bail};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::paths::{create_private_folder, write_private_file};
+
+/// The environment that is always there: the server of this home.
+pub(crate) const LOCAL: &str = "local";
+/// The namespace of whoever chose none.
+pub(crate) const DEFAULT_NAMESPACE: &str = "micro";
+
+/// A place a server runs.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub(crate) struct Environment {
+    /// The `host:port` of its gRPC proxy; empty if none was given.
+    #[serde(default)]
+    pub(crate) address: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) description: String,
+}
+
+/// `config.toml`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub(crate) struct Config {
+    /// The environment commands go to; none means `local`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) environment: Option<String>,
+    /// The namespace chosen in each environment.
+    #[serde(default)]
+    pub(crate) namespaces: BTreeMap<String, String>,
+    /// The environments beside `local`.
+    #[serde(default)]
+    pub(crate) environments: BTreeMap<String, Environment>,
+}
+
+/// A login, or the decision to be nobody.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub(crate) enum Login {
+    /// Logged in.
+    Account {
+        /// The id of the account.
+        id: String,
+        access_token: String,
+        refresh_token: String,
+        /// When the access token ends, in Unix seconds.
+        expiry: u64,
+    },
+    /// Logged out: calls are anonymous.
+    Anonymous,
+}
+
+/// `credentials.toml`: logins by environment and namespace.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub(crate) struct Credentials {
+    #[serde(default)]
+    logins: BTreeMap<String, BTreeMap<String, Login>>,
+}
+
+impl Credentials {
+    pub(crate) fn get(&self, environment: &str, namespace: &str) -> Option<&Login> {
+        self.logins.get(environment)?.get(namespace)
+    }
+
+    pub(crate) fn set(&mut self, environment: &str, namespace: &str, login: Option<Login>) {
+        let namespaces = self.logins.entry(environment.to_owned()).or_default();
+        match login {
+            Some(login) => drop(namespaces.insert(namespace.to_owned(), login)),
+            None => drop(namespaces.remove(namespace)),
+        }
+    }
+}
+
+/// A TOML file that several commands may change at once.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored {
+    path: PathBuf,
+}
+
+impl Stored {
+    /// The configuration in this folder.
+    pub(crate) fn config(folder: &Path) -> Self {
+        Self { path: folder.join("config.toml") }
+    }
+
+    /// The logins in this folder.
+    pub(crate) fn credentials(folder: &Path) -> Self {
+        Self { path: folder.join("credentials.toml") }
+    }
+
+    /// Another file.
+    pub(crate) fn at(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    /// Reads it; what is not there is empty.
+    ///
+    /// # Errors
+    /// It cannot be read or is damaged; the text names it and the way out.
+    pub(crate) fn read<T: DeserializeOwned + Default>(&self) -> anyhow::Result<T> {
+        let path = self.path.display();
+        let text = match std::fs::read_to_string(&self.path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(T::default()),
+            Err(error) => return Err(error).with_context(|| format!("cannot read `{path}`")),
+        };
+        match toml::from_str(&text) {
+            Ok(value) => Ok(value),
+            Err(error) => bail!(
+                "`{path}` is damaged: {}\nmend it, or move it aside with `mv '{path}' '{path}.damaged'`",
+                error.to_string().trim_end()
+            ),
+        }
+    }
+
+    /// Changes it, alone: others wait. Readers see the old or the new content.
+    ///
+    /// # Errors
+    /// As [`Stored::read`], or it cannot be written.
+    pub(crate) fn change<T, R>(&self, change: impl FnOnce(&mut T) -> anyhow::Result<R>) -> anyhow::Result<R>
+    where
+        T: DeserializeOwned + Serialize + Default + PartialEq + Clone,
+    {
+        let _lock = self.lock()?;
+        let before: T = self.read()?;
+        let mut after = before.clone();
+        let result = change(&mut after)?;
+        if after != before {
+            write_private_file(&self.path, toml::to_string_pretty(&after)?.as_bytes())?;
+        }
+        Ok(result)
+    }
+
+    /// Held while the file is changed, or while what stands in it is being renewed.
+    ///
+    /// # Errors
+    /// The lock file beside it cannot be opened.
+    pub(crate) fn lock(&self) -> anyhow::Result<File> {
+        if let Some(folder) = self.path.parent() {
+            create_private_folder(folder)?;
+        }
+        let path = self.path.with_extension("lock");
+        let open = || OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let file = open().with_context(|| format!("cannot open `{}`", path.display()))?;
+        file.lock().with_context(|| format!("cannot lock `{}`", path.display()))?;
+        Ok(file)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_stored_is_read_again_and_a_missing_file_is_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        let stored = Stored::config(folder.path());
+        assert_eq!(stored.read::<Config>().unwrap(), Config::default());
+        stored
+            .change(|config: &mut Config| {
+                config.environment = Some("prod.eu".into());
+                let environment = Environment { address: "h:1".into(), description: String::new() };
+                config.environments.insert("prod.eu".into(), environment);
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(stored.read::<Config>().unwrap().environments["prod.eu"].address, "h:1");
+    }
+
+    #[test]
+    fn a_damaged_file_is_named_with_the_way_out_and_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("config.toml"), "environment = ").unwrap();
+        let stored = Stored::config(folder.path());
+        let error = stored.change(|_: &mut Config| Ok(())).unwrap_err().to_string();
+        assert!(error.contains("config.toml") && error.contains("mv '"), "{error}");
+        assert_eq!(std::fs::read_to_string(folder.path().join("config.toml")).unwrap(), "environment = ");
+    }
+
+    #[test]
+    fn changes_made_at_once_are_all_there() {
+        let folder = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            for number in 0..20 {
+                let stored = Stored::config(folder.path());
+                scope.spawn(move || {
+                    stored
+                        .change(|config: &mut Config| {
+                            config.namespaces.insert(number.to_string(), "x".into());
+                            Ok(())
+                        })
+                        .unwrap();
+                });
+            }
+        });
+        assert_eq!(Stored::config(folder.path()).read::<Config>().unwrap().namespaces.len(), 20);
+    }
+}

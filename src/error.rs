@@ -1,0 +1,40 @@
+//! The one place where errors of the lower layers become errors on the wire: the caller's fault
+//! is 4xx and says what to do; ours is 5xx, logged whole and told briefly.
+
+use micro_sdk::Error;
+
+use crate::{backend, supervisor};
+
+impl From<backend::Error> for Error {
+    fn from(error: backend::Error) -> Self {
+        match error {
+            backend::Error::Conflict { .. } => Self::precondition_failed(error.to_string()),
+            backend::Error::Full { .. } => Self::new(507, error.to_string()),
+            backend::Error::Closed => Self::unavailable("the server is stopping"),
+            other => {
+                tracing::error!(error = %other, "the database failed");
+                Self::internal("the server cannot use its database; its log says why")
+            }
+        }
+    }
+}
+
+impl From<supervisor::Error> for Error {
+    fn from(error: supervisor::Error) -> Self {
+        match error {
+            supervisor::Error::Unknown(_) | supervisor::Error::NoLogs(_) => {
+                Self::not_found(error.to_string())
+            }
+            supervisor::Error::Source(_) => Self::bad_request(error.to_string()),
+            supervisor::Error::Stopping => Self::unavailable(error.to_string()),
+            supervisor::Error::File { .. } | supervisor::Error::Thread(_) => {
+                let text = format!(
+                    "{error}: {}",
+                    std::error::Error::source(&error).map_or_else(String::new, ToString::to_string)
+                );
+                tracing::error!(error = text, "the supervisor failed");
+                Self::internal(text)
+            }
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! The command and the server of `micro`. Not a library to build on: services use `micro-sdk`.
+
+mod backend;
+mod cli;
+mod config;
+mod error;
+mod names;
+mod paths;
+mod scaffold;
+mod server;
+mod services;
+mod supervisor;
+mod tasks;
+mod transcode;
+
+use std::process::ExitCode;
+
+pub use scaffold::generate::contract;
+
+/// The program: a command, or the shim that starts the process of a service.
+pub fn main() -> ExitCode {
+    let mut words = std::env::args_os().skip(1);
+    if words.next().is_some_and(|first| first == supervisor::shim::COMMAND) {
+        return supervisor::shim::run(words);
+    }
+    cli::main()
+}

@@ -1,0 +1,7 @@
+//! The program `micro`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    micro::main()
+}

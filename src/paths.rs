@@ -1,0 +1,130 @@
+//! Where things lie on disk: config, data and cache folders, by the rules of the operating
+//! system, or all three under `MICRO_HOME`.
+
+use std::{
+    fs, io,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use directories::ProjectDirs;
+use sha2::{Digest as _, Sha256};
+
+/// The folders of one user, or of one `MICRO_HOME`.
+#[derive(Clone, Debug)]
+pub(crate) struct Home {
+    /// `config.toml`, `credentials.toml`.
+    pub(crate) config: PathBuf,
+    /// What has to last: the server's state, logs, binaries, the SDK's source.
+    pub(crate) data: PathBuf,
+    /// What can be made again: target folders, completion data.
+    pub(crate) cache: PathBuf,
+}
+
+impl Home {
+    /// Finds the folders; creates none.
+    ///
+    /// # Errors
+    /// Neither `MICRO_HOME` nor `HOME` is set.
+    pub(crate) fn find() -> anyhow::Result<Self> {
+        if let Some(home) = std::env::var_os("MICRO_HOME").filter(|home| !home.is_empty()) {
+            let home = std::path::absolute(&home).context("cannot resolve MICRO_HOME")?;
+            return Ok(Self {
+                config: home.join("config"),
+                data: home.join("data"),
+                cache: home.join("cache"),
+            });
+        }
+        let folders = ProjectDirs::from("", "", "micro")
+            .context("there is no home folder: set HOME, or MICRO_HOME to a folder for micro")?;
+        Ok(Self {
+            config: folders.config_dir().to_owned(),
+            data: folders.data_dir().to_owned(),
+            cache: folders.cache_dir().to_owned(),
+        })
+    }
+
+    /// The folder of the server's own state.
+    pub(crate) fn server(&self) -> PathBuf {
+        self.data.join("server")
+    }
+
+    /// The local socket: in a 0700 folder of the user's runtime folder, under a short name made
+    /// from the data folder, since the path of a socket is limited to 108 bytes.
+    pub(crate) fn socket(&self) -> PathBuf {
+        let hash = Sha256::digest(self.data.as_os_str().as_encoded_bytes());
+        let name: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        runtime_folder().join(format!("{name}.sock"))
+    }
+}
+
+/// The user's folder for sockets.
+fn runtime_folder() -> PathBuf {
+    match std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_dir()) {
+        Some(folder) => folder.join("micro"),
+        None => std::env::temp_dir().join(format!("micro-{}", rustix::process::getuid().as_raw())),
+    }
+}
+
+/// Creates a folder, and those above it, that only its owner may enter.
+///
+/// # Errors
+/// It cannot be created; the text names it.
+pub(crate) fn create_private_folder(path: &Path) -> anyhow::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700);
+    builder.create(path).with_context(|| format!("cannot create the folder `{}`", path.display()))
+}
+
+/// Replaces a file, readable by its owner alone: readers see the old or the new content, and
+/// after a power failure the file has one of the two.
+///
+/// # Errors
+/// It cannot be written; the text names it.
+pub(crate) fn write_private_file(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+    replace(path, content).with_context(|| format!("cannot write `{}`", path.display()))
+}
+
+fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    use io::Write as _;
+    let temporary = path.with_extension(format!("new-{}", uuid::Uuid::new_v4().simple()));
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+    let written =
+        file.write_all(content).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        // The first error is the one to tell; what is left is swept with the folder.
+        drop(fs::remove_file(&temporary));
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sdk_looks_where_the_server_writes() {
+        let home = Home::find().unwrap();
+        assert_eq!(home.data, micro_sdk::local::data_folder().unwrap());
+    }
+
+    #[test]
+    fn the_socket_path_fits_the_limit_of_the_system() {
+        let deep = PathBuf::from("/deep").join("x".repeat(200));
+        let home = Home { config: deep.clone(), data: deep.clone(), cache: deep };
+        assert!(home.socket().as_os_str().len() < 104, "{:?}", home.socket());
+    }
+
+    #[test]
+    fn a_written_file_is_private_and_whole() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        write_private_file(&path, b"one").unwrap();
+        write_private_file(&path, b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}

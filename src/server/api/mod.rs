@@ -1,0 +1,171 @@
+//! The HTTP API: `GET /helloworld/Call?name=John` becomes a call, its answer JSON. Nothing but a
+//! translation: who may call and where it goes is decided by the router, as at every door.
+
+mod path;
+mod payload;
+mod reply;
+
+use std::time::Duration;
+
+use axum::{
+    Router as Axum,
+    body::{Body, to_bytes},
+    extract::{Request, State},
+    middleware::{self, Next},
+    response::{IntoResponse as _, Response},
+    routing::any,
+};
+use bytes::{BufMut as _, Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use micro_sdk::{Error, MESSAGE_LIMIT, Result};
+
+use super::{
+    VERSION,
+    router::{Head, Route, Router},
+    target::Wire,
+};
+use crate::transcode;
+use payload::Form;
+
+/// How long a call may take for whoever names no time.
+const DEFAULT_TIMEOUT: Duration = Duration::from_mins(1);
+/// The headers of HTTP/1 that concern one connection only (RFC 9110, section 7.6.1), and those
+/// that are made anew for the call.
+const NOT_FORWARDED: [HeaderName; 9] = [
+    header::CONNECTION,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::TE,
+    header::TRAILER,
+    header::HOST,
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::EXPECT,
+];
+
+/// The API over a router.
+pub(super) fn api(router: Router) -> Axum {
+    Axum::new()
+        .route("/", any(version))
+        .route("/favicon.ico", any(|| async { StatusCode::NO_CONTENT }))
+        .fallback(call)
+        .layer(middleware::from_fn_with_state(router.clone(), door))
+        .with_state(router)
+}
+
+async fn version() -> Response {
+    let body = format!("{{\"version\":\"{VERSION}\"}}\n");
+    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+/// Keeps strangers out, and tells the browsers of welcome pages that they are.
+async fn door(State(router): State<Router>, request: Request, next: Next) -> Response {
+    if let Err(error) = router.welcome().check(&request) {
+        return reply::error(&error);
+    }
+    let origin =
+        router.welcome().origin(request.headers()).and_then(|origin| HeaderValue::from_str(origin).ok());
+    let mut response = if request.method() == Method::OPTIONS {
+        StatusCode::NO_CONTENT.into_response()
+    } else {
+        next.run(request).await
+    };
+    let headers = response.headers_mut();
+    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    if let Some(origin) = origin {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.insert(header::VARY, HeaderValue::from_static("Origin"));
+        let methods = HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE, OPTIONS");
+        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
+        let allowed =
+            HeaderValue::from_static("Accept, Content-Type, Authorization, Micro-Namespace, Micro-Version");
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allowed);
+    }
+    response
+}
+
+async fn call(State(router): State<Router>, request: Request) -> Response {
+    answer(&router, request).await.unwrap_or_else(|error| reply::error(&error.with_id("micro.api")))
+}
+
+async fn answer(router: &Router, request: Request) -> Result<Response> {
+    let (head, body) = request.into_parts();
+    if !matches!(head.method, Method::GET | Method::POST | Method::PUT | Method::PATCH | Method::DELETE) {
+        return Err(Error::new(405, format!("{} is not supported", head.method)));
+    }
+    let target = path::target(head.uri.path()).ok_or_else(|| Error::not_found("there is no such path"))?;
+    let route = router.resolve(Head { target, headers: &head.headers, owner: false }, true).await?;
+    if route.described && route.method.is_none() {
+        return Err(unknown_endpoint(&route));
+    }
+    let form = Form::of(&head.headers)?;
+    let body = read(body).await?;
+    let query = head.uri.query().unwrap_or_default();
+    let (wire, message) = match (&route.method, form) {
+        (_, Form::Protobuf) => (Wire::Protobuf, body),
+        (Some(method), form) => {
+            let value = payload::request(query, form, &body, false)?;
+            let message = transcode::value_to_protobuf(&method.input(), value);
+            (Wire::Protobuf, message.map_err(|invalid| Error::bad_request(invalid.0))?)
+        }
+        (None, form) => (Wire::Json, payload::request(query, form, &body, true)?.to_string().into()),
+    };
+    let method = route.method.clone();
+    let mut request = http::Request::post(route.target.path());
+    if let Some(headers) = request.headers_mut() {
+        *headers = forwarded(&head.headers);
+    }
+    let request = request
+        .body(tonic::body::Body::new(http_body_util::Full::new(frame(&message))))
+        .map_err(|e| Error::bad_request(format!("the request cannot be forwarded: {e}")))?;
+    let response = router.send(route, wire, request).await?;
+    match (form, method) {
+        (Form::Protobuf, _) => reply::protobuf(response).await,
+        (_, Some(method)) if method.is_server_streaming() => {
+            Ok(reply::lines(response, method.output()).await)
+        }
+        (_, Some(method)) => reply::json(response, Some(&method.output())).await,
+        (_, None) => reply::json(response, None).await,
+    }
+}
+
+fn unknown_endpoint(route: &Route) -> Error {
+    let target = &route.target;
+    Error::not_found(format!("service {} has no endpoint {}", target.service, target.endpoint))
+}
+
+async fn read(body: Body) -> Result<Bytes> {
+    to_bytes(body, MESSAGE_LIMIT).await.map_err(|error| {
+        let limited = std::error::Error::source(&error)
+            .is_some_and(|cause| cause.is::<http_body_util::LengthLimitError>());
+        if limited {
+            Error::too_large(format!("the body is larger than {MESSAGE_LIMIT} bytes"))
+        } else {
+            Error::bad_request(format!("the body broke off: {error}"))
+        }
+    })
+}
+
+/// One gRPC message.
+fn frame(message: &[u8]) -> Bytes {
+    let mut frame = BytesMut::with_capacity(5 + message.len());
+    frame.put_u8(0);
+    // A body is limited to far less than 4 GiB.
+    frame.put_u32(message.len() as u32);
+    frame.put_slice(message);
+    frame.freeze()
+}
+
+/// The headers that travel with the call.
+fn forwarded(headers: &HeaderMap) -> HeaderMap {
+    let mut forwarded = headers.clone();
+    for name in NOT_FORWARDED {
+        forwarded.remove(name);
+    }
+    forwarded.insert(header::TE, HeaderValue::from_static("trailers"));
+    if micro_sdk::header::timeout(&forwarded).is_none() {
+        let nanoseconds = HeaderValue::from_str(&DEFAULT_TIMEOUT.as_nanos().to_string());
+        forwarded.insert(micro_sdk::header::TIMEOUT, nanoseconds.expect("digits can stand in a header"));
+    }
+    forwarded
+}

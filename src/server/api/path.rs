@@ -1,0 +1,65 @@
+//! From the path of an HTTP request to a service and an endpoint (reference: Micro v4's gateway).
+
+use crate::server::target::Target;
+
+/// The endpoint a path means; none for the root.
+pub(super) fn target(path: &str) -> Option<Target> {
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    let (service, handler, method) = match parts[..] {
+        [] => return None,
+        [service] => (service.to_owned(), service, "Call"),
+        [service, method] => (service.to_owned(), service, method),
+        [version, service, method] if is_version(version) => {
+            (format!("{version}.{service}"), service, method)
+        }
+        [ref service @ .., handler, method] => (service.join("."), handler, method),
+    };
+    Some(Target { service, endpoint: format!("{}.{}", camel(handler), camel(method)) })
+}
+
+/// `v1`, `v22`.
+fn is_version(part: &str) -> bool {
+    part.strip_prefix('v')
+        .is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// `foo-bar` as `FooBar`; what is upper case stays so.
+fn camel(part: &str) -> String {
+    let capital = |piece: &str| {
+        let mut chars = piece.chars();
+        chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect::<String>())
+    };
+    part.split('-').map(capital).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_mean_what_they_meant_in_the_reference() {
+        for (path, service, endpoint) in [
+            ("/helloworld", "helloworld", "Helloworld.Call"),
+            ("/helloworld/", "helloworld", "Helloworld.Call"),
+            ("/helloworld/call", "helloworld", "Helloworld.Call"),
+            ("/helloworld/Call", "helloworld", "Helloworld.Call"),
+            ("/foo/bar", "foo", "Foo.Bar"),
+            ("/foo/foo/bar", "foo", "Foo.Bar"),
+            ("/foo/bar/baz", "foo", "Bar.Baz"),
+            ("/foo/bar/baz-xyz", "foo", "Bar.BazXyz"),
+            ("/foo/fooBar/bazCat", "foo", "FooBar.BazCat"),
+            ("/foo-bar/call", "foo-bar", "FooBar.Call"),
+            ("/foo/bar/baz/cat", "foo.bar", "Baz.Cat"),
+            ("/foo/bar/baz/cat/car", "foo.bar.baz", "Cat.Car"),
+            ("/v1/foo/bar", "v1.foo", "Foo.Bar"),
+            ("/v1/foo/bar/baz", "v1.foo", "Bar.Baz"),
+            ("/v1/foo/bar/baz/cat", "v1.foo.bar", "Baz.Cat"),
+            ("/v1/foo", "v1", "V1.Foo"),
+            ("//echo//call", "echo", "Echo.Call"),
+        ] {
+            let expected = Target { service: service.into(), endpoint: endpoint.into() };
+            assert_eq!(target(path), Some(expected), "{path}");
+        }
+        assert_eq!(target("/"), None);
+    }
+}

@@ -1,0 +1,174 @@
+//! From the answer of a call to an HTTP response: JSON, a JSON document a line, or an error with
+//! its status.
+
+use axum::{body::Body, response::Response};
+use bytes::{Buf as _, Bytes, BytesMut};
+use futures::stream;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http_body_util::BodyExt as _;
+use micro_sdk::{Error, MESSAGE_LIMIT, Result};
+use prost_reflect::MessageDescriptor;
+use tonic::Status;
+
+use crate::transcode;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// An error as JSON, with its code as the status.
+pub(super) fn error(error: &Error) -> Response {
+    let mut response = Response::new(Body::from(error.to_json() + "\n"));
+    let code = u16::try_from(error.code).ok().and_then(|code| StatusCode::from_u16(code).ok());
+    // A service may answer any number; what is no error status of HTTP is its fault.
+    let code = code.filter(|code| code.as_u16() >= 400 && code.as_u16() < 600);
+    *response.status_mut() = code.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+    response
+}
+
+/// The messages of a gRPC response, then its error if it has one.
+struct Messages {
+    body: tonic::body::Body,
+    buffer: BytesMut,
+    ended: bool,
+}
+
+impl Messages {
+    /// # Errors
+    /// The error of a response that has nothing else.
+    fn of(response: http::Response<tonic::body::Body>) -> Result<Self> {
+        let (head, body) = response.into_parts();
+        failure(&head.headers)?;
+        Ok(Self { body, buffer: BytesMut::new(), ended: false })
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>> {
+        loop {
+            if let Some(message) = self.buffered()? {
+                return Ok(Some(message));
+            }
+            if self.ended {
+                return Ok(None);
+            }
+            match self.body.frame().await {
+                None => self.ended = true,
+                Some(Err(status)) => return Err(status.into()),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.buffer.extend_from_slice(&data),
+                    Err(frame) => {
+                        self.ended = true;
+                        failure(&frame.into_trailers().unwrap_or_default())?;
+                    }
+                },
+            }
+        }
+    }
+
+    fn buffered(&mut self) -> Result<Option<Bytes>> {
+        let Some(head) = self.buffer.get(..5) else { return Ok(None) };
+        let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
+        if head[0] != 0 || length > MESSAGE_LIMIT {
+            return Err(Error::internal("the service answered with a message that cannot be read"));
+        }
+        if self.buffer.len() < 5 + length {
+            return Ok(None);
+        }
+        self.buffer.advance(5);
+        Ok(Some(self.buffer.split_to(length).freeze()))
+    }
+}
+
+/// The error that trailers, or the head of a response, tell of.
+fn failure(headers: &HeaderMap) -> Result<()> {
+    match Status::from_header_map(headers) {
+        Some(status) if status.code() != tonic::Code::Ok => {
+            let error = Error::from(status);
+            // The words of every framework for a method that is not there.
+            let missing = error.code == 501 && error.detail.starts_with("unknown service ");
+            Err(if missing { Error::not_found(error.detail).with_id(error.id) } else { error })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn to_json(message: &Bytes, output: Option<&MessageDescriptor>) -> Result<Bytes> {
+    match output {
+        None => Ok(message.clone()),
+        Some(output) => transcode::to_json(output, message).map_err(|invalid| {
+            Error::internal(format!("the service answered with another message: {invalid}"))
+        }),
+    }
+}
+
+async fn single(response: http::Response<tonic::body::Body>) -> Result<Bytes> {
+    let mut messages = Messages::of(response)?;
+    let message = messages.next().await?;
+    // What follows can only be the status.
+    while messages.next().await?.is_some() {}
+    message.ok_or_else(|| Error::internal("the service ended the call without an answer"))
+}
+
+/// A single answer.
+///
+/// # Errors
+/// What the service failed with.
+pub(super) async fn json(
+    response: http::Response<tonic::body::Body>,
+    output: Option<&MessageDescriptor>,
+) -> Result<Response> {
+    let body = to_json(&single(response).await?, output)?;
+    let mut response = Response::new(Body::from(body));
+    response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+    Ok(response)
+}
+
+/// A single answer, as the bytes of its message.
+///
+/// # Errors
+/// What the service failed with.
+pub(super) async fn protobuf(response: http::Response<tonic::body::Body>) -> Result<Response> {
+    let mut response = Response::new(Body::from(single(response).await?));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/protobuf"));
+    Ok(response)
+}
+
+/// A stream of answers, one JSON document a line. An error before the first is the response; a
+/// later one is the last line.
+pub(super) async fn lines(
+    response: http::Response<tonic::body::Body>,
+    output: MessageDescriptor,
+) -> Response {
+    let first = match Messages::of(response) {
+        Ok(mut messages) => messages.next().await.map(|first| (first, messages)),
+        Err(error) => Err(error),
+    };
+    let (first, messages) = match first {
+        Ok(first) => first,
+        Err(failed) => return error(&failed.with_id("micro.api")),
+    };
+    let start = (first, Some(messages));
+    let body = stream::unfold(start, move |(ready, messages)| {
+        let output = output.clone();
+        async move {
+            let mut messages = messages?;
+            let next = match ready {
+                Some(message) => Ok(Some(message)),
+                None => messages.next().await,
+            };
+            let line = next.and_then(|message| message.map(|m| to_json(&m, Some(&output))).transpose());
+            match line {
+                Ok(Some(line)) => {
+                    Some((Ok::<_, std::convert::Infallible>(ended(&line)), (None, Some(messages))))
+                }
+                Ok(None) => None,
+                Err(error) => Some((Ok(ended(error.to_json().as_bytes())), (None, None))),
+            }
+        }
+    });
+    let mut response = Response::new(Body::from_stream(body));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+    response
+}
+
+fn ended(line: &[u8]) -> Bytes {
+    [line, b"\n"].concat().into()
+}

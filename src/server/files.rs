@@ -1,0 +1,169 @@
+//! What a running server leaves on disk for others to find it: the lock that one server holds, the
+//! local socket, and `state.json`. All of it may be left by a server that was killed, and none of
+//! that may stop the next start.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io::{self, Read as _, Seek as _, Write as _},
+    os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, bail};
+use micro_sdk::local::{self, State};
+use tokio::net::UnixListener;
+
+use crate::paths::{Home, create_private_folder, write_private_file};
+
+/// Held as long as the server lives; the system lets go of it however the server ends.
+pub(crate) struct Lock {
+    _file: File,
+}
+
+/// Another server of this home runs.
+#[derive(Debug, thiserror::Error)]
+#[error("a server of this home runs already{}", .pid.map_or_else(String::new, |pid| format!(" (pid {pid})")))]
+pub(crate) struct RunsAlready {
+    /// Its process, if the lock file tells.
+    pub(crate) pid: Option<u32>,
+}
+
+/// Takes the lock of a home.
+///
+/// # Errors
+/// [`RunsAlready`], or the lock file cannot be opened.
+pub(crate) fn lock(home: &Home) -> anyhow::Result<Lock> {
+    let path = home.server().join("lock");
+    let open = || File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+    let mut file = open().with_context(|| format!("cannot open `{}`", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut text = String::new();
+            // Without the pid the message is shorter, that is all.
+            drop(file.read_to_string(&mut text));
+            bail!(RunsAlready { pid: text.trim().parse().ok() });
+        }
+        Err(TryLockError::Error(error)) => {
+            return Err(error).with_context(|| format!("cannot lock `{}`", path.display()));
+        }
+    }
+    let write = |file: &mut File| -> io::Result<()> {
+        file.set_len(0)?;
+        file.rewind()?;
+        writeln!(file, "{}", std::process::id())
+    };
+    write(&mut file).with_context(|| format!("cannot write `{}`", path.display()))?;
+    Ok(Lock { _file: file })
+}
+
+/// Opens the local socket. The lock has to be held, so a socket that is there is a dead one.
+///
+/// # Errors
+/// Its folder belongs to somebody else or is open to others, or something that is not a socket
+/// stands in its place.
+pub(super) fn bind_socket(path: &Path) -> anyhow::Result<UnixListener> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    create_private_folder(folder)?;
+    let shown = folder.display();
+    let metadata = fs::symlink_metadata(folder).with_context(|| format!("cannot look at `{shown}`"))?;
+    let own = rustix::process::getuid().as_raw();
+    if !metadata.is_dir() || metadata.uid() != own || metadata.mode() & 0o077 != 0 {
+        bail!(
+            "the folder `{shown}` for the local socket must be a folder of yours that nobody else may enter: \
+             remove it, or run `chmod 700 {shown}`"
+        );
+    }
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => {
+            fs::remove_file(path)
+                .with_context(|| format!("cannot remove the old socket `{}`", path.display()))?;
+        }
+        Ok(_) => bail!(
+            "`{0}` is in the place of the local socket and is not one: remove it with `rm -r {0}`",
+            path.display()
+        ),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error).with_context(|| format!("cannot look at `{}`", path.display())),
+    }
+    UnixListener::bind(path).with_context(|| format!("cannot open the local socket `{}`", path.display()))
+}
+
+/// Tells where the server is.
+///
+/// # Errors
+/// The file cannot be written.
+pub(super) fn write_state(home: &Home, state: &State) -> anyhow::Result<()> {
+    let text = serde_json::to_vec_pretty(state).context("cannot write the state")?;
+    write_private_file(&local::file(&home.data), &text)
+}
+
+/// Removes what tells where the server was.
+pub(super) fn remove_state(home: &Home, socket: &PathBuf) {
+    for path in [&local::file(&home.data), socket] {
+        // What cannot be removed is stale, and a stale one stops nobody.
+        drop(fs::remove_file(path));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+
+    fn home(folder: &Path) -> Home {
+        let home =
+            Home { config: folder.join("config"), data: folder.join("data"), cache: folder.join("cache") };
+        create_private_folder(&home.server()).unwrap();
+        home
+    }
+
+    #[test]
+    fn a_second_server_is_told_who_the_first_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = home(folder.path());
+        let held = lock(&home).unwrap();
+        let refused = lock(&home).err().unwrap().downcast::<RunsAlready>().unwrap();
+        assert_eq!(refused.pid, Some(std::process::id()));
+        drop(held);
+        lock(&home).unwrap();
+    }
+
+    #[test]
+    fn a_lock_file_with_garbage_stops_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = home(folder.path());
+        fs::write(home.server().join("lock"), "999999999999 garbage").unwrap();
+        lock(&home).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_dead_socket_is_replaced_and_nothing_else_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("private/a.sock");
+        drop(bind_socket(&path).unwrap());
+        drop(bind_socket(&path).unwrap());
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "mine").unwrap();
+        assert!(bind_socket(&path).unwrap_err().to_string().contains("is not one"));
+        fs::remove_file(&path).unwrap();
+        let target = folder.path().join("target");
+        fs::write(&target, "mine").unwrap();
+        symlink(&target, &path).unwrap();
+        assert!(bind_socket(&path).is_err());
+        assert_eq!(fs::read(&target).unwrap(), b"mine");
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(bind_socket(&path).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_others_may_enter_is_refused_with_the_remedy() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = folder.path().join("open");
+        fs::create_dir(&open).unwrap();
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(bind_socket(&open.join("a.sock")).unwrap_err().to_string().contains("chmod 700"));
+    }
+}

@@ -1,0 +1,227 @@
+//! The doors' accept loop. It is our own since the defaults of the libraries stall on bursts of
+//! connections (backlog), delay small answers (Nagle), and keep half-open connections for ever.
+
+use std::{
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream},
+    sync::Semaphore,
+    time::{Instant, Sleep, sleep_until},
+};
+
+use crate::tasks::Tasks;
+
+/// How many connections the system may hold for us before we take them.
+const BACKLOG: u32 = 4096;
+/// How many connections a door serves at once; more wait in the backlog.
+const MAX_CONNECTIONS: usize = 10_000;
+/// How long a client may take for its first bytes, and HTTP/1 for the head of a request.
+const HEAD_DEADLINE: Duration = Duration::from_secs(10);
+/// How often an idle HTTP/2 client is asked whether it is there, and how long it may take.
+const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
+/// How many calls one connection may have open.
+const MAX_STREAMS: u32 = 1024;
+/// The largest head of a request, in bytes.
+const MAX_HEAD: usize = 64 << 10;
+/// Flow-control windows of a stream and of a connection, in bytes.
+const WINDOWS: (u32, u32) = (1 << 20, 4 << 20);
+
+/// Opens a TCP port.
+///
+/// # Errors
+/// It is taken (the text says by whom, where the system tells), or not ours to take.
+pub(super) fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let open = || -> io::Result<TcpListener> {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    open().with_context(|| match super::owner::of_port(address.port()) {
+        Some(owner) => format!("cannot listen on {address}: {owner} uses the port"),
+        None => format!("cannot listen on {address}"),
+    })
+}
+
+/// A door that is open.
+pub(super) enum Door {
+    /// Anyone who reaches the address.
+    Tcp(TcpListener),
+    /// The user with this id, checked for each connection.
+    Local(UnixListener, u32),
+}
+
+/// A stream of either kind.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+impl Door {
+    async fn accept(&self) -> io::Result<Option<Box<dyn Stream>>> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, _): (TcpStream, _) = listener.accept().await?;
+                // A connection that is gone already shows when it is read.
+                drop(stream.set_nodelay(true));
+                Ok(Some(Box::new(stream)))
+            }
+            Self::Local(listener, owner) => {
+                let (stream, _): (UnixStream, _) = listener.accept().await?;
+                let trusted = stream.peer_cred().is_ok_and(|peer| peer.uid() == *owner);
+                Ok(trusted.then(|| Box::new(stream) as Box<dyn Stream>))
+            }
+        }
+    }
+
+    /// Serves connections until the tasks stop; then lets the calls under way end.
+    pub(super) async fn serve<S, B>(self, service: S, tasks: Tasks)
+    where
+        S: hyper::service::Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+        B: http_body::Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        loop {
+            let Ok(place) = places.clone().acquire_owned().await else { return };
+            let Some(accepted) = tasks.until_stopped(self.accept()).await else { return };
+            match accepted {
+                Ok(Some(stream)) => {
+                    let connection = connection(stream, service.clone(), tasks.clone());
+                    tasks.spawn(async move {
+                        connection.await;
+                        drop(place);
+                    });
+                }
+                Ok(None) => tracing::warn!("a connection of another user to the local socket was refused"),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    // Out of file descriptors: some are freed when a connection ends.
+                    tasks.until_stopped(tokio::time::sleep(Duration::from_millis(50))).await;
+                }
+            }
+        }
+    }
+}
+
+async fn connection<S, B>(stream: Box<dyn Stream>, service: S, tasks: Tasks)
+where
+    S: hyper::service::Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B: http_body::Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_DEADLINE)
+        .max_buf_size(MAX_HEAD)
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(KEEP_ALIVE.0)
+        .keep_alive_timeout(KEEP_ALIVE.1)
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEAD as u32)
+        .initial_stream_window_size(WINDOWS.0)
+        .initial_connection_window_size(WINDOWS.1);
+    let stream = TokioIo::new(Punctual::new(stream, Instant::now() + HEAD_DEADLINE));
+    let mut connection = std::pin::pin!(builder.serve_connection(stream, service));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = tasks.token().cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// A stream whose client has to say something before a deadline: a request line, or the HTTP/2
+/// preface with the settings frame that must follow it (RFC 9113, section 3.4).
+struct Punctual {
+    stream: Box<dyn Stream>,
+    deadline: Option<Pin<Box<Sleep>>>,
+    received: usize,
+    preface: bool,
+}
+
+/// The start of the HTTP/2 preface, and how much an HTTP/2 or an HTTP/1 client says at least.
+const PREFACE: (&[u8], usize, usize) = (b"PRI ", 24 + 9, 16);
+
+impl Punctual {
+    fn new(stream: Box<dyn Stream>, deadline: Instant) -> Self {
+        Self { stream, deadline: Some(Box::pin(sleep_until(deadline))), received: 0, preface: false }
+    }
+}
+
+impl AsyncRead for Punctual {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let me = &mut *self;
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut me.stream).poll_read(cx, buffer);
+        if let Some(deadline) = &mut me.deadline {
+            let new = &buffer.filled()[before..];
+            if me.received == 0 && !new.is_empty() {
+                me.preface = new.starts_with(&PREFACE.0[..new.len().min(PREFACE.0.len())]);
+            }
+            me.received += new.len();
+            if me.received >= if me.preface { PREFACE.1 } else { PREFACE.2 } {
+                me.deadline = None;
+            } else if polled.is_pending() && deadline.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Punctual {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+}

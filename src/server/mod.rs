@@ -1,0 +1,159 @@
+//! The server: one process with three doors and the local socket. Opens everything or nothing,
+//! then serves until a signal, then ends in the order in which nothing is lost.
+
+mod api;
+mod files;
+mod listen;
+mod owner;
+mod router;
+mod settings;
+mod strangers;
+mod target;
+mod upstream;
+
+use std::{convert::Infallible, net::SocketAddr, time::Duration};
+
+use anyhow::Context as _;
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::service::TowerToHyperService;
+use micro_sdk::local::State;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
+};
+
+use crate::{
+    backend,
+    paths::create_private_folder,
+    services::{Blocks, auth::Auth, registry::Registry, runtime::Runtime},
+    tasks::Tasks,
+};
+use listen::Door;
+use router::Router;
+
+pub(crate) use files::RunsAlready;
+pub(crate) use settings::{Settings, address};
+pub(crate) use strangers::Welcome;
+
+/// The version of this program.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// How long the calls under way may take before services are stopped, at most.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// The signals that end a server.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Stop {
+    fn new() -> anyhow::Result<Self> {
+        let on = |kind| signal(kind).context("cannot wait for signals");
+        Ok(Self {
+            terminate: on(SignalKind::terminate())?,
+            interrupt: on(SignalKind::interrupt())?,
+            hangup: on(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+            _ = self.hangup.recv() => {}
+        }
+    }
+}
+
+/// Runs a server until SIGTERM, SIGINT or SIGHUP. `ready` is told where it is once every door is
+/// open. A second signal ends it at once.
+///
+/// # Errors
+/// It cannot start; the text says why and what to do. Nothing is left behind.
+pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -> anyhow::Result<()> {
+    settings.check()?;
+    let home = &settings.home;
+    for folder in
+        [&home.server(), &home.data.join("logs"), &home.data.join("binaries"), &home.cache.join("targets")]
+    {
+        create_private_folder(folder)?;
+    }
+    let mut stop = Stop::new()?;
+    let _lock = files::lock(home)?;
+    let (api, proxy, network) =
+        (listen::bind(settings.api)?, listen::bind(settings.proxy)?, listen::bind(settings.network)?);
+    let socket = home.socket();
+    let local = files::bind_socket(&socket)?;
+    let state = State {
+        pid: std::process::id(),
+        version: VERSION.to_owned(),
+        socket: socket.clone(),
+        api: local_address(&api)?,
+        proxy: local_address(&proxy)?,
+        network: local_address(&network)?,
+    };
+
+    let background = Tasks::default();
+    let database = format!("sqlite:{}", home.server().join("micro.db").display());
+    let kv = backend::open(&database).await?;
+    let auth = Auth::open(kv.clone(), &home.server().join("keys"))?;
+    let registry = Registry::open(kv.clone(), &state.network, &background).await?;
+    let runtime = Runtime::open(
+        settings.runtime(&state.network),
+        kv.clone(),
+        auth.clone(),
+        registry.clone(),
+        &background,
+    )
+    .await?;
+    let blocks = Blocks::new(auth, registry.clone(), runtime.clone());
+    let router = Router::new(blocks, settings.welcome.clone())?;
+
+    let connections = Tasks::default();
+    let api_service = TowerToHyperService::new(api::api(router.clone()));
+    connections.spawn(Door::Tcp(api).serve(api_service, connections.clone()));
+    for (door, owner) in [
+        (Door::Tcp(proxy), false),
+        (Door::Tcp(network), false),
+        (Door::Local(local, rustix::process::getuid().as_raw()), true),
+    ] {
+        let router = router.clone();
+        let service = service_fn(move |request: http::Request<Incoming>| {
+            let router = router.clone();
+            async move { Ok::<_, Infallible>(router.serve(owner, request).await) }
+        });
+        connections.spawn(door.serve(service, connections.clone()));
+    }
+    files::write_state(home, &state)?;
+    tracing::info!(api = state.api, proxy = state.proxy, network = state.network, "the server is ready");
+    ready(&state);
+    if let Err(error) = runtime.restore().await {
+        tracing::error!(%error, "some services cannot be brought back");
+    }
+
+    stop.next().await;
+    tracing::info!("stopping");
+    let end = async {
+        runtime.end_streams().await;
+        registry.end_streams().await;
+        if !connections.stop(DRAIN.min(settings.grace)).await {
+            tracing::warn!("some calls were still under way");
+        }
+        runtime.stop().await;
+        background.stop(DRAIN).await;
+        kv.close().await;
+    };
+    tokio::select! {
+        () = end => {}
+        () = stop.next() => tracing::warn!("stopped by a second signal"),
+    }
+    files::remove_state(home, &socket);
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn local_address(listener: &TcpListener) -> anyhow::Result<String> {
+    let address: SocketAddr = listener.local_addr().context("cannot tell the address of a door")?;
+    Ok(address.to_string())
+}

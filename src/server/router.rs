@@ -1,0 +1,255 @@
+//! One way in: every call of every door is authenticated, authorised and routed here, to a
+//! building block in this process or to the nodes of a service.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{
+    HeaderValue, Request, Response, StatusCode,
+    header::{AUTHORIZATION, CONTENT_TYPE},
+};
+use http_body::Body as HttpBody;
+use micro_sdk::{Error, MESSAGE_LIMIT, Result, header};
+use prost_reflect::MethodDescriptor;
+use tonic::body::Body;
+
+use super::{
+    VERSION,
+    strangers::Welcome,
+    target::{Target, Wire},
+    upstream,
+};
+use crate::{
+    services::{
+        Blocks, PLATFORM,
+        auth::{Caller, Resource, authorise},
+        registry::{CatalogNode, Missing, Schema},
+    },
+    transcode,
+};
+
+/// What stands behind every door.
+#[derive(Clone)]
+pub(super) struct Router(Arc<Inner>);
+
+struct Inner {
+    blocks: Arc<Blocks>,
+    schema: Arc<Schema>,
+    welcome: Welcome,
+}
+
+/// Where a call goes, decided before its body is looked at.
+pub(super) struct Route {
+    pub(super) target: Target,
+    /// The schema of the endpoint; none for a service that registered without one.
+    pub(super) method: Option<MethodDescriptor>,
+    /// The service has a schema, so an endpoint without one does not exist.
+    pub(super) described: bool,
+    caller: Caller,
+    namespace: String,
+    to: To,
+}
+
+enum To {
+    Block(micro_sdk::Router),
+    Nodes(Vec<Arc<CatalogNode>>),
+}
+
+/// The head of a call.
+pub(super) struct Head<'a> {
+    pub(super) target: Target,
+    pub(super) headers: &'a http::HeaderMap,
+    /// It came by the local socket.
+    pub(super) owner: bool,
+}
+
+impl Router {
+    pub(super) fn new(blocks: Arc<Blocks>, welcome: Welcome) -> Result<Self> {
+        let schema = Arc::new(Schema::decode(micro_sdk::proto::DESCRIPTORS)?);
+        Ok(Self(Arc::new(Inner { blocks, schema, welcome })))
+    }
+
+    pub(super) fn welcome(&self) -> &Welcome {
+        &self.0.welcome
+    }
+
+    /// Answers a call at a gRPC door. `owner` says it came by the local socket.
+    pub(super) async fn serve<B>(&self, owner: bool, request: Request<B>) -> Response<Body>
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<tonic::codegen::StdError>,
+    {
+        if let Err(error) = self.0.welcome.check(&request) {
+            return refuse(error);
+        }
+        if request.method() == http::Method::GET && request.uri().path() == "/" {
+            return version();
+        }
+        let wire = match Wire::of(request.headers()) {
+            Ok(wire) => wire,
+            Err(error) if error.code == 415 => return refuse(error),
+            Err(error) => return error.into_response(),
+        };
+        self.call(owner, wire, request.map(Body::new)).await.unwrap_or_else(Error::into_response)
+    }
+
+    async fn call(&self, owner: bool, wire: Wire, request: Request<Body>) -> Result<Response<Body>> {
+        let target = Target::parse(request.uri().path())?;
+        let route =
+            self.resolve(Head { target, headers: request.headers(), owner }, wire == Wire::Json).await?;
+        match (wire, route.method.clone()) {
+            (Wire::Json, Some(method)) => self.call_json(route, method, request).await,
+            // The service registered no schema: it is trusted to read JSON, as services in Go do.
+            (Wire::Json, None) if !route.described => self.send(route, wire, request).await,
+            (Wire::Json, None) => {
+                let text = format!("unknown service {}", route.target.endpoint);
+                Err(Error::not_implemented(text).with_id(&route.target.service))
+            }
+            (Wire::Protobuf, _) => self.send(route, wire, request).await,
+            (Wire::Bytes, _) => {
+                let plain = if route.described { Wire::Protobuf } else { wire };
+                let mut response = self.send(route, plain, request).await?;
+                let content_type = HeaderValue::from_static(wire.content_type());
+                response.headers_mut().insert(CONTENT_TYPE, content_type);
+                Ok(response)
+            }
+        }
+    }
+
+    async fn call_json(
+        &self,
+        route: Route,
+        method: MethodDescriptor,
+        request: Request<Body>,
+    ) -> Result<Response<Body>> {
+        let id = format!("{}.{}", route.target.service, route.target.endpoint);
+        let refusal = transcode::Refusal::new(id);
+        let limit = MESSAGE_LIMIT;
+        let request =
+            request.map(|body| transcode::request_body(body, method.input(), limit, refusal.clone()));
+        match self.send(route, Wire::Protobuf, request).await {
+            Ok(response) => Ok(transcode::response(response, method.output(), limit, refusal)),
+            Err(error) => Err(refusal.error().cloned().unwrap_or(error)),
+        }
+    }
+
+    /// Finds out who calls and where the call goes. With `schema` the schema of the endpoint is
+    /// looked up too.
+    ///
+    /// # Errors
+    /// 401 or 403 for a caller that may not, 404 for a service that is not there, 503 for one that
+    /// is not ready.
+    pub(super) async fn resolve(&self, head: Head<'_>, schema: bool) -> Result<Route> {
+        let Head { mut target, headers, owner } = head;
+        let caller = self.authenticate(headers, owner)?;
+        let issuer = caller.account.as_ref().map(|account| account.issuer.clone());
+        let asked = header::text(headers, header::NAMESPACE).map(str::to_owned);
+        let asked = asked.or(issuer).unwrap_or_else(|| PLATFORM.to_owned());
+        let (namespace, to, hash) = match self.0.blocks.find(&target.service) {
+            Some(block) => (asked, To::Block(block.clone()), None),
+            None => {
+                let version = header::text(headers, header::VERSION);
+                let routed = self.0.blocks.registry.catalog.route(&asked, &target.service, version);
+                let found = routed.map_err(|missing| absent(missing, &target.service, &asked, version))?;
+                (asked, To::Nodes(found.nodes), found.descriptor_hash)
+            }
+        };
+        let home = if matches!(to, To::Block(_)) { PLATFORM } else { &namespace };
+        let resource = Resource { namespace: home, service: &target.service, endpoint: &target.endpoint };
+        authorise(&caller, resource)?;
+        let described = hash.is_some() || matches!(to, To::Block(_));
+        let method = match (&to, hash) {
+            (To::Block(_), _) if schema => self.block_method(&target),
+            (To::Nodes(_), Some(hash)) if schema => {
+                self.0.blocks.registry.descriptors.schema(&hash).await?.method(&target.endpoint).cloned()
+            }
+            _ => None,
+        };
+        if let Some(method) = &method {
+            target.endpoint = format!("{}.{}", method.parent_service().name(), method.name());
+        }
+        Ok(Route { target, method, described, caller, namespace, to })
+    }
+
+    /// The method of a building block: handlers of two blocks may share a name.
+    fn block_method(&self, target: &Target) -> Option<MethodDescriptor> {
+        self.0.schema.method_in(&target.service, &target.endpoint).cloned()
+    }
+
+    fn authenticate(&self, headers: &http::HeaderMap, owner: bool) -> Result<Caller> {
+        match (headers.get(AUTHORIZATION), owner) {
+            (None, true) => Ok(Caller::owner()),
+            (None, false) => Ok(Caller::default()),
+            (Some(_), _) => {
+                let expected =
+                    || Error::unauthorized("invalid authorization header: expected `Bearer <token>`");
+                let token = header::bearer(headers).ok_or_else(expected)?;
+                let account = self.0.blocks.auth.verify(token).map_err(|e| e.with_id("auth"))?;
+                Ok(Caller { account: Some(account), owner })
+            }
+        }
+    }
+
+    /// Sends a request where the route leads.
+    ///
+    /// # Errors
+    /// 503 when no node can be reached, 408 when the deadline passes.
+    pub(super) async fn send(
+        &self,
+        route: Route,
+        wire: Wire,
+        mut request: Request<Body>,
+    ) -> Result<Response<Body>> {
+        if route.method.is_some() {
+            let path = route.target.path().parse();
+            *request.uri_mut() =
+                path.map_err(|_| Error::bad_request("the path cannot stand in a request"))?;
+        }
+        let headers = request.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(wire.content_type()));
+        if !headers.contains_key(header::NAMESPACE) {
+            let value = HeaderValue::from_str(&route.namespace)
+                .map_err(|_| Error::bad_request("the namespace cannot stand in a header"))?;
+            headers.insert(header::NAMESPACE, value);
+        }
+        match route.to {
+            To::Block(block) => {
+                request.extensions_mut().insert(route.caller);
+                Ok(block.serve(request).await)
+            }
+            To::Nodes(nodes) => upstream::forward(nodes, request).await,
+        }
+    }
+}
+
+fn absent(missing: Missing, service: &str, namespace: &str, version: Option<&str>) -> Error {
+    let error = match missing {
+        // The first words are what clients of Micro v4 look for.
+        Missing::Service => Error::not_found(format!(
+            "service {service}: route not found: it is not registered in namespace {namespace}"
+        )),
+        Missing::Version => Error::not_found(format!(
+            "service {service}: route not found: it has no version {} in namespace {namespace}",
+            version.unwrap_or_default()
+        )),
+        Missing::Ready => Error::unavailable(format!("service {service} is registered but not ready yet")),
+    };
+    error.with_id("micro.network")
+}
+
+/// `GET /` at any door: the version, for probes.
+pub(super) fn version() -> Response<Body> {
+    let mut response =
+        Response::new(Body::new(http_body_util::Full::from(format!("{{\"version\":\"{VERSION}\"}}\n"))));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// An error for a client that may not speak gRPC: a browser, a stranger.
+fn refuse(error: Error) -> Response<Body> {
+    let status = u16::try_from(error.code).ok().and_then(|code| StatusCode::from_u16(code).ok());
+    let mut response = Response::new(Body::new(http_body_util::Full::from(error.to_json())));
+    *response.status_mut() = status.unwrap_or(StatusCode::BAD_REQUEST);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

@@ -1,0 +1,91 @@
+//! What a server can be told: its addresses, who is welcome, how long it may take to stop.
+
+use std::{
+    net::{SocketAddr, ToSocketAddrs as _},
+    path::PathBuf,
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+
+use super::strangers::Welcome;
+use crate::{paths::Home, services::runtime, supervisor::Folders};
+
+/// The settings of one server.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) home: Home,
+    /// The HTTP API. Port 0 takes a free one, here and below.
+    pub(crate) api: SocketAddr,
+    /// The gRPC proxy.
+    pub(crate) proxy: SocketAddr,
+    /// The services' side.
+    pub(crate) network: SocketAddr,
+    pub(crate) welcome: Welcome,
+    /// The unpacked SDK for the builds of services that need it.
+    pub(crate) sdk: Option<PathBuf>,
+    /// Listens beyond this machine although nothing is encrypted.
+    pub(crate) insecure: bool,
+    /// How long calls, and then services, may take to end.
+    pub(crate) grace: Duration,
+}
+
+impl Settings {
+    /// What the runtime has to know.
+    pub(super) fn runtime(&self, network: &str) -> runtime::Settings {
+        let (data, cache) = (&self.home.data, &self.home.cache);
+        runtime::Settings {
+            folders: Folders {
+                binaries: data.join("binaries"),
+                targets: cache.join("targets"),
+                logs: data.join("logs"),
+                children: self.home.server().join("children"),
+            },
+            sdk: self.sdk.clone(),
+            grace: self.grace,
+            network: network.to_owned(),
+        }
+    }
+
+    /// Refuses what is not safe.
+    ///
+    /// # Errors
+    /// A door would be open to other machines.
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        for (door, address) in [("api", self.api), ("proxy", self.proxy), ("network", self.network)] {
+            if !address.ip().is_loopback() && !self.insecure {
+                bail!(
+                    "the {door} address {address} can be reached from other machines, and nothing is encrypted yet: \
+                     use 127.0.0.1, or accept the risk with --insecure"
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads `host:port` or `:port`, which means every address of this machine.
+///
+/// # Errors
+/// The text is no address, or the name is unknown.
+pub(crate) fn address(text: &str) -> anyhow::Result<SocketAddr> {
+    let full = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
+    let mut found =
+        full.to_socket_addrs().with_context(|| format!("`{text}` is no address such as 127.0.0.1:8080"))?;
+    found.next().with_context(|| format!("`{text}` leads nowhere"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_as_people_write_them() {
+        assert_eq!(address("127.0.0.1:0").unwrap().to_string(), "127.0.0.1:0");
+        assert_eq!(address(":8080").unwrap().to_string(), "0.0.0.0:8080");
+        assert!(address("localhost:80").unwrap().ip().is_loopback());
+        for bad in ["", "8080", "localhost", "127.0.0.1:99999"] {
+            assert!(address(bad).is_err(), "{bad}");
+        }
+    }
+}

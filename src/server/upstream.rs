@@ -1,0 +1,127 @@
+//! Calls to the nodes of a service: the least loaded first, the next when no connection comes up.
+//! Bodies pass as HTTP/2 frames, unopened, with trailers and metadata.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use micro_sdk::{Error, Result, header};
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
+use tonic::{Status, body::Body};
+
+use crate::services::registry::{CatalogNode, InFlight};
+
+/// A deadline no call reaches, so that arithmetic on a caller's number cannot overflow.
+const FOREVER: Duration = Duration::from_hours(24 * 365);
+
+/// Sends a call to one of the nodes.
+///
+/// # Errors
+/// 503 when none can be reached, 408 when the caller's deadline passes.
+pub(super) async fn forward(
+    mut nodes: Vec<Arc<CatalogNode>>,
+    request: Request<Body>,
+) -> Result<Response<Body>> {
+    static TURN: AtomicUsize = AtomicUsize::new(0);
+    if nodes.len() > 1 {
+        // Equally loaded nodes take turns.
+        let turn = TURN.fetch_add(1, Ordering::Relaxed) % nodes.len();
+        nodes.rotate_left(turn);
+        nodes.sort_by_key(|node| node.load());
+    }
+    let deadline = header::timeout(request.headers()).map(|left| Instant::now() + left.min(FOREVER));
+    let sending = send(&nodes, request);
+    let (response, in_flight) = match deadline {
+        Some(at) => timeout_at(at, sending).await.map_err(|_| late())??,
+        None => sending.await?,
+    };
+    let deadline = deadline.map(|at| Box::pin(sleep_until(at)));
+    Ok(response.map(|inner| Body::new(Forwarded { inner, deadline, _in_flight: in_flight, ended: false })))
+}
+
+fn late() -> Error {
+    Error::timeout("the deadline of the call passed").with_id("micro.network")
+}
+
+async fn send(nodes: &[Arc<CatalogNode>], request: Request<Body>) -> Result<(Response<Incoming>, InFlight)> {
+    let mut failure = Error::unavailable("the service has no nodes");
+    for node in nodes {
+        match node.channel.ready().await {
+            Ok(mut connection) => {
+                let in_flight = node.begin();
+                let response = connection.send(request).await.map_err(|e| e.with_id("micro.network"))?;
+                return Ok((response, in_flight));
+            }
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure.with_id("micro.network"))
+}
+
+/// The body of a response on its way: keeps the node's load right, and ends in trailers that say
+/// "unavailable" when the service dies, or "too late" when the deadline passes.
+struct Forwarded {
+    inner: Incoming,
+    deadline: Option<Pin<Box<Sleep>>>,
+    _in_flight: InFlight,
+    ended: bool,
+}
+
+impl HttpBody for Forwarded {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let polled = Pin::new(&mut self.inner).poll_frame(cx);
+        if polled.is_pending()
+            && let Some(deadline) = &mut self.deadline
+            && deadline.as_mut().poll(cx).is_ready()
+        {
+            self.ended = true;
+            return Poll::Ready(Some(Ok(trailers(late()))));
+        }
+        match ready!(polled) {
+            Some(Ok(frame)) => Poll::Ready(Some(Ok(frame))),
+            Some(Err(error)) => {
+                self.ended = true;
+                let text = format!("the connection to the service broke: {error}");
+                Poll::Ready(Some(Ok(trailers(Error::unavailable(text).with_id("micro.network")))))
+            }
+            None => {
+                self.ended = true;
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended || self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+fn trailers(error: Error) -> Frame<Bytes> {
+    let mut headers = HeaderMap::new();
+    // A status is always representable: its message is percent-encoded.
+    drop(Status::from(error).add_header(&mut headers));
+    Frame::trailers(headers)
+}

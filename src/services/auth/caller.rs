@@ -1,0 +1,185 @@
+//! Who calls, and what that lets them do. The server makes a [`Caller`] once per call, at the
+//! door; the building blocks ask it.
+
+use std::sync::Arc;
+
+use micro_sdk::{Context, Error, Result, proto::auth::Account};
+
+use crate::services::PLATFORM;
+
+/// The type of the accounts that services have.
+pub(crate) const SERVICE: &str = "service";
+/// The type of the accounts that people have.
+pub(crate) const USER: &str = "user";
+/// The scope of administrators.
+pub(crate) const ADMIN: &str = "admin";
+
+/// Whoever makes a call: a verified account or nobody, and the way it came.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Caller {
+    /// None for an anonymous call.
+    pub(crate) account: Option<Arc<Account>>,
+    /// It came by the local socket, from the user who owns the home.
+    pub(crate) owner: bool,
+}
+
+impl Caller {
+    /// The caller that the server attached to a call.
+    pub(crate) fn of(cx: &Context) -> Self {
+        cx.extension::<Self>().cloned().unwrap_or_default()
+    }
+
+    /// The account of whoever owns the home, for who comes by the local socket without a token.
+    pub(crate) fn owner() -> Self {
+        let account = Account {
+            id: "admin".into(),
+            name: "admin".into(),
+            r#type: USER.into(),
+            scopes: vec![ADMIN.into()],
+            issuer: PLATFORM.into(),
+            ..Account::default()
+        };
+        Self { account: Some(Arc::new(account)), owner: true }
+    }
+
+    /// The account.
+    ///
+    /// # Errors
+    /// 401 for an anonymous call.
+    pub(crate) fn account(&self) -> Result<&Account> {
+        self.account.as_deref().ok_or_else(|| Error::unauthorized("an account is required: log in first"))
+    }
+
+    /// Administrators of the platform may enter every namespace.
+    fn rules_all(&self) -> bool {
+        self.account.as_ref().is_some_and(|a| a.issuer == PLATFORM && is_admin(a))
+    }
+
+    /// May read what the whole namespace may see.
+    ///
+    /// # Errors
+    /// 401 for an anonymous call, 403 for an account of another namespace.
+    pub(crate) fn may_enter(&self, namespace: &str) -> Result<&Account> {
+        let account = self.account()?;
+        if self.rules_all()
+            || (account.issuer == namespace && matches!(account.r#type.as_str(), USER | SERVICE))
+        {
+            return Ok(account);
+        }
+        Err(Error::forbidden(format!(
+            "access denied to namespace {namespace}: account {} belongs to namespace {}",
+            account.id, account.issuer
+        )))
+    }
+
+    /// May change what the whole namespace sees.
+    ///
+    /// # Errors
+    /// As [`Caller::may_enter`], and 403 for an account that is no administrator.
+    pub(crate) fn may_administer(&self, namespace: &str) -> Result<&Account> {
+        let account = self.may_enter(namespace)?;
+        if is_admin(account) {
+            return Ok(account);
+        }
+        Err(Error::forbidden(format!(
+            "account {} is not an administrator of namespace {namespace}",
+            account.id
+        )))
+    }
+
+    /// May register nodes of this service: a service its own, an administrator any.
+    ///
+    /// # Errors
+    /// As [`Caller::may_administer`].
+    pub(crate) fn may_register(&self, namespace: &str, service: &str) -> Result<()> {
+        let account = self.may_enter(namespace)?;
+        if account.r#type == SERVICE && account.issuer == namespace && account.id == service {
+            return Ok(());
+        }
+        self.may_administer(namespace).map(drop)
+    }
+}
+
+fn is_admin(account: &Account) -> bool {
+    account.r#type == USER && account.scopes.iter().any(|scope| scope == ADMIN)
+}
+
+/// What a call is about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Resource<'a> {
+    /// The namespace of the service; `micro` for a building block.
+    pub(crate) namespace: &'a str,
+    /// The name of the service.
+    pub(crate) service: &'a str,
+    /// `Handler.Method`.
+    pub(crate) endpoint: &'a str,
+}
+
+/// Decides each call, at every door, before it is routed. Without stored rules the default rule
+/// of Micro v4 holds: every call may be made, and what a building block protects it protects by
+/// the namespace in the request.
+///
+/// # Errors
+/// 401 or 403 for a call that must not be made.
+pub(crate) fn authorise(caller: &Caller, resource: Resource<'_>) -> Result<()> {
+    // A token that proves nothing was refused before; what is left is known or anonymous.
+    tracing::trace!(
+        account = caller.account.as_ref().map(|a| a.id.as_str()),
+        ?resource,
+        "authorised by the default rule"
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn caller(r#type: &str, id: &str, issuer: &str, scopes: &[&str]) -> Caller {
+        let account = Account {
+            id: id.into(),
+            r#type: r#type.into(),
+            issuer: issuer.into(),
+            scopes: scopes.iter().map(|&s| s.into()).collect(),
+            ..Account::default()
+        };
+        Caller { account: Some(Arc::new(account)), owner: false }
+    }
+
+    fn code<T>(result: Result<T>) -> i32 {
+        result.map_or_else(|e| e.code, |_| 200)
+    }
+
+    #[test]
+    fn accounts_stay_in_their_namespace() {
+        let table = [
+            (Caller::default(), "micro", 401, 401),
+            (caller(USER, "u", "a", &[]), "a", 200, 403),
+            (caller(USER, "u", "a", &[ADMIN]), "a", 200, 200),
+            (caller(USER, "u", "a", &[ADMIN]), "b", 403, 403),
+            (caller(USER, "u", "micro", &[]), "b", 403, 403),
+            (caller(USER, "u", "micro", &[ADMIN]), "b", 200, 200),
+            (caller("robot", "u", "a", &[ADMIN]), "a", 403, 403),
+        ];
+        for (caller, namespace, enter, administer) in table {
+            assert_eq!(code(caller.may_enter(namespace)), enter, "{caller:?}");
+            assert_eq!(code(caller.may_administer(namespace)), administer, "{caller:?}");
+        }
+    }
+
+    #[test]
+    fn a_service_of_the_platform_namespace_is_no_administrator() {
+        let service = caller(SERVICE, "s", "micro", &["service", "admin"]);
+        assert_eq!(code(service.may_administer("micro")), 403);
+        assert_eq!(code(service.may_enter("other")), 403);
+    }
+
+    #[test]
+    fn a_service_registers_itself_and_nobody_else() {
+        let service = caller(SERVICE, "s", "a", &[]);
+        assert_eq!(code(service.may_register("a", "s")), 200);
+        assert_eq!(code(service.may_register("a", "t")), 403);
+        assert_eq!(code(service.may_register("b", "s")), 403);
+        assert_eq!(code(caller(USER, "s", "a", &[]).may_register("a", "s")), 403);
+    }
+}

@@ -1,0 +1,338 @@
+//! Access tokens: JSON web tokens signed with Ed25519 by a key of this server (RFC 8037), checked
+//! once and then remembered until they expire.
+
+use std::{
+    fs, io,
+    num::NonZeroUsize,
+    path::Path,
+    sync::{Arc, Mutex, Once, PoisonError},
+    time::Duration,
+};
+
+use anyhow::{Context as _, anyhow};
+use jsonwebtoken::{
+    Algorithm, DecodingKey, EncodingKey, Header, Validation,
+    crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils},
+    errors::ErrorKind,
+};
+use lru::LruCache;
+use micro_sdk::{Error, Result, proto::auth::Account};
+use ring::{
+    rand::SystemRandom,
+    signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey},
+};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use signature::{Signer, Verifier};
+
+use crate::paths::{create_private_folder, write_private_file};
+
+/// How long a token lives that is asked for without a time.
+const DEFAULT_LIFE: Duration = Duration::from_mins(15);
+/// The longest life that is granted.
+const MAX_LIFE: Duration = Duration::from_hours(24);
+/// A longer text is no token of ours and is not looked at.
+const MAX_LENGTH: usize = 8 << 10;
+/// How many verified tokens are remembered.
+const VERIFIED: NonZeroUsize = NonZeroUsize::new(4096).expect("4096 is not zero");
+
+/// The claims of Micro v4's tokens, in its order.
+#[derive(Deserialize, Serialize)]
+struct Claims {
+    r#type: String,
+    scopes: Vec<String>,
+    #[serde(default)]
+    metadata: std::collections::BTreeMap<String, String>,
+    name: String,
+    exp: u64,
+    iss: String,
+    sub: String,
+}
+
+/// An issued token.
+pub(crate) struct Issued {
+    pub(crate) text: String,
+    /// Unix seconds.
+    pub(crate) created: u64,
+    /// Unix seconds.
+    pub(crate) expiry: u64,
+}
+
+/// Issues and verifies tokens.
+pub(crate) struct Tokens {
+    header: Header,
+    signing: EncodingKey,
+    verifying: DecodingKey,
+    validation: Validation,
+    verified: Mutex<LruCache<[u8; 32], (Arc<Account>, u64)>>,
+}
+
+impl Tokens {
+    /// Opens the key in this folder, or makes one at the first start.
+    ///
+    /// # Errors
+    /// The key cannot be read or written, or is damaged; the text says what to do.
+    pub(crate) fn open(folder: &Path) -> anyhow::Result<Self> {
+        install_provider();
+        create_private_folder(folder)?;
+        let path = folder.join("signing-key.der");
+        let document = match fs::read(&path) {
+            Ok(document) => document,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())
+                    .map_err(|_| anyhow!("the system has no random numbers for a new key"))?;
+                write_private_file(&path, document.as_ref())?;
+                document.as_ref().to_vec()
+            }
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot read the key `{}`", path.display()));
+            }
+        };
+        let pair = Ed25519KeyPair::from_pkcs8(&document).map_err(|e| {
+            anyhow!(
+                "the key `{0}` is damaged ({e}): put it back from a backup, or move it aside, which logs everybody out:\n  \
+                 mv '{0}' '{0}.damaged'",
+                path.display()
+            )
+        })?;
+        let public = pair.public_key().as_ref();
+        let mut header = Header::new(Algorithm::EdDSA);
+        header.kid = Some(Sha256::digest(public).iter().take(8).map(|byte| format!("{byte:02x}")).collect());
+        let mut validation = Validation::new(Algorithm::EdDSA);
+        validation.leeway = 0;
+        validation.set_required_spec_claims(&["exp", "iss", "sub"]);
+        Ok(Self {
+            header,
+            signing: EncodingKey::from_ed_der(&document),
+            verifying: DecodingKey::from_ed_der(public),
+            validation,
+            verified: Mutex::new(LruCache::new(VERIFIED)),
+        })
+    }
+
+    /// A token for this account. `life` is in seconds; 0 means 15 minutes, 24 hours is the most.
+    ///
+    /// # Errors
+    /// 500 when it cannot be signed.
+    pub(crate) fn issue(&self, account: &Account, life: i64) -> Result<Issued> {
+        let life = match u64::try_from(life) {
+            Ok(0) | Err(_) => DEFAULT_LIFE,
+            Ok(seconds) => Duration::from_secs(seconds).min(MAX_LIFE),
+        };
+        let created = now();
+        let expiry = created + life.as_secs();
+        let claims = Claims {
+            r#type: account.r#type.clone(),
+            scopes: account.scopes.clone(),
+            metadata: account.metadata.clone().into_iter().collect(),
+            name: account.name.clone(),
+            exp: expiry,
+            iss: account.issuer.clone(),
+            sub: account.id.clone(),
+        };
+        let text = jsonwebtoken::encode(&self.header, &claims, &self.signing)
+            .map_err(|e| Error::internal(format!("cannot sign a token: {e}")))?;
+        Ok(Issued { text, created, expiry })
+    }
+
+    /// The account a token proves.
+    ///
+    /// # Errors
+    /// 401, with the same words for whatever is wrong with it.
+    pub(crate) fn verify(&self, text: &str) -> Result<Arc<Account>> {
+        let key: [u8; 32] = Sha256::digest(text).into();
+        let known = self.verified().get(&key).cloned();
+        if let Some((account, expiry)) = known {
+            return if expiry > now() { Ok(account) } else { Err(invalid()) };
+        }
+        if text.len() > MAX_LENGTH {
+            return Err(invalid());
+        }
+        let header = jsonwebtoken::decode_header(text).map_err(|_| invalid())?;
+        if header.kid != self.header.kid {
+            return Err(invalid());
+        }
+        let claims: Claims =
+            jsonwebtoken::decode(text, &self.verifying, &self.validation).map_err(|_| invalid())?.claims;
+        let account = Arc::new(Account {
+            id: claims.sub,
+            r#type: claims.r#type,
+            metadata: claims.metadata.into_iter().collect(),
+            scopes: claims.scopes,
+            issuer: claims.iss,
+            name: claims.name,
+            secret: String::new(),
+        });
+        self.verified().put(key, (account.clone(), claims.exp));
+        Ok(account)
+    }
+
+    fn verified(&self) -> std::sync::MutexGuard<'_, LruCache<[u8; 32], (Arc<Account>, u64)>> {
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn invalid() -> Error {
+    Error::unauthorized("the token is not valid or has expired: log in again")
+}
+
+/// Unix seconds.
+pub(super) fn now() -> u64 {
+    jsonwebtoken::get_current_timestamp()
+}
+
+/// jsonwebtoken over ring, with Ed25519 and nothing else, so that no other algorithm can be
+/// confused with it.
+fn install_provider() {
+    static PROVIDER: CryptoProvider = CryptoProvider {
+        signer_factory: |algorithm, key| match algorithm {
+            Algorithm::EdDSA => {
+                let pair =
+                    Ed25519KeyPair::from_pkcs8(key.as_bytes()).map_err(|_| ErrorKind::InvalidEddsaKey)?;
+                Ok(Box::new(Signing(pair)) as Box<dyn JwtSigner>)
+            }
+            _ => Err(ErrorKind::InvalidAlgorithm.into()),
+        },
+        verifier_factory: |algorithm, key| match algorithm {
+            Algorithm::EdDSA => {
+                Ok(Box::new(Verifying(key.try_get_as_bytes()?.to_vec())) as Box<dyn JwtVerifier>)
+            }
+            _ => Err(ErrorKind::InvalidAlgorithm.into()),
+        },
+        key_utils: KeyUtils::new_unimplemented(),
+    };
+    static ONCE: Once = Once::new();
+    // The only failure is that one is installed already.
+    ONCE.call_once(|| drop(PROVIDER.install_default()));
+}
+
+struct Signing(Ed25519KeyPair);
+
+impl Signer<Vec<u8>> for Signing {
+    fn try_sign(&self, message: &[u8]) -> Result<Vec<u8>, signature::Error> {
+        Ok(self.0.sign(message).as_ref().to_vec())
+    }
+}
+
+impl JwtSigner for Signing {
+    fn algorithm(&self) -> Algorithm {
+        Algorithm::EdDSA
+    }
+}
+
+struct Verifying(Vec<u8>);
+
+impl Verifier<Vec<u8>> for Verifying {
+    fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), signature::Error> {
+        UnparsedPublicKey::new(&ED25519, &self.0)
+            .verify(message, signature)
+            .map_err(|_| signature::Error::new())
+    }
+}
+
+impl JwtVerifier for Verifying {
+    fn algorithm(&self) -> Algorithm {
+        Algorithm::EdDSA
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+
+    use super::*;
+
+    fn account() -> Account {
+        Account {
+            id: "jane".into(),
+            name: "Jane".into(),
+            r#type: "user".into(),
+            issuer: "shop".into(),
+            ..Account::default()
+        }
+    }
+
+    #[test]
+    fn a_token_proves_its_account_also_after_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let issued = Tokens::open(folder.path()).unwrap().issue(&account(), 60).unwrap();
+        assert_eq!(issued.text.matches('.').count(), 2);
+        let again = Tokens::open(folder.path()).unwrap();
+        for _ in 0..2 {
+            assert_eq!(*again.verify(&issued.text).unwrap(), account());
+        }
+    }
+
+    #[test]
+    fn the_key_is_private() {
+        let folder = tempfile::tempdir().unwrap();
+        Tokens::open(folder.path()).unwrap();
+        let mode = fs::metadata(folder.path().join("signing-key.der")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_damaged_key_is_named_with_the_way_out() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("signing-key.der"), "garbage").unwrap();
+        let error = Tokens::open(folder.path()).err().unwrap().to_string();
+        assert!(error.contains("signing-key.der' '") && error.contains("mv '"), "{error}");
+    }
+
+    #[test]
+    fn forged_tokens_are_refused_with_the_same_words() {
+        let folder = tempfile::tempdir().unwrap();
+        let tokens = Tokens::open(folder.path()).unwrap();
+        let good = tokens.issue(&account(), 60).unwrap().text;
+        let [head, payload, signature]: [&str; 3] = good.split('.').collect::<Vec<_>>().try_into().unwrap();
+        let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
+        let kid = tokens.header.kid.clone().unwrap();
+        let other =
+            Tokens::open(tempfile::tempdir().unwrap().path()).unwrap().issue(&account(), 60).unwrap().text;
+        let mut forged = vec![
+            String::new(),
+            "a.b".into(),
+            other,
+            "x".repeat(1 << 20),
+            format!("{}.{payload}.", encode(r#"{"alg":"none","typ":"JWT"}"#)),
+            format!("{}.{payload}.", encode(&format!(r#"{{"alg":"none","kid":"{kid}"}}"#))),
+            format!("{}.{payload}.{signature}", encode(&format!(r#"{{"alg":"HS256","kid":"{kid}"}}"#))),
+            format!("{}.{payload}.{signature}", encode(r#"{"alg":"EdDSA","kid":"../../dev/null"}"#)),
+            format!("{head}.{payload}.{}", &signature[..signature.len() - 4]),
+        ];
+        for index in 0..payload.len() {
+            let mut altered = payload.to_owned().into_bytes();
+            altered[index] = if altered[index] == b'A' { b'B' } else { b'A' };
+            if altered != payload.as_bytes() {
+                forged.push(format!("{head}.{}.{signature}", String::from_utf8(altered).unwrap()));
+            }
+        }
+        for token in forged {
+            assert_eq!(tokens.verify(&token).unwrap_err(), invalid(), "{token}");
+        }
+    }
+
+    #[test]
+    fn an_expired_token_is_refused_though_it_was_verified_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let tokens = Tokens::open(folder.path()).unwrap();
+        let text = tokens.issue(&account(), 60).unwrap().text;
+        tokens.verify(&text).unwrap();
+        for (_, value) in tokens.verified().iter_mut() {
+            value.1 = now() - 1;
+        }
+        assert!(tokens.verify(&text).is_err());
+    }
+
+    #[test]
+    fn the_life_of_a_token_has_a_default_and_a_limit() {
+        let folder = tempfile::tempdir().unwrap();
+        let tokens = Tokens::open(folder.path()).unwrap();
+        for (asked, granted) in [(0, 900), (-5, 900), (60, 60), (i64::MAX, 86_400)] {
+            let issued = tokens.issue(&account(), asked).unwrap();
+            assert_eq!(issued.expiry - issued.created, granted);
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! The building block `registry`: which services run, where, and what they can be asked.
+
+mod catalog;
+mod descriptors;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use micro_sdk::{
+    Context, Error, Result, Sender, blocks,
+    handler::Handler,
+    proto::registry::{
+        DescribeRequest, DescriptorsRequest, DescriptorsResponse, EmptyResponse, GetRequest, GetResponse,
+        ListRequest, ListResponse, Node, Options, Result as Event, Service, WatchRequest,
+    },
+};
+use tokio::sync::broadcast::error::RecvError;
+
+use super::{PLATFORM, auth::Caller, namespace_or_default};
+use crate::{backend::Kv, names, tasks::Tasks};
+
+use catalog::{Action, Catalog, Change};
+pub(crate) use catalog::{InFlight, Missing, Node as CatalogNode};
+use descriptors::Descriptors;
+pub(crate) use descriptors::Schema;
+
+/// How often ended leases are looked for.
+const SWEEP: Duration = Duration::from_secs(1);
+/// The longest lease that is granted.
+const MAX_LEASE: Duration = Duration::from_hours(24);
+
+/// A handle on the registry, cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Registry {
+    /// Ends the streams that would not end by themselves.
+    streams: Tasks,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) descriptors: Arc<Descriptors>,
+}
+
+impl Registry {
+    /// Opens it, with the building blocks registered at `address`.
+    ///
+    /// # Errors
+    /// The stored descriptors cannot be read.
+    pub(crate) async fn open(kv: Arc<dyn Kv>, address: &str, tasks: &Tasks) -> Result<Self> {
+        let registry = Self {
+            streams: Tasks::default(),
+            catalog: Arc::default(),
+            descriptors: Arc::new(Descriptors::open(kv).await?),
+        };
+        registry.register_blocks(address);
+        let (catalog, token) = (registry.catalog.clone(), tasks.token().clone());
+        tasks.spawn(async move {
+            let mut tick = tokio::time::interval(SWEEP);
+            while token.run_until_cancelled(tick.tick()).await.is_some() {
+                catalog.expire(Instant::now());
+            }
+        });
+        Ok(registry)
+    }
+
+    pub(crate) fn handlers(&self) -> Vec<Box<dyn Handler>> {
+        vec![Box::new(blocks::registry::RegistryServer::new(self.clone()))]
+    }
+
+    /// Ends the streams of changes, which would hold the server up.
+    pub(crate) async fn end_streams(&self) {
+        self.streams.stop(Duration::ZERO).await;
+    }
+
+    fn register_blocks(&self, address: &str) {
+        let endpoints = micro_sdk::schema::endpoints_of(micro_sdk::proto::DESCRIPTORS);
+        for name in names::BLOCKS {
+            let own = endpoints.iter().filter(|(package, _)| package == name);
+            let service = Service {
+                name: name.to_owned(),
+                version: "latest".to_owned(),
+                endpoints: own.map(|(_, endpoint)| endpoint.clone()).collect(),
+                nodes: vec![Node {
+                    id: format!("{name}-server"),
+                    address: address.to_owned(),
+                    ..Node::default()
+                }],
+                ..Service::default()
+            };
+            self.catalog.register(PLATFORM, service, None, false);
+        }
+    }
+}
+
+/// The namespace an `options` message names.
+fn domain(options: Option<&Options>) -> &str {
+    namespace_or_default(options.map_or("", |options| options.domain.as_str()))
+}
+
+impl blocks::registry::Registry for Registry {
+    async fn get_service(&self, cx: Context, request: GetRequest) -> Result<GetResponse> {
+        let namespace = domain(request.options.as_ref());
+        Caller::of(&cx).may_enter(namespace)?;
+        let services = self.catalog.get(namespace, &request.service);
+        if services.is_empty() {
+            return Err(Error::not_found(format!(
+                "service {} is not registered in namespace {namespace}",
+                request.service
+            )));
+        }
+        Ok(GetResponse { services })
+    }
+
+    async fn list_services(&self, cx: Context, request: ListRequest) -> Result<ListResponse> {
+        let namespace = domain(request.options.as_ref());
+        Caller::of(&cx).may_enter(namespace)?;
+        Ok(ListResponse { services: self.catalog.list(namespace) })
+    }
+
+    async fn register(&self, cx: Context, mut service: Service) -> Result<EmptyResponse> {
+        let options = service.options.take();
+        let namespace = domain(options.as_ref()).to_owned();
+        Caller::of(&cx).may_register(&namespace, &service.name)?;
+        check(&mut service)?;
+        let lease = options.map_or(0, |options| options.ttl);
+        let lease =
+            (lease != 0).then(|| Duration::from_secs(u64::try_from(lease).unwrap_or(0)).min(MAX_LEASE));
+        let described = self.descriptors.has(&service.descriptor_hash);
+        let descriptors_needed = !described && !service.descriptor_hash.is_empty();
+        self.catalog.register(&namespace, service, lease, described);
+        Ok(EmptyResponse { descriptors_needed })
+    }
+
+    async fn describe(&self, cx: Context, request: DescribeRequest) -> Result<EmptyResponse> {
+        Caller::of(&cx).may_enter(domain(request.options.as_ref()))?;
+        self.descriptors.put(&request.descriptor_hash, request.descriptor_set).await?;
+        self.catalog.described(&request.descriptor_hash);
+        Ok(EmptyResponse::default())
+    }
+
+    async fn descriptors(&self, cx: Context, request: DescriptorsRequest) -> Result<DescriptorsResponse> {
+        let namespace = domain(request.options.as_ref());
+        Caller::of(&cx).may_enter(namespace)?;
+        let visible =
+            self.catalog.list(namespace).iter().any(|s| s.descriptor_hash == request.descriptor_hash);
+        if !visible {
+            let text = format!(
+                "no service of namespace {namespace} has descriptors with hash {}",
+                request.descriptor_hash
+            );
+            return Err(Error::not_found(text));
+        }
+        let descriptor_set = self.descriptors.bytes(&request.descriptor_hash).await?.to_vec();
+        Ok(DescriptorsResponse { descriptor_set })
+    }
+
+    async fn deregister(&self, cx: Context, service: Service) -> Result<EmptyResponse> {
+        let namespace = domain(service.options.as_ref());
+        Caller::of(&cx).may_register(namespace, &service.name)?;
+        self.catalog.deregister(namespace, &service);
+        Ok(EmptyResponse::default())
+    }
+
+    async fn watch(&self, cx: Context, request: WatchRequest, replies: Sender<Event>) -> Result<()> {
+        let namespace = domain(request.options.as_ref());
+        Caller::of(&cx).may_enter(namespace)?;
+        let mut changes = self.catalog.watch();
+        loop {
+            let change = match self.streams.until_stopped(changes.recv()).await {
+                Some(Ok(change)) => change,
+                None | Some(Err(RecvError::Closed)) => return Ok(()),
+                Some(Err(RecvError::Lagged(missed))) => {
+                    return Err(Error::unavailable(format!(
+                        "{missed} changes were missed: list again, then watch again"
+                    )));
+                }
+            };
+            let wanted = (namespace == "*" || namespace == change.namespace)
+                && (request.service.is_empty() || request.service == change.service.name);
+            if wanted {
+                replies.send(event(change)).await?;
+            }
+        }
+    }
+}
+
+fn event(change: Change) -> Event {
+    let action = match change.action {
+        Action::Create => "create",
+        Action::Update => "update",
+        Action::Delete => "delete",
+    };
+    let mut service = change.service;
+    service.metadata.insert("domain".to_owned(), change.namespace);
+    Event { action: action.to_owned(), service: Some(service), timestamp: 0 }
+}
+
+/// Refuses what must not be registered, and fills in the default version.
+fn check(service: &mut Service) -> Result<()> {
+    names::check_registered(&service.name).map_err(|e| Error::bad_request(e.to_string()))?;
+    if service.version.is_empty() {
+        "latest".clone_into(&mut service.version);
+    }
+    if service.nodes.is_empty() {
+        return Err(Error::bad_request(format!("service {} has no nodes", service.name)));
+    }
+    let unusable = |node: &&Node| node.id.is_empty() || node.address.parse::<http::uri::Authority>().is_err();
+    match service.nodes.iter().find(unusable) {
+        Some(node) => Err(Error::bad_request(format!(
+            "node `{}` of service {} has the address `{}`; a node needs an id and host:port",
+            node.id, service.name, node.address
+        ))),
+        None => Ok(()),
+    }
+}

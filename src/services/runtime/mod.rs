@@ -1,0 +1,270 @@
+//! The building block `runtime`: runs services, keeps them running, and says how they do.
+
+mod record;
+mod request;
+mod status;
+mod watcher;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use futures::StreamExt as _;
+use jiff::Timestamp;
+use micro_sdk::{
+    Context, Error, Result, Sender, blocks,
+    handler::Handler,
+    proto::runtime::{
+        CreateRequest, CreateResponse, DeleteRequest, DeleteResponse, LogRecord, LogsRequest, ReadOptions,
+        ReadRequest, ReadResponse, Service, UpdateRequest, UpdateResponse, WatchResponse,
+    },
+};
+use tokio::sync::{broadcast::error::RecvError, mpsc};
+
+use super::{absent, auth::Caller, namespace_or_default};
+use crate::{
+    backend::Kv,
+    services::{auth::Auth, registry::Registry},
+    supervisor::{self, Change, Folders, Id, Snapshot, State, Supervisor, Tail},
+    tasks::Tasks,
+};
+use record::Records;
+use watcher::Watcher;
+
+/// Where the runtime works, and how patient it is.
+pub(crate) struct Settings {
+    pub(crate) folders: Folders,
+    /// The unpacked SDK for the builds of services that need it.
+    pub(crate) sdk: Option<PathBuf>,
+    /// How long a service may take to stop.
+    pub(crate) grace: Duration,
+    /// The address services reach the server at.
+    pub(crate) network: String,
+}
+
+/// A handle on the runtime, cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Runtime {
+    records: Records,
+    supervisor: Supervisor,
+    /// Ends the streams that would not end by themselves.
+    streams: Tasks,
+}
+
+impl Runtime {
+    /// Opens it; nothing runs until [`Runtime::restore`].
+    ///
+    /// # Errors
+    /// A folder cannot be used.
+    pub(crate) async fn open(
+        settings: Settings,
+        kv: Arc<dyn Kv>,
+        auth: Auth,
+        registry: Registry,
+        tasks: &Tasks,
+    ) -> Result<Self> {
+        let records = Records::new(kv);
+        let (builds, built) = mpsc::unbounded_channel();
+        tasks.spawn(note_builds(records.clone(), built, tasks.clone()));
+        let watcher = Watcher::new(auth, registry, settings.network, tasks.clone(), builds);
+        let supervised = supervisor::Settings {
+            sdk: settings.sdk,
+            grace: settings.grace,
+            ..supervisor::Settings::new(settings.folders)
+        };
+        let supervisor = Supervisor::start(supervised, watcher.clone(), tasks).await?;
+        watcher.connect(supervisor.clone());
+        Ok(Self { records, supervisor, streams: Tasks::default() })
+    }
+
+    /// Starts what was wanted before the server ended.
+    ///
+    /// # Errors
+    /// The stored services cannot be read.
+    pub(crate) async fn restore(&self) -> Result<()> {
+        let records = self.records.all().await?;
+        let wanted: Vec<String> = records.iter().filter_map(|record| record.binary.clone()).collect();
+        for record in records {
+            self.supervisor.apply(record.spec(), Change::Start).await?;
+        }
+        Ok(self.supervisor.retain_binaries(move |hash| wanted.iter().any(|known| known == hash)).await?)
+    }
+
+    /// Ends the streams of logs and changes, which would hold the server up.
+    pub(crate) async fn end_streams(&self) {
+        self.streams.stop(Duration::ZERO).await;
+    }
+
+    /// Stops every service, and waits.
+    pub(crate) async fn stop(&self) {
+        self.supervisor.stop_all().await;
+    }
+
+    pub(crate) fn handlers(&self) -> Vec<Box<dyn Handler>> {
+        let mut handlers: Vec<Box<dyn Handler>> =
+            vec![Box::new(blocks::runtime::RuntimeServer::new(self.clone()))];
+        handlers.extend(absent::handlers("uploading sources and fetching builds", &["Source", "Build"]));
+        handlers
+    }
+
+    async fn list(&self, namespace: &str, options: &ReadOptions) -> Result<Vec<Service>> {
+        let mut records = self.records.all().await?;
+        records.retain(|record| record.namespace == namespace && wanted(&record.id(), options));
+        records.sort_by_key(record::Record::id);
+        Ok(records.iter().map(|r| status::service(r, self.supervisor.snapshot(&r.id()).as_ref())).collect())
+    }
+
+    /// The change of a service, as watchers see it.
+    async fn change(&self, snapshot: &Snapshot) -> Result<WatchResponse> {
+        Ok(match self.records.get(&snapshot.id).await? {
+            Some(record) => {
+                WatchResponse { service: Some(status::service(&record, Some(snapshot))), deleted: false }
+            }
+            None => {
+                let Id { name, version, .. } = snapshot.id.clone();
+                let deleted = snapshot.state == State::Stopped;
+                WatchResponse { service: Some(Service { name, version, ..Service::default() }), deleted }
+            }
+        })
+    }
+}
+
+/// Keeps the content hashes of good builds, so that a restart needs no build.
+async fn note_builds(records: Records, mut built: mpsc::UnboundedReceiver<(Id, String)>, tasks: Tasks) {
+    while let Some(Some((id, hash))) = tasks.until_stopped(built.recv()).await {
+        if let Err(error) = records.put_binary(&id, &hash).await {
+            tracing::error!(%error, service = %id, "cannot note a build");
+        }
+    }
+}
+
+fn wanted(id: &Id, options: &ReadOptions) -> bool {
+    (options.service.is_empty() || options.service == id.name)
+        && (options.version.is_empty() || options.version == id.version)
+}
+
+fn unknown(id: &Id) -> Error {
+    Error::not_found(format!("service {} does not run in namespace {}", id.name, id.namespace))
+}
+
+impl blocks::runtime::Runtime for Runtime {
+    async fn create(&self, cx: Context, request: CreateRequest) -> Result<CreateResponse> {
+        let options = request.options.unwrap_or_default();
+        let namespace = namespace_or_default(&options.namespace).to_owned();
+        let caller = Caller::of(&cx);
+        let account = caller.may_administer(&namespace)?;
+        let service = request::service(request.resource)?;
+        if !caller.owner {
+            return super::not_yet("running a service from another machine, or over the network,");
+        }
+        let change = if options.force { Change::Replace } else { Change::Update };
+        let mut record = request::record(&namespace, service, options, account)?;
+        if let Some(known) = self.records.get(&record.id()).await? {
+            record.binary = known.binary;
+        }
+        self.records.put(&record).await?;
+        self.supervisor.apply(record.spec(), change).await?;
+        Ok(CreateResponse {})
+    }
+
+    async fn read(&self, cx: Context, request: ReadRequest) -> Result<ReadResponse> {
+        let options = request.options.unwrap_or_default();
+        let namespace = namespace_or_default(&options.namespace);
+        Caller::of(&cx).may_enter(namespace)?;
+        Ok(ReadResponse { services: self.list(namespace, &options).await? })
+    }
+
+    async fn delete(&self, cx: Context, request: DeleteRequest) -> Result<DeleteResponse> {
+        let options = request.options.unwrap_or_default();
+        let namespace = namespace_or_default(&options.namespace).to_owned();
+        Caller::of(&cx).may_administer(&namespace)?;
+        let Service { name, version, .. } = request::service(request.resource)?;
+        let id = Id { namespace, name, version };
+        if self.records.get(&id).await?.is_none() {
+            return Err(unknown(&id));
+        }
+        // First the wish, then the deed: a server that is killed in between does not bring it back.
+        self.records.delete(&id).await?;
+        match self.supervisor.remove(&id).await {
+            Ok(()) | Err(supervisor::Error::Unknown(_)) => Ok(DeleteResponse {}),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn update(&self, cx: Context, request: UpdateRequest) -> Result<UpdateResponse> {
+        let options = request.options.unwrap_or_default();
+        let namespace = namespace_or_default(&options.namespace).to_owned();
+        let caller = Caller::of(&cx);
+        caller.may_administer(&namespace)?;
+        let service = request::service(request.resource)?;
+        let id = Id { namespace, name: service.name.clone(), version: service.version.clone() };
+        let mut record = self.records.get(&id).await?.ok_or_else(|| unknown(&id))?;
+        if !caller.owner {
+            return super::not_yet("updating a service from another machine, or over the network,");
+        }
+        request::update(&mut record, &service, options)?;
+        self.records.put(&record).await?;
+        self.supervisor.apply(record.spec(), Change::Update).await?;
+        Ok(UpdateResponse {})
+    }
+
+    async fn logs(&self, cx: Context, request: LogsRequest, replies: Sender<LogRecord>) -> Result<()> {
+        let options = request.options.unwrap_or_default();
+        let namespace = namespace_or_default(&options.namespace).to_owned();
+        Caller::of(&cx).may_administer(&namespace)?;
+        let version = if request.version.is_empty() { "latest".to_owned() } else { request.version };
+        let id = Id { namespace, name: request.service, version };
+        let seconds = request.since;
+        let since = (seconds > 0).then(|| Timestamp::now().as_second().saturating_sub(seconds));
+        let tail = Tail {
+            lines: usize::try_from(request.count).ok(),
+            since: since.and_then(|at| Timestamp::from_second(at).ok()),
+            follow: request.stream,
+        };
+        let lines = self.supervisor.logs(&id, tail).await.map_err(|error| match error {
+            supervisor::Error::NoLogs(id) => {
+                Error::not_found(format!("Logs not found for service {}", id.name))
+            }
+            other => other.into(),
+        })?;
+        let mut lines = std::pin::pin!(lines);
+        while let Some(Some(line)) = self.streams.until_stopped(lines.next()).await {
+            let line = line.map_err(|e| Error::internal(format!("cannot read the logs of {id}: {e}")))?;
+            let metadata = [
+                ("stream".to_owned(), line.stream.name().to_owned()),
+                ("time".to_owned(), format!("{:.3}", line.time)),
+            ];
+            replies
+                .send(LogRecord {
+                    timestamp: line.time.as_second(),
+                    metadata: metadata.into(),
+                    message: line.text,
+                })
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn watch(&self, cx: Context, request: ReadRequest, replies: Sender<WatchResponse>) -> Result<()> {
+        let options = request.options.unwrap_or_default();
+        let namespace = namespace_or_default(&options.namespace).to_owned();
+        Caller::of(&cx).may_enter(&namespace)?;
+        let mut changes = self.supervisor.watch();
+        for service in self.list(&namespace, &options).await? {
+            replies.send(WatchResponse { service: Some(service), deleted: false }).await?;
+        }
+        while let Some(change) = self.streams.until_stopped(changes.recv()).await {
+            match change {
+                Ok(snapshot) if snapshot.id.namespace == namespace && wanted(&snapshot.id, &options) => {
+                    replies.send(self.change(&snapshot).await?).await?;
+                }
+                Ok(_) => {}
+                Err(RecvError::Lagged(_)) => {
+                    for service in self.list(&namespace, &options).await? {
+                        replies.send(WatchResponse { service: Some(service), deleted: false }).await?;
+                    }
+                }
+                Err(RecvError::Closed) => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+}

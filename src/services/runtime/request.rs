@@ -1,0 +1,148 @@
+//! From a request to run something to a record of what is wanted; what cannot be had is refused
+//! here, with words.
+
+use std::path::{Path, PathBuf};
+
+use micro_sdk::{
+    Error, Result,
+    proto::{
+        auth::Account,
+        runtime::{CreateOptions, Resource, Service, UpdateOptions},
+    },
+};
+
+use super::record::{Origin, Record};
+use crate::{names, services::not_yet};
+
+/// The most instances of one service.
+const MAX_INSTANCES: i64 = 100;
+
+/// The service a resource holds.
+///
+/// # Errors
+/// 400 for an empty resource or a bad name, 501 for the other kinds of resources.
+pub(super) fn service(resource: Option<Resource>) -> Result<Service> {
+    let resource = resource.unwrap_or_default();
+    if resource.namespace.is_some() || resource.networkpolicy.is_some() || resource.resourcequota.is_some() {
+        return not_yet("a runtime that manages namespaces, network policies or quotas");
+    }
+    let mut service = resource.service.ok_or_else(|| Error::bad_request("the request names no service"))?;
+    names::check(&service.name).map_err(|e| Error::bad_request(e.to_string()))?;
+    if service.version.is_empty() {
+        "latest".clone_into(&mut service.version);
+    }
+    if service.version.len() > 255 || service.version.contains(char::is_control) {
+        return Err(Error::bad_request("a version is at most 255 bytes long, without control characters"));
+    }
+    Ok(service)
+}
+
+/// What is wanted, from a request to create.
+///
+/// # Errors
+/// 400 for a source that is not there, 501 for what this version cannot do.
+pub(super) fn record(
+    namespace: &str,
+    service: Service,
+    options: CreateOptions,
+    account: &Account,
+) -> Result<Record> {
+    if !options.image.is_empty() {
+        return not_yet("running container images");
+    }
+    if !options.secrets.is_empty() || !options.volumes.is_empty() {
+        return not_yet("giving secrets or volumes to a service");
+    }
+    let folder = folder(&service.source, &options.entrypoint)?;
+    let origin = match options.command.as_slice() {
+        [] => Origin::Cargo { folder, arguments: options.args },
+        [_, ..] => Origin::Command { folder, command: [options.command, options.args].concat() },
+    };
+    let name = if account.name.is_empty() { &account.id } else { &account.name };
+    Ok(Record {
+        namespace: namespace.to_owned(),
+        name: service.name,
+        version: service.version,
+        source: service.source,
+        origin,
+        environment: options.env.iter().map(|pair| variable(pair)).collect::<Result<_>>()?,
+        instances: instances(options.instances)?,
+        path: given(options.path_env),
+        cargo_home: given(options.cargo_home),
+        rustup_home: given(options.rustup_home),
+        binary: None,
+        owner: name.clone(),
+        metadata: service.metadata.into_iter().filter(|(key, _)| key != "source").collect(),
+    })
+}
+
+/// Changes what is wanted, from a request to update.
+///
+/// # Errors
+/// As [`record`].
+pub(super) fn update(record: &mut Record, service: &Service, options: UpdateOptions) -> Result<()> {
+    if !service.source.is_empty() && service.source != record.source {
+        let folder = folder(&service.source, &options.entrypoint)?;
+        record.source.clone_from(&service.source);
+        match &mut record.origin {
+            Origin::Cargo { folder: old, .. } | Origin::Command { folder: old, .. } => *old = folder,
+        }
+    }
+    if options.instances != 0 {
+        record.instances = instances(options.instances)?;
+    }
+    for (old, new) in [
+        (&mut record.path, options.path_env),
+        (&mut record.cargo_home, options.cargo_home),
+        (&mut record.rustup_home, options.rustup_home),
+    ] {
+        if !new.is_empty() {
+            *old = Some(new);
+        }
+    }
+    Ok(())
+}
+
+fn given(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+fn instances(wanted: i64) -> Result<u32> {
+    match wanted {
+        0 => Ok(1),
+        1..=MAX_INSTANCES => Ok(u32::try_from(wanted).unwrap_or(1)),
+        _ => Err(Error::bad_request(format!("{wanted} instances: 1 to {MAX_INSTANCES} are possible"))),
+    }
+}
+
+fn variable(pair: &str) -> Result<(String, String)> {
+    match pair.split_once('=') {
+        Some((name, value)) if !name.is_empty() && !pair.contains('\0') => {
+            Ok((name.to_owned(), value.to_owned()))
+        }
+        _ => Err(Error::bad_request(format!("`{pair}` is no variable of the form NAME=value"))),
+    }
+}
+
+/// The folder a source means. Only folders of this machine can be run yet.
+fn folder(source: &str, entrypoint: &str) -> Result<PathBuf> {
+    if source.starts_with("source://") {
+        return not_yet("running uploaded sources");
+    }
+    let path = Path::new(source);
+    if !path.is_absolute() {
+        return not_yet(&format!("running `{source}` from a git repository"));
+    }
+    let within = Path::new(entrypoint);
+    if within
+        .components()
+        .any(|part| !matches!(part, std::path::Component::Normal(_) | std::path::Component::CurDir))
+    {
+        return Err(Error::bad_request(format!("the entrypoint `{entrypoint}` leads out of the source")));
+    }
+    let folder = if entrypoint.is_empty() { path.to_owned() } else { path.join(within) };
+    if !folder.is_dir() {
+        return Err(Error::bad_request(format!("the source folder `{}` does not exist", folder.display())));
+    }
+    Ok(folder)
+}

@@ -1,0 +1,191 @@
+//! Looks after the instances that the supervisor starts: gives them their identity, waits until
+//! they are registered and answer, keeps asking, and takes them out when they end.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use micro_sdk::{
+    Client, DEFAULT_TIMEOUT, Error,
+    blocks::debug::DebugClient,
+    proto::{debug::HealthRequest, registry::Node},
+};
+use tokio::{
+    sync::{broadcast::error::RecvError, mpsc},
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    services::{auth::Auth, registry::Registry},
+    supervisor::{Id, Owner, Supervisor},
+    tasks::Tasks,
+};
+
+/// How often a running instance is asked whether it is well, and how long it may take.
+const PROBE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
+/// How soon an instance that registered but does not answer yet is asked again.
+const PROBE_AGAIN: Duration = Duration::from_millis(100);
+/// How many probes in a row may fail.
+const PATIENCE: u32 = 3;
+
+/// The supervisor's owner.
+pub(super) struct Watcher {
+    auth: Auth,
+    registry: Registry,
+    network: String,
+    tasks: Tasks,
+    builds: mpsc::UnboundedSender<(Id, String)>,
+    instances: Mutex<HashMap<String, CancellationToken>>,
+    supervisor: OnceLock<Supervisor>,
+}
+
+impl Watcher {
+    pub(super) fn new(
+        auth: Auth,
+        registry: Registry,
+        network: String,
+        tasks: Tasks,
+        builds: mpsc::UnboundedSender<(Id, String)>,
+    ) -> Arc<Self> {
+        let (instances, supervisor) = (Mutex::default(), OnceLock::new());
+        Arc::new(Self { auth, registry, network, tasks, builds, instances, supervisor })
+    }
+
+    /// Tells it whom to tell.
+    pub(super) fn connect(&self, supervisor: Supervisor) {
+        // Called once, right after the supervisor has started.
+        drop(self.supervisor.set(supervisor));
+    }
+
+    fn take_out(&self, id: &Id, instance: &str) {
+        self.registry.catalog.deregister_by_metadata(&id.namespace, "instance", instance);
+        // Services of other frameworks do not say which instance they are.
+        self.registry.catalog.deregister_unmarked(&id.namespace, &id.name, &id.version);
+    }
+
+    fn instances(&self) -> std::sync::MutexGuard<'_, HashMap<String, CancellationToken>> {
+        self.instances.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Owner for Watcher {
+    fn environment(&self, id: &Id, instance: &str) -> Vec<(String, String)> {
+        let over = CancellationToken::new();
+        self.instances().insert(instance.to_owned(), over.clone());
+        if let Some(supervisor) = self.supervisor.get() {
+            let look = Look {
+                registry: self.registry.clone(),
+                supervisor: supervisor.clone(),
+                id: id.clone(),
+                instance: instance.to_owned(),
+            };
+            let tasks = self.tasks.clone();
+            self.tasks.spawn(async move {
+                drop(tasks.until_stopped(over.run_until_cancelled(look.after())).await);
+            });
+        }
+        let mut variables = vec![
+            ("MICRO_SERVICE_NAME", id.name.clone()),
+            ("MICRO_SERVICE_VERSION", id.version.clone()),
+            ("MICRO_SERVICE_NETWORK", self.network.clone()),
+            ("MICRO_SERVICE_PROFILE", "client".to_owned()),
+            ("MICRO_NAMESPACE", id.namespace.clone()),
+        ];
+        match self.auth.begin_instance(&id.namespace, &id.name, instance) {
+            Ok((client_id, secret)) => {
+                variables.extend([("MICRO_CLIENT_ID", client_id), ("MICRO_CLIENT_SECRET", secret)]);
+            }
+            Err(error) => tracing::error!(%error, service = %id, "a service starts without an identity"),
+        }
+        variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    fn built(&self, id: &Id, hash: &str) {
+        // The receiver ends with the server.
+        drop(self.builds.send((id.clone(), hash.to_owned())));
+    }
+
+    fn stopping(&self, id: &Id, instance: &str) {
+        self.take_out(id, instance);
+    }
+
+    fn exited(&self, id: &Id, instance: &str) {
+        if let Some(over) = self.instances().remove(instance) {
+            over.cancel();
+        }
+        self.auth.end_instance(instance);
+        self.take_out(id, instance);
+    }
+}
+
+/// One instance being looked after.
+struct Look {
+    registry: Registry,
+    supervisor: Supervisor,
+    id: Id,
+    instance: String,
+}
+
+impl Look {
+    async fn after(self) {
+        let mut failures = 0;
+        loop {
+            let client = DebugClient::new(self.registered().await);
+            let probe = timeout(PROBE.1, client.health(HealthRequest {})).await;
+            let failure = match probe {
+                Ok(Ok(_)) => None,
+                // It answers, if only that it has no such method.
+                Ok(Err(Error { code: 501 | 401 | 403 | 404, .. })) => None,
+                Ok(Err(error)) => Some(format!("registered, but cannot be asked: {error}")),
+                Err(_) => Some(format!("registered, but did not answer within {} s", PROBE.1.as_secs())),
+            };
+            match failure {
+                None => {
+                    failures = 0;
+                    self.supervisor.ready(&self.id, &self.instance);
+                    sleep(PROBE.0).await;
+                }
+                Some(reason) => {
+                    failures += 1;
+                    if failures >= PATIENCE {
+                        self.supervisor.unhealthy(&self.id, &self.instance, &reason);
+                    }
+                    sleep(PROBE_AGAIN).await;
+                }
+            }
+        }
+    }
+
+    /// Waits until the instance has a node that can be called.
+    async fn registered(&self) -> Client {
+        let mut changes = self.registry.catalog.watch();
+        loop {
+            let services = self.registry.catalog.get(&self.id.namespace, &self.id.name);
+            let ready = services.iter().filter(|service| service.version == self.id.version && service.ready);
+            let mut nodes = ready.flat_map(|service| &service.nodes);
+            if let Some(node) = nodes.find(|node| self.is_mine(node)) {
+                let channel = micro_sdk::Channel::tcp(node.address.clone());
+                return Client::new(channel, &self.id.name).with_timeout(DEFAULT_TIMEOUT);
+            }
+            loop {
+                match changes.recv().await {
+                    Ok(change)
+                        if change.namespace == self.id.namespace && change.service.name == self.id.name =>
+                    {
+                        break;
+                    }
+                    Ok(_) => {}
+                    Err(RecvError::Lagged(_)) => break,
+                    Err(RecvError::Closed) => return std::future::pending().await,
+                }
+            }
+        }
+    }
+
+    fn is_mine(&self, node: &Node) -> bool {
+        node.metadata.get("instance").is_none_or(|instance| *instance == self.instance)
+    }
+}

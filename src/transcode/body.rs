@@ -1,0 +1,244 @@
+//! gRPC bodies with JSON messages on the client's side and protobuf on the service's side, unary and
+//! streams alike: each message is passed on as soon as it is whole, trailers stay as they are.
+//!
+//! A request that cannot be read must fail with its own error, and the service at the other end knows
+//! nothing of it: its stream breaks off, and it answers `CANCELLED` or nothing. Hence [`Refusal`], shared
+//! by both bodies of a call, which puts the reason in place of that answer.
+
+use super::{
+    Invalid,
+    frames::{Frames, HEAD},
+    from_json,
+    write::{self, Unwritable},
+};
+use bytes::{BufMut, Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, header};
+use http_body::{Body as _, Frame};
+use micro_sdk::Error;
+use prost::Message;
+use prost_reflect::MessageDescriptor;
+use std::{
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll, ready},
+};
+use tonic::{Code, Status, body::Body};
+
+const GRPC_JSON: HeaderValue = HeaderValue::from_static("application/grpc+json");
+const GRPC_STATUS: &str = "grpc-status";
+
+/// Why the request of a call was refused, once it was. Clones share one answer.
+#[derive(Clone)]
+pub(crate) struct Refusal(Arc<Refused>);
+
+struct Refused {
+    id: String,
+    error: OnceLock<Error>,
+}
+
+impl Refusal {
+    /// No refusal yet; errors will say that they come from `id`, the service or endpoint.
+    pub(crate) fn new(id: impl Into<String>) -> Self {
+        Self(Arc::new(Refused { id: id.into(), error: OnceLock::new() }))
+    }
+
+    /// The reason, once the request was refused. It goes before whatever else the call came to.
+    pub(crate) fn error(&self) -> Option<&Error> {
+        self.0.error.get()
+    }
+
+    fn named(&self, error: Error) -> Error {
+        error.with_id(self.0.id.as_str())
+    }
+
+    fn refuse(&self, error: Error) -> Status {
+        self.0.error.get_or_init(|| self.named(error)).clone().into()
+    }
+}
+
+/// The body for the service: JSON messages of up to `limit` bytes become protobuf of type `input`. A bad
+/// message ends the body with an error, and its reason is in `refusal`.
+pub(crate) fn request_body(body: Body, input: MessageDescriptor, limit: usize, refusal: Refusal) -> Body {
+    Body::new(Recoded::new(body, Direction::Request, input, limit, refusal))
+}
+
+/// The body for the client: protobuf messages of type `output` become JSON, each of up to `limit` bytes in
+/// either form. Failures, a refused request among them, end in trailers.
+pub(crate) fn response_body(body: Body, output: MessageDescriptor, limit: usize, refusal: Refusal) -> Body {
+    Body::new(Recoded::new(body, Direction::Response, output, limit, refusal))
+}
+
+/// The whole response for the client: the body as [`response_body`], the content type, and a refused
+/// request also where the service answered with headers alone.
+pub(crate) fn response(
+    response: http::Response<Body>,
+    output: MessageDescriptor,
+    limit: usize,
+    refusal: Refusal,
+) -> http::Response<Body> {
+    let (mut head, body) = response.into_parts();
+    let body = if head.headers.contains_key(GRPC_STATUS) {
+        if let Some(error) = refusal.error() {
+            head.headers = trailers(&error.clone().into());
+        }
+        Body::empty()
+    } else {
+        response_body(body, output, limit, refusal)
+    };
+    head.headers.insert(header::CONTENT_TYPE, GRPC_JSON);
+    head.headers.remove(header::CONTENT_LENGTH);
+    http::Response::from_parts(head, body)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Request,
+    Response,
+}
+
+struct Recoded {
+    inner: Body,
+    direction: Direction,
+    descriptor: MessageDescriptor,
+    limit: usize,
+    frames: Frames,
+    refusal: Refusal,
+    done: bool,
+}
+
+type Item = Result<Frame<Bytes>, Status>;
+
+impl Recoded {
+    fn new(
+        inner: Body,
+        direction: Direction,
+        descriptor: MessageDescriptor,
+        limit: usize,
+        refusal: Refusal,
+    ) -> Self {
+        Self { inner, direction, descriptor, limit, frames: Frames::new(limit), refusal, done: false }
+    }
+
+    fn recode(&self, message: &[u8]) -> Result<Bytes, Error> {
+        match self.direction {
+            Direction::Request => self.frame_of_protobuf(message),
+            Direction::Response => self.frame_of_json(message),
+        }
+    }
+
+    fn frame_of_protobuf(&self, json: &[u8]) -> Result<Bytes, Error> {
+        let message = from_json(&self.descriptor, json).map_err(|Invalid(what)| Error::bad_request(what))?;
+        let length = message.encoded_len();
+        let mut frame = BytesMut::with_capacity(HEAD + length);
+        frame.put_u8(0);
+        frame.put_u32(self.length(length)?);
+        message.encode(&mut frame).expect("the buffer grows");
+        Ok(frame.freeze())
+    }
+
+    fn frame_of_json(&self, protobuf: &[u8]) -> Result<Bytes, Error> {
+        let mut frame = vec![0; HEAD];
+        write::message(&self.descriptor, protobuf, &mut frame, self.limit).map_err(|failure| {
+            let detail = format!("the response is {failure}");
+            match failure {
+                Unwritable::TooLarge(_) => Error::too_large(detail),
+                Unwritable::Malformed(..) => Error::internal(detail),
+            }
+        })?;
+        let length = self.length(frame.len() - HEAD)?;
+        frame[1..HEAD].copy_from_slice(&length.to_be_bytes());
+        Ok(frame.into())
+    }
+
+    fn length(&self, length: usize) -> Result<u32, Error> {
+        u32::try_from(length).ok().filter(|_| length <= self.limit).ok_or_else(|| {
+            Error::too_large(format!("message of {length} bytes, the limit is {} bytes", self.limit))
+        })
+    }
+
+    /// Ends the body for a reason of our own.
+    fn fail(&mut self, error: Error) -> Item {
+        let status = match self.direction {
+            Direction::Request => self.refusal.refuse(error),
+            Direction::Response => self.refusal.named(error).into(),
+        };
+        self.stop(status)
+    }
+
+    /// Ends the body with a status, and lets go of where it came from.
+    fn stop(&mut self, status: Status) -> Item {
+        self.done = true;
+        self.inner = Body::empty();
+        match self.direction {
+            Direction::Request => Err(status),
+            Direction::Response => {
+                let refused = self.refusal.error().map(|error| Status::from(error.clone()));
+                Ok(Frame::trailers(trailers(&refused.unwrap_or(status))))
+            }
+        }
+    }
+
+    /// The body is at its end, with these trailers if any.
+    fn end(&mut self, received: Option<HeaderMap>) -> Option<Item> {
+        let failed = received.as_ref().and_then(Status::from_header_map).filter(|s| s.code() != Code::Ok);
+        if self.direction == Direction::Response
+            && let Some(error) = self.refusal.error()
+        {
+            let status = error.clone().into();
+            return Some(self.stop(status));
+        }
+        if self.frames.is_partial() && failed.is_none() {
+            let detail = "the body ends inside a message";
+            return Some(self.fail(match self.direction {
+                Direction::Request => Error::bad_request(detail),
+                Direction::Response => Error::internal(detail),
+            }));
+        }
+        self.done = true;
+        received.map(|trailers| Ok(Frame::trailers(trailers)))
+    }
+}
+
+impl http_body::Body for Recoded {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Item>> {
+        let this = &mut *self;
+        loop {
+            if this.done {
+                return Poll::Ready(None);
+            }
+            let recoded = match this.frames.next() {
+                Ok(Some(message)) => Some(this.recode(&message)),
+                Ok(None) => None,
+                Err(error) => Some(Err(error)),
+            };
+            match recoded {
+                Some(Ok(frame)) => return Poll::Ready(Some(Ok(Frame::data(frame)))),
+                Some(Err(error)) => return Poll::Ready(Some(this.fail(error))),
+                None => {}
+            }
+            match ready!(Pin::new(&mut this.inner).poll_frame(cx)) {
+                None => return Poll::Ready(this.end(None)),
+                Some(Err(status)) => return Poll::Ready(Some(this.stop(status))),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(chunk) => this.frames.push(chunk),
+                    Err(frame) => {
+                        if let Ok(trailers) = frame.into_trailers() {
+                            return Poll::Ready(this.end(Some(trailers)));
+                        }
+                    }
+                },
+            }
+        }
+    }
+}
+
+fn trailers(status: &Status) -> HeaderMap {
+    let mut trailers = HeaderMap::new();
+    if status.add_header(&mut trailers).is_err() {
+        trailers.insert(GRPC_STATUS, HeaderValue::from(Code::Internal as i32));
+    }
+    trailers
+}

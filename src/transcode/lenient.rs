@@ -1,0 +1,154 @@
+//! One scalar of JSON for one scalar field, generously: forms, query strings and flags know only text,
+//! so text stands for any scalar, and a number or a truth value for its text. Nothing here knows of
+//! places: the error texts say what was expected and what came.
+
+use super::{
+    number::{double, float, integer},
+    place::{did_you_mean, shorten},
+};
+use base64::{
+    Engine, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use prost_reflect::{EnumDescriptor, Kind, Value};
+use std::{borrow::Cow, fmt};
+
+/// More names than this of an enum do not help in an error.
+const MOST_NAMES: usize = 8;
+
+const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
+    .with_decode_allow_trailing_bits(true)
+    .with_decode_padding_mode(DecodePaddingMode::Indifferent);
+const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
+const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
+
+/// A scalar as the JSON parser found it.
+pub(super) enum Scalar<'a> {
+    Bool(bool),
+    Signed(i64),
+    Unsigned(u64),
+    Float(f64),
+    Text(Cow<'a, str>),
+}
+
+/// As it is shown in an error, in backquotes.
+impl fmt::Display for Scalar<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bool(truth) => write!(f, "`{truth}`"),
+            Self::Signed(number) => write!(f, "`{number}`"),
+            Self::Unsigned(number) => write!(f, "`{number}`"),
+            Self::Float(number) => write!(f, "`{number:?}`"),
+            Self::Text(text) => write!(f, "`{}`", shorten(text)),
+        }
+    }
+}
+
+/// What a field of this kind wants, for an error.
+pub(super) fn wanted(kind: &Kind) -> &'static str {
+    match kind {
+        Kind::Double | Kind::Float => "a number",
+        Kind::Bool => "`true` or `false`",
+        Kind::String => "a string",
+        Kind::Bytes => "base64 text",
+        Kind::Message(_) => "an object",
+        Kind::Enum(_) => "the name of an enum value",
+        Kind::Int32
+        | Kind::Sint32
+        | Kind::Sfixed32
+        | Kind::Uint32
+        | Kind::Fixed32
+        | Kind::Int64
+        | Kind::Sint64
+        | Kind::Sfixed64
+        | Kind::Uint64
+        | Kind::Fixed64 => "an integer",
+    }
+}
+
+/// The scalar as a value of `kind`; the error says what was expected and what came.
+pub(super) fn convert(kind: &Kind, given: Scalar) -> Result<Value, String> {
+    Ok(match kind {
+        Kind::Double => Value::F64(double(&given)?),
+        Kind::Float => Value::F32(float(&given)?),
+        Kind::Int32 | Kind::Sint32 | Kind::Sfixed32 => Value::I32(integer(&given, i32::MIN..=i32::MAX)?),
+        Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 => Value::I64(integer(&given, i64::MIN..=i64::MAX)?),
+        Kind::Uint32 | Kind::Fixed32 => Value::U32(integer(&given, u32::MIN..=u32::MAX)?),
+        Kind::Uint64 | Kind::Fixed64 => Value::U64(integer(&given, u64::MIN..=u64::MAX)?),
+        Kind::Bool => Value::Bool(truth(&given)?),
+        Kind::String => Value::String(text(given)?),
+        Kind::Bytes => Value::Bytes(bytes(given)?.into()),
+        Kind::Enum(names) => Value::EnumNumber(enum_number(names, &given)?),
+        Kind::Message(_) => return Err(format!("expected an object, got {given}")),
+    })
+}
+
+/// The forms that Go's `ParseBool` takes, and the numbers 0 and 1.
+fn truth(given: &Scalar) -> Result<bool, String> {
+    match given {
+        Scalar::Bool(truth) => Some(*truth),
+        Scalar::Unsigned(number @ (0 | 1)) => Some(*number == 1),
+        Scalar::Signed(number @ (0 | 1)) => Some(*number == 1),
+        Scalar::Text(text) => match text.trim() {
+            "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+            "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+            _ => None,
+        },
+        Scalar::Unsigned(_) | Scalar::Signed(_) | Scalar::Float(_) => None,
+    }
+    .ok_or_else(|| format!("expected `true` or `false`, got {given}"))
+}
+
+fn text(given: Scalar) -> Result<String, String> {
+    Ok(match given {
+        Scalar::Text(text) => text.into_owned(),
+        Scalar::Bool(truth) => truth.to_string(),
+        Scalar::Signed(number) => number.to_string(),
+        Scalar::Unsigned(number) => number.to_string(),
+        // More digits than a floating-point number holds were rounded on arrival.
+        Scalar::Float(number) if number.abs() >= 1e15 => {
+            return Err(format!("expected a string, got the number `{number}`, put it in quotes"));
+        }
+        Scalar::Float(number) => format!("{number:?}"),
+    })
+}
+
+fn bytes(given: Scalar) -> Result<Vec<u8>, String> {
+    let text = text(given)?;
+    let base64 = text.trim();
+    let engine = if base64.contains(['-', '_']) { URL_SAFE } else { STANDARD };
+    engine.decode(base64).map_err(|_| format!("expected base64 text, got `{}`", shorten(base64)))
+}
+
+fn enum_number(descriptor: &EnumDescriptor, given: &Scalar) -> Result<i32, String> {
+    let Scalar::Text(text) = given else {
+        return match given {
+            Scalar::Bool(_) => Err(no_such_name(descriptor, given)),
+            _ => integer(given, i32::MIN..=i32::MAX),
+        };
+    };
+    let name = text.trim();
+    if let Some(value) = descriptor.get_value_by_name(name) {
+        return Ok(value.number());
+    }
+    if let Some(value) = descriptor.values().find(|value| value.name().eq_ignore_ascii_case(name)) {
+        return Ok(value.number());
+    }
+    if name.starts_with(|first: char| first.is_ascii_digit() || first == '-') {
+        return integer(given, i32::MIN..=i32::MAX);
+    }
+    Err(no_such_name(descriptor, given))
+}
+
+fn no_such_name(descriptor: &EnumDescriptor, given: &Scalar) -> String {
+    let values: Vec<_> = descriptor.values().collect();
+    let names = || values.iter().map(prost_reflect::EnumValueDescriptor::name);
+    if let Scalar::Text(text) = given
+        && let Some(name) = did_you_mean(text.trim(), names())
+    {
+        return format!("{given} is not a `{}`, did you mean `{name}`?", descriptor.name());
+    }
+    let listed: Vec<_> = names().take(MOST_NAMES).map(|name| format!("`{name}`")).collect();
+    let more = if values.len() > MOST_NAMES { ", …" } else { "" };
+    format!("expected one of {}{more}, got {given}", listed.join(", "))
+}

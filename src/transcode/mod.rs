@@ -1,0 +1,85 @@
+//! JSON at the edge: services speak protobuf only, and what people and other languages send as JSON
+//! is turned into protobuf here, message by message, from the descriptors alone.
+//!
+//! Reading is lenient, as the reference is: both name styles, scalars as text, lists as `a,b`. What is
+//! still wrong is said with the path of the field. Writing is exact: original names, defaults present,
+//! 64-bit integers as text. This module routes nothing and knows no service.
+
+mod any;
+mod body;
+mod depth;
+mod frames;
+mod lenient;
+mod number;
+mod place;
+mod read;
+mod well_known;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use body::{Refusal, request_body, response};
+
+use bytes::Bytes;
+use place::{Fault, Place};
+use prost::Message;
+use prost_reflect::{DynamicMessage, MessageDescriptor};
+use serde::de::DeserializeSeed;
+use serde_json::error::Category;
+
+/// What is wrong with a message, naming the field; the text is for a 400.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Invalid(pub(crate) String);
+
+/// JSON text to protobuf bytes. Blank input and `null` are the empty message.
+pub(crate) fn to_protobuf(message: &MessageDescriptor, json: &[u8]) -> Result<Bytes, Invalid> {
+    from_json(message, json).map(|message| message.encode_to_vec().into())
+}
+
+/// A JSON value to protobuf bytes. `null` is the empty message.
+pub(crate) fn value_to_protobuf(
+    message: &MessageDescriptor,
+    value: serde_json::Value,
+) -> Result<Bytes, Invalid> {
+    if depth::is_too_deep(&value) {
+        depth::dismantle(value);
+        return Err(Invalid(depth::too_deep()));
+    }
+    let fault = Fault::default();
+    let root = read::Slot::root(message, Place::root(&fault));
+    let read = root.deserialize(value).map_err(|error| explain(&fault, &error))?;
+    Ok(read::message_of(message, read).encode_to_vec().into())
+}
+
+/// Protobuf bytes to compact JSON: original field names, defaults written, 64-bit integers as text,
+/// enums by name, bytes as base64, `<>&` as they are. Fails where the bytes are no such message.
+pub(crate) fn to_json(message: &MessageDescriptor, protobuf: &[u8]) -> Result<Bytes, Invalid> {
+    let mut json = Vec::new();
+    write::message(message, protobuf, &mut json, usize::MAX)
+        .map_err(|failure| Invalid(failure.to_string()))?;
+    Ok(json.into())
+}
+
+/// JSON text to a message that is yet to be encoded.
+fn from_json(message: &MessageDescriptor, json: &[u8]) -> Result<DynamicMessage, Invalid> {
+    if json.iter().all(u8::is_ascii_whitespace) {
+        return Ok(DynamicMessage::new(message.clone()));
+    }
+    let fault = Fault::default();
+    let mut input = serde_json::Deserializer::from_slice(json);
+    let read = read::Slot::root(message, Place::root(&fault))
+        .deserialize(&mut input)
+        .and_then(|read| input.end().map(|()| read))
+        .map_err(|error| explain(&fault, &error))?;
+    Ok(read::message_of(message, read))
+}
+
+/// The fault that was noted on the way down or, without one, what the JSON parser says.
+fn explain(fault: &Fault, error: &serde_json::Error) -> Invalid {
+    fault.take().unwrap_or_else(|| match error.classify() {
+        Category::Syntax | Category::Eof => Invalid(format!("not valid JSON: {error}")),
+        Category::Data | Category::Io => Invalid(error.to_string()),
+    })
+}

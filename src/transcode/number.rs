@@ -1,0 +1,124 @@
+//! Integers from whatever a caller wrote for one: `5`, `5.0`, `"5"`, `"0x1f"`, `1e3`. No digit is lost
+//! on the way: what only arrived rounded is refused, not guessed.
+
+use super::lenient::Scalar;
+use std::{fmt::Display, ops::RangeInclusive};
+
+/// Below this every integer has a floating-point number that no other one is rounded to.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// Beyond 64 bits either way; a number here is out of every range, exact or not.
+const BEYOND: f64 = 18_446_744_073_709_551_616.0;
+
+/// The scalar as an integer within `range`, which is that of the type.
+pub(super) fn integer<T>(given: &Scalar, range: RangeInclusive<T>) -> Result<T, String>
+where
+    T: TryFrom<i128> + Display,
+{
+    let number = match given {
+        Scalar::Signed(number) => Some(i128::from(*number)),
+        Scalar::Unsigned(number) => Some(i128::from(*number)),
+        Scalar::Float(number) => whole(*number, &range)?,
+        Scalar::Text(text) => match decimal(text.trim()) {
+            Some(number) => Some(number),
+            None => match text.trim().parse::<f64>() {
+                Ok(number) if number.is_finite() => whole(number, &range)?,
+                Ok(_) | Err(_) => None,
+            },
+        },
+        Scalar::Bool(_) => None,
+    };
+    let number = number.ok_or_else(|| format!("expected an integer, got {given}"))?;
+    T::try_from(number).map_err(|_| format!("{given} is out of range, {} to {}", range.start(), range.end()))
+}
+
+/// The integer a floating-point number stands for; `None` if it has a fraction.
+fn whole<T: Display>(number: f64, range: &RangeInclusive<T>) -> Result<Option<i128>, String> {
+    if number.fract() != 0.0 {
+        return Ok(None);
+    }
+    if number.abs() >= EXACT && number.abs() < BEYOND {
+        return Err(format!(
+            "`{number}` has lost digits, write all of them, {} to {}",
+            range.start(),
+            range.end()
+        ));
+    }
+    Ok(Some(number as i128))
+}
+
+/// An integer in digits: a sign, a base prefix, a fraction of zeros are allowed. More digits than
+/// fit stand for the largest number, which is out of every range.
+fn decimal(text: &str) -> Option<i128> {
+    let (negative, digits) = match text.as_bytes().first()? {
+        b'-' => (true, &text[1..]),
+        b'+' => (false, &text[1..]),
+        _ => (false, text),
+    };
+    let prefix = digits.get(..2).map(str::to_ascii_lowercase);
+    let (radix, digits) = match prefix.as_deref() {
+        Some("0x") => (16, &digits[2..]),
+        Some("0o") => (8, &digits[2..]),
+        Some("0b") => (2, &digits[2..]),
+        Some(_) | None => (10, without_zero_fraction(digits)),
+    };
+    if digits.is_empty() || !digits.chars().all(|digit| digit.is_digit(radix)) {
+        return None;
+    }
+    let number = i128::from_str_radix(digits, radix).unwrap_or(i128::MAX);
+    Some(if negative { -number } else { number })
+}
+
+fn without_zero_fraction(digits: &str) -> &str {
+    match digits.split_once('.') {
+        Some((whole, fraction)) if !fraction.is_empty() && fraction.bytes().all(|digit| digit == b'0') => {
+            whole
+        }
+        Some(_) | None => digits,
+    }
+}
+
+/// The scalar as a 64-bit floating-point number; `"NaN"` and `"Infinity"` are written as text.
+pub(super) fn double(given: &Scalar) -> Result<f64, String> {
+    let number = match given {
+        Scalar::Signed(number) => {
+            #[expect(clippy::cast_precision_loss, reason = "a floating-point field was asked for")]
+            let number = *number as f64;
+            Some(number)
+        }
+        Scalar::Unsigned(number) => {
+            #[expect(clippy::cast_precision_loss, reason = "a floating-point field was asked for")]
+            let number = *number as f64;
+            Some(number)
+        }
+        Scalar::Float(number) => Some(*number),
+        Scalar::Text(text) => text.trim().parse().ok(),
+        Scalar::Bool(_) => None,
+    };
+    let number = number.ok_or_else(|| format!("expected a number, got {given}"))?;
+    if number.is_infinite() && is_digits(given) {
+        return Err(format!("{given} is out of range, {:e} to {:e}", f64::MIN, f64::MAX));
+    }
+    Ok(number)
+}
+
+/// The scalar as a 32-bit floating-point number.
+pub(super) fn float(given: &Scalar) -> Result<f32, String> {
+    let number = match given {
+        // Straight from the digits: by way of 64 bits it would be rounded twice.
+        Scalar::Text(text) => text.trim().parse().map_err(|_| format!("expected a number, got {given}"))?,
+        Scalar::Bool(_) | Scalar::Signed(_) | Scalar::Unsigned(_) | Scalar::Float(_) => double(given)? as f32,
+    };
+    if number.is_infinite() && is_digits(given) {
+        return Err(format!("{given} is out of range, {:e} to {:e}", f32::MIN, f32::MAX));
+    }
+    Ok(number)
+}
+
+/// Whether the scalar is written with digits, as opposed to `Infinity`.
+fn is_digits(given: &Scalar) -> bool {
+    match given {
+        Scalar::Text(text) => text.contains(|character: char| character.is_ascii_digit()),
+        Scalar::Bool(_) | Scalar::Signed(_) | Scalar::Unsigned(_) | Scalar::Float(_) => true,
+    }
+}

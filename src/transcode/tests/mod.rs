@@ -1,0 +1,128 @@
+//! The tests of the edge, against one schema that has every kind of field.
+
+mod bodies;
+mod reading;
+mod round_trips;
+mod writing;
+
+use super::{Invalid, to_json, to_protobuf};
+use prost_reflect::{DescriptorPool, MessageDescriptor};
+use protox::file::{ChainFileResolver, File, FileResolver, GoogleFileResolver};
+use std::sync::LazyLock;
+
+const SCHEMA: &str = r#"
+    syntax = "proto3";
+    package shop;
+    import "google/protobuf/any.proto";
+    import "google/protobuf/duration.proto";
+    import "google/protobuf/empty.proto";
+    import "google/protobuf/field_mask.proto";
+    import "google/protobuf/struct.proto";
+    import "google/protobuf/timestamp.proto";
+    import "google/protobuf/wrappers.proto";
+
+    enum Mood { MOOD_UNKNOWN = 0; HAPPY = 1; SAD = -2; }
+
+    message Address { string street = 1; int32 zip = 2; repeated string lines = 3; }
+
+    message Order {
+        string name = 1;
+        bool is_paid = 2;
+        int32 small = 3;
+        int64 big = 4;
+        uint32 count = 5;
+        uint64 huge = 6;
+        sint64 zigzag = 7;
+        fixed32 fixed = 8;
+        sfixed64 signed_fixed = 9;
+        float ratio = 10;
+        double price = 11;
+        bytes data = 12;
+        Mood mood = 13;
+        Address address = 14;
+        repeated string tags = 15;
+        repeated int64 ids = 16;
+        repeated Address stops = 17;
+        repeated Mood moods = 18;
+        map<string, string> labels = 19;
+        map<int32, Address> places = 20;
+        map<bool, uint64> votes = 21;
+        oneof payment { string card = 22; int64 cash = 23; Address cheque = 24; }
+        optional int32 maybe = 25;
+        Order child = 26;
+        google.protobuf.Timestamp at = 27;
+        google.protobuf.Duration took = 28;
+        google.protobuf.Int64Value wrapped = 29;
+        google.protobuf.StringValue wrapped_text = 30;
+        google.protobuf.Struct object = 31;
+        google.protobuf.Value value = 32;
+        google.protobuf.ListValue list = 33;
+        google.protobuf.FieldMask mask = 34;
+        google.protobuf.Empty nothing = 35;
+        google.protobuf.Any any = 36;
+        google.protobuf.NullValue null = 37;
+        repeated google.protobuf.Timestamp times = 38;
+        google.protobuf.BytesValue wrapped_bytes = 39;
+        string customName = 40 [json_name = "renamed"];
+        repeated double weights = 41;
+    }
+"#;
+
+struct Schema;
+
+impl FileResolver for Schema {
+    fn open_file(&self, name: &str) -> Result<File, protox::Error> {
+        match name {
+            "shop.proto" => File::from_source(name, SCHEMA),
+            other => Err(protox::Error::file_not_found(other)),
+        }
+    }
+}
+
+static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
+    let mut resolver = ChainFileResolver::new();
+    resolver.add(Schema);
+    resolver.add(GoogleFileResolver::new());
+    let mut compiler = protox::Compiler::with_file_resolver(resolver);
+    compiler.include_imports(true).open_file("shop.proto").unwrap();
+    compiler.descriptor_pool()
+});
+
+fn message(name: &str) -> MessageDescriptor {
+    POOL.get_message_by_name(name).unwrap()
+}
+
+fn order() -> MessageDescriptor {
+    message("shop.Order")
+}
+
+/// What is left of a JSON order after a way through protobuf: the fields that are not at their defaults.
+fn through(json: &str) -> Result<serde_json::Value, Invalid> {
+    let protobuf = to_protobuf(&order(), json.as_bytes())?;
+    let mut written: serde_json::Value =
+        serde_json::from_slice(&to_json(&order(), &protobuf).unwrap()).unwrap();
+    prune(&mut written);
+    Ok(written)
+}
+
+/// Drops what an empty order would say as well, below the first level too.
+fn prune(value: &mut serde_json::Value) {
+    if let serde_json::Value::Object(fields) = value {
+        fields.values_mut().for_each(prune);
+        fields.retain(|name, field| {
+            let default = match field {
+                serde_json::Value::String(text) => text.is_empty() || text == "0" || text == "MOOD_UNKNOWN",
+                serde_json::Value::Number(number) => number.as_f64() == Some(0.0),
+                serde_json::Value::Bool(truth) => !*truth,
+                serde_json::Value::Array(items) => items.is_empty(),
+                serde_json::Value::Object(fields) => fields.is_empty(),
+                serde_json::Value::Null => name == "null",
+            };
+            !default
+        });
+    }
+}
+
+fn refusal(json: &str) -> String {
+    to_protobuf(&order(), json.as_bytes()).expect_err(json).0
+}
