@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, builder::FalseyValueParser};
 use micro_sdk::local::State;
 use serde_json::json;
 
@@ -80,7 +80,7 @@ struct Options {
     #[arg(long, value_name = "HOST:PORT", env = "MICRO_NETWORK_ADDRESS", default_value = "127.0.0.1:8443")]
     network_address: String,
     /// Take free ports for all addresses.
-    #[arg(long, env = "MICRO_ISOLATED")]
+    #[arg(long, env = "MICRO_ISOLATED", value_parser = FalseyValueParser::new())]
     isolated: bool,
     /// A name this server answers to, beside localhost and IP addresses; may be repeated.
     #[arg(long = "allow-host", value_name = "NAME", env = "MICRO_ALLOW_HOSTS", value_delimiter = ',')]

@@ -1,0 +1,1 @@
+complete --keep-order --exclusive --command micro --arguments "(MICRO_COMPLETE=fish micro -- (commandline --current-process --tokenize --cut-at-cursor) (commandline --current-token))"

@@ -1,0 +1,32 @@
+//! Generated files are what their sources say. With `MICRO_REGENERATE=1` they are written instead.
+
+use std::{fs, path::Path, process::Command};
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn is(path: &Path, content: &[u8]) {
+    if std::env::var_os("MICRO_REGENERATE").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+    let present = fs::read(path).unwrap_or_default();
+    assert!(present == content, "{} is out of date: run `scripts/generate`", path.display());
+}
+
+#[test]
+fn the_contract_is_generated_from_its_proto_files() {
+    for (path, content) in micro::contract(repository()).unwrap() {
+        is(&repository().join(path), &content);
+    }
+}
+
+#[test]
+fn completion_scripts_are_those_the_binary_prints() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_micro")).args(["completion", shell]).output().unwrap();
+        assert!(output.status.success());
+        is(&repository().join(format!("completions/micro.{shell}")), &output.stdout);
+    }
+}
