@@ -54,7 +54,7 @@ impl Home {
     /// from the data folder, since the path of a socket is limited to 108 bytes.
     pub(crate) fn socket(&self) -> PathBuf {
         let hash = Sha256::digest(self.data.as_os_str().as_encoded_bytes());
-        let name: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let name = hex::encode(&hash[..8]);
         runtime_folder().join(format!("{name}.sock"))
     }
 }

@@ -147,7 +147,7 @@ impl Service {
                 metadata,
                 ..Node::default()
             }],
-            descriptor_hash: hex(&Sha256::digest(descriptor_set)),
+            descriptor_hash: hex::encode(Sha256::digest(descriptor_set)),
             ..Registered::default()
         }
     }
@@ -168,14 +168,6 @@ impl Service {
         let router = Router::on(self.name, self.handlers, platform);
         Ok(counted.get_or_init(|| router).clone())
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("writing to a string cannot fail");
-        text
-    })
 }
 
 /// The server to register with: the one that started this process, else the one of this home.

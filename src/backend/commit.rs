@@ -92,11 +92,6 @@ impl Commit {
         self.require(table, key, Some(version))
     }
 
-    /// Whether it neither changes nor asks for anything.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.operations.is_empty() && self.preconditions.is_empty()
-    }
-
     fn with(mut self, table: impl Into<String>, key: impl Into<Vec<u8>>, change: Change) -> Self {
         let (table, key) = (table.into(), key.into());
         self.operations.push(Operation { table, key, change });

@@ -57,15 +57,12 @@ impl Request {
                 .into());
         }
         let connection = cx.connect().await?;
-        let mut client = match &self.address {
-            Some(address) => {
-                micro_sdk::Client::new(Channel::tcp(address.clone()), &self.service).with_timeout(cx.timeout)
-            }
-            None => {
-                let platform = BLOCKS.contains(&self.service.as_str());
-                let namespace = if platform { DEFAULT_NAMESPACE } else { connection.namespace() };
-                connection.service(&self.service, namespace)?
-            }
+        let mut client = if let Some(address) = &self.address {
+            micro_sdk::Client::new(Channel::tcp(address.clone()), &self.service).with_timeout(cx.timeout)
+        } else {
+            let platform = BLOCKS.contains(&self.service.as_str());
+            let namespace = if platform { DEFAULT_NAMESPACE } else { connection.namespace() };
+            connection.service(&self.service, namespace)?
         };
         if let Some(limit) = self.request_timeout {
             client = client.with_timeout(limit);

@@ -165,7 +165,7 @@ impl Context {
                 Channel::unix(state.socket)
             }
         } else {
-            self.remote(&environment, &place)?
+            remote(&environment, &place)?
         };
         channel.ready().await.with_context(|| format!("environment {environment}"))?;
         let mut connection = Connection { channel, token: None, namespace, timeout: self.timeout };
@@ -184,25 +184,10 @@ impl Context {
         let channel = if environment == LOCAL {
             Channel::tcp(daemon::ensure(self, true).await?.proxy)
         } else {
-            self.remote(&environment, &place)?
+            remote(&environment, &place)?
         };
         channel.ready().await.with_context(|| format!("environment {environment}"))?;
         Ok(Connection { channel, token: None, namespace: self.namespace()?, timeout: self.timeout })
-    }
-
-    fn remote(&self, name: &str, place: &Environment) -> anyhow::Result<Channel> {
-        let address = &place.address;
-        if address.is_empty() {
-            let hint = format!("give it one with `micro env add {name} HOST:PORT`");
-            return Err(Failure::usage(format!("environment `{name}` has no address")).hint(hint).into());
-        }
-        if address.starts_with("https://") || address.ends_with(":443") {
-            let text = format!(
-                "environment `{name}` is reached by TLS, which this version of micro does not speak yet"
-            );
-            return Err(Failure::new(exit::FAILED, text).into());
-        }
-        Ok(Channel::tcp(address.clone()))
     }
 
     /// The state of the server of this home, if one was ever started.
@@ -276,6 +261,21 @@ impl Context {
             Ok(())
         })
     }
+}
+
+/// The way to a server elsewhere.
+fn remote(name: &str, place: &Environment) -> anyhow::Result<Channel> {
+    let address = &place.address;
+    if address.is_empty() {
+        let hint = format!("give it one with `micro env add {name} HOST:PORT`");
+        return Err(Failure::usage(format!("environment `{name}` has no address")).hint(hint).into());
+    }
+    if address.starts_with("https://") || address.ends_with(":443") {
+        let text =
+            format!("environment `{name}` is reached by TLS, which this version of micro does not speak yet");
+        return Err(Failure::new(exit::FAILED, text).into());
+    }
+    Ok(Channel::tcp(address.clone()))
 }
 
 fn now() -> u64 {

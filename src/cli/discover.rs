@@ -188,7 +188,7 @@ pub(super) async fn refresh(cx: &Context, connection: &Connection) -> anyhow::Re
         known.services.push(schema(cx, connection, service, namespace).await?);
     }
     known.services.sort_by(|a, b| a.name.cmp(&b.name));
-    let path = known_file(cx, namespace)?;
+    let path = known_file(cx, namespace);
     if let Some(folder) = path.parent()
         && create_private_folder(folder).is_ok()
     {
@@ -201,7 +201,7 @@ pub(super) async fn refresh(cx: &Context, connection: &Connection) -> anyhow::Re
 /// What was known last, with the building blocks.
 pub(super) fn remembered(cx: &Context) -> Vec<Service> {
     let read = || -> anyhow::Result<Known> {
-        let path = known_file(cx, &cx.namespace()?)?;
+        let path = known_file(cx, &cx.namespace()?);
         Ok(serde_json::from_slice(&fs::read(path)?)?)
     };
     read().unwrap_or_default().services
@@ -212,9 +212,9 @@ pub(super) fn blocks() -> Vec<Service> {
     BLOCKS.iter().filter_map(|name| block(name).ok()).collect()
 }
 
-fn known_file(cx: &Context, namespace: &str) -> anyhow::Result<PathBuf> {
+fn known_file(cx: &Context, namespace: &str) -> PathBuf {
     let environment = cx.environment().map_or_else(|_| LOCAL.to_owned(), |(name, _)| name);
     let safe =
         |text: &str| text.replace(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '-' | '.'), "_");
-    Ok(cx.home.cache.join("services").join(format!("{}-{}.json", safe(&environment), safe(namespace))))
+    cx.home.cache.join("services").join(format!("{}-{}.json", safe(&environment), safe(namespace)))
 }

@@ -1,4 +1,4 @@
-use std::io::{self, IsTerminal as _};
+use std::io;
 
 use clap::Args;
 use dialoguer::{Input, Password};
@@ -48,7 +48,7 @@ impl Login {
             cx.ui.say("you are the owner of the local environment again");
             return Ok(());
         }
-        let id = answer(self.username, "--username", || {
+        let id = answer(cx, self.username, "--username", || {
             Ok(Input::new().with_prompt("Enter username").interact_text()?)
         })?;
         let secret = match self.password.as_deref() {
@@ -57,7 +57,7 @@ impl Login {
                 io::stdin().read_line(&mut line)?;
                 line.trim_end_matches(['\r', '\n']).to_owned()
             }
-            _ => answer(self.password, "--password", || {
+            _ => answer(cx, self.password, "--password", || {
                 Ok(Password::new().with_prompt("Enter password").interact()?)
             })?,
         };
@@ -83,15 +83,16 @@ impl Login {
     }
 }
 
-/// What was given, or what a person answers; without a terminal the flag is missing.
-pub(super) fn answer(
+/// What was given, or what a person answers; where nobody can be asked the flag is missing.
+fn answer(
+    cx: &Context,
     given: Option<String>,
     flag: &str,
     ask: impl FnOnce() -> anyhow::Result<String>,
 ) -> anyhow::Result<String> {
     match given {
         Some(given) => Ok(given),
-        None if io::stdin().is_terminal() && io::stderr().is_terminal() => ask(),
-        None => Err(Failure::usage(format!("{flag} is missing, and there is no terminal to ask on")).into()),
+        None if cx.ui.can_ask() => ask(),
+        None => Err(Failure::usage(format!("{flag} is missing, and nobody can be asked")).into()),
     }
 }

@@ -15,7 +15,6 @@ use crate::config::{Credentials, LOCAL, Login};
 pub(super) struct Logout {}
 
 impl Logout {
-    #[expect(clippy::unused_self, reason = "every command is run the same way")]
     pub(super) async fn run(self, cx: &Context) -> anyhow::Result<()> {
         let (environment, _) = cx.environment()?;
         let namespace = cx.namespace()?;

@@ -58,7 +58,7 @@ impl Logs {
             let time = record.metadata.get("time").cloned().unwrap_or_default();
             match cx.ui.output {
                 Output::Table | Output::Raw if self.timestamps => {
-                    cx.ui.line(format_args!("{time} {}", record.message))?
+                    cx.ui.line(format_args!("{time} {}", record.message))?;
                 }
                 Output::Table | Output::Raw => cx.ui.line(&record.message)?,
                 Output::Json | Output::Jsonl => cx.ui.line(json!({

@@ -65,6 +65,7 @@ struct Cli {
 /// The flags of every command; they may stand anywhere.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Global options")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 struct Globals {
     /// The environment to go to (see `micro env`).
     #[arg(short, long, global = true, value_name = "NAME", env = "MICRO_ENV")]

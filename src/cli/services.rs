@@ -8,7 +8,6 @@ use crate::{config::DEFAULT_NAMESPACE, names::BLOCKS};
 pub(super) struct Services {}
 
 impl Services {
-    #[expect(clippy::unused_self, reason = "every command is run the same way")]
     pub(super) async fn run(self, cx: &Context) -> anyhow::Result<()> {
         let connection = cx.connect().await?;
         let mut names = discover::names(&connection, connection.namespace()).await?;

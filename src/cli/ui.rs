@@ -47,6 +47,7 @@ impl Ui {
     ///
     /// # Errors
     /// Standard output is closed.
+    #[expect(clippy::unused_self, reason = "all printing goes through the one Ui")]
     pub(crate) fn line(&self, text: impl fmt::Display) -> io::Result<()> {
         writeln!(io::stdout().lock(), "{text}")
     }
@@ -55,6 +56,7 @@ impl Ui {
     ///
     /// # Errors
     /// Standard output is closed.
+    #[expect(clippy::unused_self, reason = "all printing goes through the one Ui")]
     pub(crate) fn bytes(&self, bytes: &[u8]) -> io::Result<()> {
         let mut out = io::stdout().lock();
         out.write_all(bytes)?;
@@ -136,6 +138,7 @@ impl Ui {
     }
 
     /// Warns, also when quiet.
+    #[expect(clippy::unused_self, reason = "all printing goes through the one Ui")]
     pub(crate) fn warn(&self, text: impl fmt::Display) {
         let head = Style::new().for_stderr().yellow().bold().apply_to("warning:");
         to_stderr(format_args!("{head} {text}"));

@@ -124,6 +124,8 @@ fn write(files: &Files, folder: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
 
     #[test]

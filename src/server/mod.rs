@@ -107,7 +107,7 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -
         &background,
     )
     .await?;
-    let blocks = Blocks::new(auth, registry.clone(), runtime.clone());
+    let blocks = Blocks::new(auth, registry.clone(), &runtime);
     let router = Router::new(blocks, settings.welcome.clone())?;
 
     let connections = Tasks::default();

@@ -80,14 +80,14 @@ impl Router {
         B::Error: Into<tonic::codegen::StdError>,
     {
         if let Err(error) = self.0.welcome.check(&request) {
-            return refuse(error);
+            return refuse(&error);
         }
         if request.method() == http::Method::GET && request.uri().path() == "/" {
             return version();
         }
         let wire = match Wire::of(request.headers()) {
             Ok(wire) => wire,
-            Err(error) if error.code == 415 => return refuse(error),
+            Err(error) if error.code == 415 => return refuse(&error),
             Err(error) => return error.into_response(),
         };
         self.call(owner, wire, request.map(Body::new)).await.unwrap_or_else(Error::into_response)
@@ -145,14 +145,13 @@ impl Router {
         let issuer = caller.account.as_ref().map(|account| account.issuer.clone());
         let asked = header::text(headers, header::NAMESPACE).map(str::to_owned);
         let asked = asked.or(issuer).unwrap_or_else(|| PLATFORM.to_owned());
-        let (namespace, to, hash) = match self.0.blocks.find(&target.service) {
-            Some(block) => (asked, To::Block(block.clone()), None),
-            None => {
-                let version = header::text(headers, header::VERSION);
-                let routed = self.0.blocks.registry.catalog.route(&asked, &target.service, version);
-                let found = routed.map_err(|missing| absent(missing, &target.service, &asked, version))?;
-                (asked, To::Nodes(found.nodes), found.descriptor_hash)
-            }
+        let (namespace, to, hash) = if let Some(block) = self.0.blocks.find(&target.service) {
+            (asked, To::Block(block.clone()), None)
+        } else {
+            let version = header::text(headers, header::VERSION);
+            let routed = self.0.blocks.registry.catalog.route(&asked, &target.service, version);
+            let found = routed.map_err(|missing| absent(missing, &target.service, &asked, version))?;
+            (asked, To::Nodes(found.nodes), found.descriptor_hash)
         };
         let home = if matches!(to, To::Block(_)) { PLATFORM } else { &namespace };
         let resource = Resource { namespace: home, service: &target.service, endpoint: &target.endpoint };
@@ -246,7 +245,7 @@ pub(super) fn version() -> Response<Body> {
 }
 
 /// An error for a client that may not speak gRPC: a browser, a stranger.
-fn refuse(error: Error) -> Response<Body> {
+fn refuse(error: &Error) -> Response<Body> {
     let status = u16::try_from(error.code).ok().and_then(|code| StatusCode::from_u16(code).ok());
     let mut response = Response::new(Body::new(http_body_util::Full::from(error.to_json())));
     *response.status_mut() = status.unwrap_or(StatusCode::BAD_REQUEST);

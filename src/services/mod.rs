@@ -20,7 +20,6 @@ pub(crate) const PLATFORM: &str = "micro";
 pub(crate) struct Blocks {
     pub(crate) auth: auth::Auth,
     pub(crate) registry: registry::Registry,
-    pub(crate) runtime: runtime::Runtime,
     routers: [(&'static str, Router); 8],
 }
 
@@ -28,7 +27,7 @@ impl Blocks {
     pub(crate) fn new(
         auth: auth::Auth,
         registry: registry::Registry,
-        runtime: runtime::Runtime,
+        runtime: &runtime::Runtime,
     ) -> Arc<Self> {
         let routers = [
             ("auth", auth.handlers()),
@@ -41,7 +40,7 @@ impl Blocks {
             ("store", absent::handlers("the store", &["Store", "BlobStore"])),
         ]
         .map(|(name, handlers): (_, Vec<Box<dyn Handler>>)| (name, Router::new(name, handlers)));
-        Arc::new(Self { auth, registry, runtime, routers })
+        Arc::new(Self { auth, registry, routers })
     }
 
     /// The building block of this name.

@@ -49,7 +49,7 @@ pub(super) enum Command {
 enum Event {
     Instance(u64, Status),
     Progress(u64, String),
-    Built(u64, Result<String, Failure>),
+    Built(Result<String, Failure>),
 }
 
 /// Which part an instance has.
@@ -217,7 +217,7 @@ impl Service {
                     result = &mut build => break result,
                 }
             };
-            tell(&events, Event::Built(number, result));
+            tell(&events, Event::Built(result));
         });
         self.build = Some(Build { number, cancel });
     }
@@ -229,7 +229,7 @@ impl Service {
                     self.progress = Some(text);
                 }
             }
-            Event::Built(_, result) => {
+            Event::Built(result) => {
                 self.build = None;
                 self.progress = None;
                 self.take_build(result);

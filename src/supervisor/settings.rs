@@ -13,7 +13,7 @@ pub(crate) struct Settings {
     pub(crate) folders: Folders,
     /// The folder of the unpacked `micro-sdk`, given to builds of packages that depend on it.
     pub(crate) sdk: Option<PathBuf>,
-    /// The program whose `__shim` command starts children (see [`shim`](super::shim));
+    /// The program whose `__shim` command starts children (see [`super::shim`]);
     /// without one they are started directly and may outlive a server that was killed.
     pub(crate) shim: Option<PathBuf>,
     /// How long a process may take to stop after SIGTERM.

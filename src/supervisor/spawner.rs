@@ -1,6 +1,6 @@
 //! The one thread that starts children.
 //!
-//! On Linux a child asks to be killed when its parent *thread* ends (see [`shim`](super::shim)). Worker and pool
+//! On Linux a child asks to be killed when its parent *thread* ends (see [`super::shim`]). Worker and pool
 //! threads of the runtime come and go, so every child is started here, by a thread that lives as
 //! long as the supervisor. It also writes the child's record, before and after the start.
 

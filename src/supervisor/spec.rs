@@ -35,7 +35,7 @@ impl Id {
 
     /// One file name of its own for this service when it is built from `folder`.
     pub(super) fn target(&self, folder: &std::path::Path) -> String {
-        let mut place = hex(&Sha256::digest(folder.as_os_str().as_encoded_bytes()));
+        let mut place = hex::encode(Sha256::digest(folder.as_os_str().as_encoded_bytes()));
         place.truncate(16);
         let [namespace, name, version] =
             [&self.namespace, &self.name, &self.version].map(|part| file_name(part));
@@ -139,19 +139,11 @@ fn file_name(name: &str) -> String {
         return "%".to_owned();
     }
     if safe.len() > LONGEST_NAME {
-        let whole = hex(&Sha256::digest(name.as_bytes()));
+        let whole = hex::encode(Sha256::digest(name.as_bytes()));
         safe.truncate(LONGEST_NAME - 17);
         safe = format!("{safe}%{}", &whole[..16]);
     }
     safe
-}
-
-/// Bytes as lower-case hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a string takes all that is written to it");
-        text
-    })
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use super::{
 };
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, header};
-use http_body::{Body as _, Frame};
+use http_body::Frame;
 use micro_sdk::Error;
 use prost::Message;
 use prost_reflect::MessageDescriptor;

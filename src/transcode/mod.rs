@@ -33,6 +33,7 @@ use serde_json::error::Category;
 #[error("{0}")]
 pub(crate) struct Invalid(pub(crate) String);
 
+#[cfg(test)]
 /// JSON text to protobuf bytes. Blank input and `null` are the empty message.
 pub(crate) fn to_protobuf(message: &MessageDescriptor, json: &[u8]) -> Result<Bytes, Invalid> {
     from_json(message, json).map(|message| message.encode_to_vec().into())

@@ -1,6 +1,8 @@
 //! The real binary, real builds, real sockets. Each test has a home of its own and free ports, so
 //! they run in parallel.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod generated;
 mod layering;
 mod support;

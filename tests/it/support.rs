@@ -15,7 +15,7 @@ use micro_sdk::local::State;
 use tempfile::TempDir;
 
 /// How long a condition may take to come true on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What a command printed and how it ended.
 #[derive(Debug)]
@@ -168,7 +168,8 @@ pub(crate) fn helloworld() -> &'static Path {
         let unpacked =
             fs::read_dir(home.data().join("sdk")).unwrap().flatten().find(|e| e.path().is_dir()).unwrap();
         copy(&unpacked.path(), &sdk);
-        let config = format!("[patch.crates-io]\nmicro-sdk = {{ path = {:?} }}\n", sdk.join("sdk"));
+        let config =
+            format!("[patch.crates-io]\nmicro-sdk = {{ path = \"{}\" }}\n", sdk.join("sdk").display());
         fs::write(folder.join(".cargo/config.toml"), config).unwrap();
         fs::write(
             folder.join("Cargo.toml"),

@@ -1,8 +1,8 @@
 //! Commands that exist only at run time: `micro <service> [handler] <method> --field=value`.
 //!
 //! The way of one call: a [`Service`] is made from descriptors or from a registration, [`resolve`] turns what was
-//! typed into the words that [`command`] defines, clap parses them, [`matched`] names the endpoint and [`request`]
-//! makes the JSON document to send. The same [`command`] serves completion.
+//! typed into the words that [`command()`] defines, clap parses them, [`matched`] names the endpoint and [`request()`]
+//! makes the JSON document to send. The same [`command()`] serves completion.
 //!
 //! Everything here is pure: no network, no printing, and files are read only through a function given by the caller.
 

@@ -14,20 +14,18 @@ use clap::Command;
 
 /// Words that the command of the service parses.
 #[derive(Debug)]
-pub(crate) struct Resolved<'a> {
-    /// What is to be called; none when the words ask for the help of the service or of a handler.
-    pub(crate) endpoint: Option<&'a Endpoint>,
+pub(crate) struct Resolved {
     /// The words after the service: path, then flags as `--flag=value`, global flags as they were.
     pub(crate) words: Vec<String>,
 }
 
 /// Finds the endpoint in `words`, those after the service's name. Global flags may stand among them: `root` is the
 /// command whose own flags these are.
-pub(crate) fn resolve<'a>(
-    service: &'a Service,
+pub(crate) fn resolve(
+    service: &Service,
     words: &[String],
     root: &Command,
-) -> Result<Resolved<'a>, Error> {
+) -> Result<Resolved, Error> {
     let globals = Globals(root);
     let mut names: Vec<&str> = Vec::new();
     let mut kept: Vec<String> = Vec::new();
@@ -65,7 +63,7 @@ pub(crate) fn resolve<'a>(
             if !asked {
                 words.extend(fields(&place.command(service), place.endpoint, rest, &globals)?);
             }
-            Ok(Resolved { endpoint: Some(place.endpoint), words })
+            Ok(Resolved { words })
         }
         Target::Level(path) if asked || rest.is_empty() => {
             let mut words = path;
@@ -73,7 +71,7 @@ pub(crate) fn resolve<'a>(
             if !asked || asks_help {
                 words.push("--help".to_owned());
             }
-            Ok(Resolved { endpoint: None, words })
+            Ok(Resolved { words })
         }
         Target::Level(path) => Err(Error::usage(
             format!(

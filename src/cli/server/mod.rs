@@ -196,10 +196,11 @@ async fn start(options: &Options, cx: &Context) -> anyhow::Result<()> {
     } else {
         cx.ui.say(format_args!("the micro server runs already (pid {})", state.pid));
     }
-    show(&state, cx)
+    show(&state, cx);
+    Ok(())
 }
 
-fn show(state: &State, cx: &Context) -> anyhow::Result<()> {
+fn show(state: &State, cx: &Context) {
     let rows = [
         ("HTTP API", format!("http://{}", state.api)),
         ("gRPC proxy", state.proxy.clone()),
@@ -208,7 +209,6 @@ fn show(state: &State, cx: &Context) -> anyhow::Result<()> {
     for (name, address) in rows {
         cx.ui.say(format_args!("  {name:<11}{address}"));
     }
-    Ok(())
 }
 
 async fn stop(cx: &Context) -> anyhow::Result<()> {
@@ -254,7 +254,10 @@ impl Logs {
         for line in &lines[lines.len().saturating_sub(self.lines)..] {
             cx.ui.line(line)?;
         }
-        while self.follow {
+        if !self.follow {
+            return Ok(());
+        }
+        loop {
             tokio::time::sleep(FOLLOW).await;
             let position = file.stream_position()?;
             if file.metadata()?.len() < position {
@@ -266,6 +269,5 @@ impl Logs {
                 cx.ui.line(line)?;
             }
         }
-        Ok(())
     }
 }

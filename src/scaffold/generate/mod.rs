@@ -60,11 +60,10 @@ fn project_files(project: &Path) -> anyhow::Result<Files> {
         modules.push(package);
     }
     modules.sort();
-    let mut index = format!(
-        "//! The messages, handlers and clients of this service's .proto files.\n\n\
+    let mut index = "//! The messages, handlers and clients of this service's .proto files.\n\n\
          /// The descriptors of these .proto files, with their comments: the schema that is registered.\n\
          pub const DESCRIPTORS: &[u8] = include_bytes!(\"descriptors.bin\");\n\n"
-    );
+        .to_owned();
     for package in &modules {
         index.push_str(&declare(package));
     }
@@ -75,14 +74,12 @@ fn project_files(project: &Path) -> anyhow::Result<Files> {
 
 /// `pub mod a;`, or for `a.b` the nesting that prost's paths assume.
 fn declare(package: &str) -> String {
-    match package.split_once('.') {
-        None => format!("#[rustfmt::skip]\npub mod {package};\n"),
-        Some(_) => {
-            let parts: Vec<&str> = package.split('.').collect();
-            let open: String = parts.iter().map(|part| format!("pub mod {part} {{ ")).collect();
-            format!("#[rustfmt::skip]\n{open}include!(\"{package}.rs\");{}\n", " }".repeat(parts.len()))
-        }
+    let parts: Vec<&str> = package.split('.').collect();
+    if parts.len() == 1 {
+        return format!("#[rustfmt::skip]\npub mod {package};\n");
     }
+    let open: String = parts.iter().map(|part| format!("pub mod {part} {{ ")).collect();
+    format!("#[rustfmt::skip]\n{open}include!(\"{package}.rs\");{}\n", " }".repeat(parts.len()))
 }
 
 /// .proto files, compiled.
@@ -104,7 +101,7 @@ fn compile(folder: &Path) -> anyhow::Result<Compiled> {
     compiler.include_source_info(true).include_imports(true);
     if let Err(error) = compiler.open_files(files) {
         // The debug form is the one that shows the line and marks the place.
-        bail!("{:?}", error);
+        bail!("{error:?}");
     }
     Ok(Compiled { descriptors: compiler.encode_file_descriptor_set(), set: compiler.file_descriptor_set() })
 }

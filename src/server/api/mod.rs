@@ -137,7 +137,7 @@ fn unknown_endpoint(route: &Route) -> Error {
 async fn read(body: Body) -> Result<Bytes> {
     to_bytes(body, MESSAGE_LIMIT).await.map_err(|error| {
         let limited = std::error::Error::source(&error)
-            .is_some_and(|cause| cause.is::<http_body_util::LengthLimitError>());
+            .is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>);
         if limited {
             Error::too_large(format!("the body is larger than {MESSAGE_LIMIT} bytes"))
         } else {

@@ -58,13 +58,16 @@ pub(crate) struct Issued {
     pub(crate) expiry: u64,
 }
 
+/// Tokens by their SHA-256: whom each proves, and until when in Unix seconds.
+type Verified = LruCache<[u8; 32], (Arc<Account>, u64)>;
+
 /// Issues and verifies tokens.
 pub(crate) struct Tokens {
     header: Header,
     signing: EncodingKey,
     verifying: DecodingKey,
     validation: Validation,
-    verified: Mutex<LruCache<[u8; 32], (Arc<Account>, u64)>>,
+    verified: Mutex<Verified>,
 }
 
 impl Tokens {
@@ -97,7 +100,7 @@ impl Tokens {
         })?;
         let public = pair.public_key().as_ref();
         let mut header = Header::new(Algorithm::EdDSA);
-        header.kid = Some(Sha256::digest(public).iter().take(8).map(|byte| format!("{byte:02x}")).collect());
+        header.kid = Some(hex::encode(&Sha256::digest(public)[..8]));
         let mut validation = Validation::new(Algorithm::EdDSA);
         validation.leeway = 0;
         validation.set_required_spec_claims(&["exp", "iss", "sub"]);
@@ -167,7 +170,7 @@ impl Tokens {
         Ok(account)
     }
 
-    fn verified(&self) -> std::sync::MutexGuard<'_, LruCache<[u8; 32], (Arc<Account>, u64)>> {
+    fn verified(&self) -> std::sync::MutexGuard<'_, Verified> {
         self.verified.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -202,8 +205,10 @@ fn install_provider() {
         key_utils: KeyUtils::new_unimplemented(),
     };
     static ONCE: Once = Once::new();
-    // The only failure is that one is installed already.
-    ONCE.call_once(|| drop(PROVIDER.install_default()));
+    ONCE.call_once(|| {
+        // The only failure is that one is installed already.
+        let _ = PROVIDER.install_default();
+    });
 }
 
 struct Signing(Ed25519KeyPair);

@@ -429,7 +429,7 @@ mod tests {
         let mut changes = catalog.watch();
         catalog.expire(now);
         assert!(seen(&mut changes).is_empty());
-        catalog.expire(now + Duration::from_secs(60));
+        catalog.expire(now + Duration::from_mins(1));
         assert_eq!(seen(&mut changes), [(Action::Update, "1".into())]);
         catalog.expire(now + Duration::from_secs(2000));
         assert_eq!(seen(&mut changes), [(Action::Delete, "1".into())]);

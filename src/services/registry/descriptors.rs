@@ -103,7 +103,7 @@ impl Descriptors {
                 set.len()
             )));
         }
-        let actual: String = Sha256::digest(&set).iter().map(|byte| format!("{byte:02x}")).collect();
+        let actual = hex::encode(Sha256::digest(&set));
         if actual != hash {
             return Err(Error::bad_request(format!("the descriptors have hash {actual}, not {hash}")));
         }

@@ -114,16 +114,13 @@ impl Runtime {
 
     /// The change of a service, as watchers see it.
     async fn change(&self, snapshot: &Snapshot) -> Result<WatchResponse> {
-        Ok(match self.records.get(&snapshot.id).await? {
-            Some(record) => {
-                WatchResponse { service: Some(status::service(&record, Some(snapshot))), deleted: false }
-            }
-            None => {
-                let Id { name, version, .. } = snapshot.id.clone();
-                let deleted = snapshot.state == State::Stopped;
-                WatchResponse { service: Some(Service { name, version, ..Service::default() }), deleted }
-            }
-        })
+        if let Some(record) = self.records.get(&snapshot.id).await? {
+            let service = Some(status::service(&record, Some(snapshot)));
+            return Ok(WatchResponse { service, deleted: false });
+        }
+        let Id { name, version, .. } = snapshot.id.clone();
+        let deleted = snapshot.state == State::Stopped;
+        Ok(WatchResponse { service: Some(Service { name, version, ..Service::default() }), deleted })
     }
 }
 

@@ -84,7 +84,7 @@ impl Owner for Watcher {
             };
             let tasks = self.tasks.clone();
             self.tasks.spawn(async move {
-                drop(tasks.until_stopped(over.run_until_cancelled(look.after())).await);
+                let _ = tasks.until_stopped(over.run_until_cancelled(look.after())).await;
             });
         }
         let mut variables = vec![
@@ -136,9 +136,8 @@ impl Look {
             let client = DebugClient::new(self.registered().await);
             let probe = timeout(PROBE.1, client.health(HealthRequest {})).await;
             let failure = match probe {
-                Ok(Ok(_)) => None,
                 // It answers, if only that it has no such method.
-                Ok(Err(Error { code: 501 | 401 | 403 | 404, .. })) => None,
+                Ok(Ok(_) | Err(Error { code: 501 | 401 | 403 | 404, .. })) => None,
                 Ok(Err(error)) => Some(format!("registered, but cannot be asked: {error}")),
                 Err(_) => Some(format!("registered, but did not answer within {} s", PROBE.1.as_secs())),
             };

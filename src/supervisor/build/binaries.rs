@@ -11,7 +11,7 @@ use std::{
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use crate::supervisor::{Error, spec::hex};
+use crate::supervisor::Error;
 
 /// The folder of built programs.
 #[derive(Clone, Debug)]
@@ -88,7 +88,7 @@ fn content_hash(path: &Path) -> io::Result<String> {
     loop {
         let read = file.read(&mut block)?;
         if read == 0 {
-            return Ok(hex(&hash.finalize()));
+            return Ok(hex::encode(hash.finalize()));
         }
         hash.update(&block[..read]);
     }

@@ -4,7 +4,7 @@
 //! A line on disk is `2026-11-23T10:11:12.123Z stdout text`. Times are UTC, so a line's time can be
 //! compared as text. The newest file is `current.log`; full ones are renamed to their number.
 //!
-//! - [`capture`]: pipe → lines;
+//! - [`mod@capture`]: pipe → lines;
 //! - [`journal`]: lines → files, and word to the followers;
 //! - [`files`]: which file is which;
 //! - [`place`]: where in the files the wanted lines begin;

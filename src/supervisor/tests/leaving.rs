@@ -5,6 +5,7 @@ use std::{os::unix::process::CommandExt as _, process::Command as Program};
 use uuid::Uuid;
 
 use super::*;
+use crate::supervisor::leftovers::INSTANCE_VARIABLE;
 
 #[tokio::test]
 async fn a_program_that_ignores_the_request_is_killed_after_the_grace() {

@@ -1,5 +1,5 @@
 use super::order;
-use crate::transcode::{Refusal, request_body, response, response_body, to_protobuf};
+use crate::transcode::{Refusal, body::response_body, request_body, response, to_protobuf};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Frame;

@@ -4,7 +4,8 @@ mod cases;
 mod help;
 mod names;
 
-use super::{Endpoint, Error, Field, Kind, Service, command, matched, request, resolve};
+use super::schema::{Endpoint, Field, Kind};
+use super::{Error, Service, command, matched, request, resolve};
 use clap::{Arg, ArgAction, Command};
 use prost_reflect::DescriptorPool;
 use serde_json::Value;
