@@ -171,6 +171,10 @@ impl Client {
     /// # Errors
     /// As [`Client::unary`].
     pub async fn unary_bytes(&self, endpoint: &str, request: Bytes) -> Result<Bytes> {
+        if request.len() > MESSAGE_LIMIT {
+            let text = format!("a request of {} bytes; at most {MESSAGE_LIMIT} are possible", request.len());
+            return Err(Error::too_large(text));
+        }
         let call = async {
             let (mut grpc, path) = self.prepare(endpoint).await?;
             let mut request = tonic::Request::new(request);

@@ -137,6 +137,8 @@ impl From<Status> for Error {
         // The first row wins, so that a plain `InvalidArgument` is a 400.
         let code = match status.code() {
             Code::Unknown | Code::Ok | Code::DataLoss => 500,
+            // The words of tonic for a message over the limit.
+            Code::OutOfRange if status.message().contains("length too large") => 413,
             Code::OutOfRange => 400,
             Code::Aborted => 409,
             other => CODES.iter().find(|row| row.2 == other).map_or(500, |row| row.0),

@@ -25,10 +25,16 @@ pub(super) struct Request {
     /// The request, a JSON object; nothing means an empty one.
     request: Vec<String>,
     /// A header of the call; may be repeated.
-    #[arg(long, value_name = "KEY=VALUE", env = "MICRO_METADATA", value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "KEY=VALUE",
+        env = "MICRO_METADATA",
+        hide_env_values = true,
+        value_delimiter = ','
+    )]
     metadata: Vec<String>,
     /// Call the node at this address, past the server.
-    #[arg(long, value_name = "HOST:PORT", env = "MICRO_ADDRESS")]
+    #[arg(long, value_name = "HOST:PORT", env = "MICRO_ADDRESS", hide_env_values = true)]
     address: Option<String>,
     /// The same as `--timeout`.
     #[arg(long = "request_timeout", value_name = "DURATION", value_parser = humantime::parse_duration, hide = true)]

@@ -3,11 +3,10 @@
 
 use std::{ffi::OsString, process::ExitCode, time::Duration};
 
-use clap::{Args, Command, CommandFactory as _, ValueEnum, builder::Resettable};
+use clap::{Args, Command, ValueEnum, builder::Resettable};
 use clap_complete::{CompleteEnv, env::Shells};
 
 use super::{
-    Cli,
     context::Context,
     discover, dynamic,
     ui::{Output, Ui},
@@ -67,8 +66,9 @@ pub(super) fn answer() -> Option<ExitCode> {
 
 /// The command tree with a command for each service.
 fn command() -> Command {
-    let root =
-        Cli::command().external_subcommand_value_parser(Resettable::Reset).allow_external_subcommands(false);
+    let root = super::command_tree()
+        .external_subcommand_value_parser(Resettable::Reset)
+        .allow_external_subcommands(false);
     let words: Vec<OsString> = std::env::args_os().skip_while(|word| word != "--").skip(2).collect();
     let names = super::command_names();
     // Words of a built-in command need no services, except those that name one.
@@ -106,7 +106,7 @@ fn with_service_names(root: Command, services: &[dynamic::Service]) -> Command {
 /// The services, live if the server answers within the budget.
 fn known() -> Vec<dynamic::Service> {
     let Ok(home) = Home::find() else { return discover::blocks() };
-    let ui = Ui { output: Output::Table, quiet: true, yes: true };
+    let ui = Ui { output: Output::Table, quiet: true, verbose: false, yes: true };
     let chosen = (std::env::var("MICRO_ENV").ok(), std::env::var("MICRO_NAMESPACE").ok());
     let cx = Context::new(home, ui, chosen, BUDGET, None);
     let live = || {

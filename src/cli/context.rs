@@ -169,9 +169,20 @@ impl Context {
         };
         channel.ready().await.with_context(|| format!("environment {environment}"))?;
         let mut connection = Connection { channel, token: None, namespace, timeout: self.timeout };
-        if let Some(Login::Account { .. }) = login {
+        if let Some(Login::Account { .. }) = &login {
             connection.token = Some(self.token(&environment, &connection).await?);
         }
+        self.ui.detail(format_args!(
+            "environment {environment} at {}, namespace {}, as {}",
+            connection.channel.address(),
+            connection.namespace,
+            match login {
+                Some(Login::Account { id, .. }) => id,
+                Some(Login::Anonymous) => "nobody".to_owned(),
+                None if environment == LOCAL => "the owner of this home".to_owned(),
+                None => "nobody".to_owned(),
+            }
+        ));
         Ok(connection)
     }
 

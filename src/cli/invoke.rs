@@ -6,14 +6,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use clap::{Args as _, Command, CommandFactory as _, FromArgMatches as _, builder::Resettable};
+use clap::{Args as _, Command, FromArgMatches as _, builder::Resettable};
 use micro_sdk::{Client, Error};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::{
-    Cli, Globals,
+    Globals,
     context::Context,
     discover, dynamic,
     failure::{Failure, exit},
@@ -39,7 +39,9 @@ pub(super) fn globals(before: &Globals, words: &[OsString]) -> Result<Globals, c
 
 /// The command tree without the catch-all for unknown words.
 fn root() -> Command {
-    Cli::command().external_subcommand_value_parser(Resettable::Reset).allow_external_subcommands(false)
+    super::command_tree()
+        .external_subcommand_value_parser(Resettable::Reset)
+        .allow_external_subcommands(false)
 }
 
 pub(super) async fn run(words: &[OsString], cx: &Context) -> anyhow::Result<()> {

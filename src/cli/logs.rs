@@ -28,7 +28,13 @@ pub(super) struct Logs {
     timestamps: bool,
     // Takes the place of the flag of every command, whose short form `-n` means lines here.
     /// The namespace to work in.
-    #[arg(long, value_name = "NAME", env = "MICRO_NAMESPACE", help_heading = "Global options")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "MICRO_NAMESPACE",
+        hide_env_values = true,
+        help_heading = "Global options"
+    )]
     namespace: Option<String>,
 }
 

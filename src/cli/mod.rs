@@ -29,7 +29,7 @@ mod user;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
 
-use clap::{Args, CommandFactory as _, Parser, Subcommand, error::ErrorKind};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, error::ErrorKind};
 use console::Term;
 
 use context::Context;
@@ -68,26 +68,19 @@ struct Cli {
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 struct Globals {
     /// The environment to go to (see `micro env`).
-    #[arg(short, long, global = true, value_name = "NAME", env = "MICRO_ENV")]
+    #[arg(short, long, global = true, value_name = "NAME", env = "MICRO_ENV", hide_env_values = true)]
     env: Option<String>,
     /// The namespace to work in.
-    #[arg(short, long, global = true, value_name = "NAME", env = "MICRO_NAMESPACE")]
+    #[arg(short, long, global = true, value_name = "NAME", env = "MICRO_NAMESPACE", hide_env_values = true)]
     namespace: Option<String>,
-    /// How data is printed.
-    #[arg(
-        short,
-        long,
-        global = true,
-        value_enum,
-        default_value = "table",
-        value_name = "FORM",
-        env = "MICRO_OUTPUT"
-    )]
+    /// How data is printed: table, json, jsonl or raw.
+    #[arg(short, long, global = true, value_enum, default_value = "table", value_name = "FORM")]
+    #[arg(env = "MICRO_OUTPUT", hide_env_values = true, hide_possible_values = true)]
     output: Output,
     /// Say nothing but data and errors.
     #[arg(short, long, global = true)]
     quiet: bool,
-    /// Say more.
+    /// Say where calls go, and as whom.
     #[arg(short, long, global = true)]
     verbose: bool,
     /// Print without colours.
@@ -100,7 +93,14 @@ struct Globals {
     #[arg(short, long, global = true)]
     yes: bool,
     /// Another configuration file.
-    #[arg(short, long, global = true, value_name = "FILE", env = "MICRO_CONFIG_FILE")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "MICRO_CONFIG_FILE",
+        hide_env_values = true
+    )]
     config: Option<PathBuf>,
 }
 
@@ -154,6 +154,26 @@ impl Command {
     }
 }
 
+/// The command tree.
+fn command_tree() -> clap::Command {
+    compact(Cli::command())
+}
+
+/// Puts what a doc comment says beyond its first paragraph below the options, so that `-h` and
+/// `--help` are the same, and one option is one line.
+fn compact(command: clap::Command) -> clap::Command {
+    let long = command.get_long_about().map(ToString::to_string);
+    let details = long.as_deref().and_then(|text| text.split_once("\n\n")).map(|(_, rest)| rest.to_owned());
+    let command = match details {
+        Some(details) => {
+            let before = command.get_after_help().map(|text| format!("\n\n{text}")).unwrap_or_default();
+            command.after_help(format!("{details}{before}"))
+        }
+        None => command,
+    };
+    command.long_about(None::<&str>).mut_subcommands(compact)
+}
+
 /// The names of the commands, which no service made here may have.
 fn command_names() -> Vec<String> {
     let cli = Cli::command();
@@ -166,7 +186,8 @@ pub(crate) fn main() -> ExitCode {
     if let Some(code) = completion::answer() {
         return code;
     }
-    let cli = match Cli::try_parse() {
+    let parsed = command_tree().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
@@ -199,7 +220,7 @@ fn execute(command: Command, globals: Globals) -> anyhow::Result<()> {
     } else {
         tokio::runtime::Builder::new_current_thread().enable_all().build()
     }?;
-    let ui = Ui { output: globals.output, quiet: globals.quiet, yes: globals.yes };
+    let ui = Ui { output: globals.output, quiet: globals.quiet, verbose: globals.verbose, yes: globals.yes };
     let chosen = (globals.env, globals.namespace);
     let cx = Context::new(Home::find()?, ui, chosen, globals.timeout, globals.config);
     let result = runtime.block_on(async {

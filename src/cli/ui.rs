@@ -22,14 +22,14 @@ const WIDTH: usize = 80;
 /// How data is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Output {
-    /// For people: aligned columns, short JSON.
+    // For people: aligned columns, short JSON.
     #[default]
     Table,
-    /// One indented JSON document.
+    // One indented JSON document.
     Json,
-    /// One compact JSON document a line.
+    // One compact JSON document a line.
     Jsonl,
-    /// Bytes as they came.
+    // Bytes as they came.
     Raw,
 }
 
@@ -38,6 +38,7 @@ pub(crate) enum Output {
 pub(crate) struct Ui {
     pub(crate) output: Output,
     pub(crate) quiet: bool,
+    pub(crate) verbose: bool,
     /// Prompts may be answered with their default.
     pub(crate) yes: bool,
 }
@@ -133,6 +134,13 @@ impl Ui {
     /// Says something beside the data.
     pub(crate) fn say(&self, text: impl fmt::Display) {
         if !self.quiet {
+            to_stderr(text);
+        }
+    }
+
+    /// Says what is of interest when something is looked into.
+    pub(crate) fn detail(&self, text: impl fmt::Display) {
+        if self.verbose {
             to_stderr(text);
         }
     }

@@ -21,11 +21,7 @@ pub(crate) struct Resolved {
 
 /// Finds the endpoint in `words`, those after the service's name. Global flags may stand among them: `root` is the
 /// command whose own flags these are.
-pub(crate) fn resolve(
-    service: &Service,
-    words: &[String],
-    root: &Command,
-) -> Result<Resolved, Error> {
+pub(crate) fn resolve(service: &Service, words: &[String], root: &Command) -> Result<Resolved, Error> {
     let globals = Globals(root);
     let mut names: Vec<&str> = Vec::new();
     let mut kept: Vec<String> = Vec::new();

@@ -71,22 +71,52 @@ struct Logs {
 #[derive(Args)]
 struct Options {
     /// The address of the HTTP API; port 0 takes a free one.
-    #[arg(long, value_name = "HOST:PORT", env = "MICRO_API_ADDRESS", default_value = "127.0.0.1:8080")]
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        env = "MICRO_API_ADDRESS",
+        hide_env_values = true,
+        default_value = "127.0.0.1:8080"
+    )]
     api_address: String,
     /// The address of the gRPC proxy.
-    #[arg(long, value_name = "HOST:PORT", env = "MICRO_PROXY_ADDRESS", default_value = "127.0.0.1:8081")]
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        env = "MICRO_PROXY_ADDRESS",
+        hide_env_values = true,
+        default_value = "127.0.0.1:8081"
+    )]
     proxy_address: String,
     /// The address services use.
-    #[arg(long, value_name = "HOST:PORT", env = "MICRO_NETWORK_ADDRESS", default_value = "127.0.0.1:8443")]
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        env = "MICRO_NETWORK_ADDRESS",
+        hide_env_values = true,
+        default_value = "127.0.0.1:8443"
+    )]
     network_address: String,
     /// Take free ports for all addresses.
-    #[arg(long, env = "MICRO_ISOLATED", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "MICRO_ISOLATED", hide_env_values = true, value_parser = FalseyValueParser::new())]
     isolated: bool,
     /// A name this server answers to, beside localhost and IP addresses; may be repeated.
-    #[arg(long = "allow-host", value_name = "NAME", env = "MICRO_ALLOW_HOSTS", value_delimiter = ',')]
+    #[arg(
+        long = "allow-host",
+        value_name = "NAME",
+        env = "MICRO_ALLOW_HOSTS",
+        hide_env_values = true,
+        value_delimiter = ','
+    )]
     hosts: Vec<String>,
     /// An origin whose web pages may call the HTTP API; may be repeated.
-    #[arg(long = "allow-origin", value_name = "ORIGIN", env = "MICRO_ALLOW_ORIGINS", value_delimiter = ',')]
+    #[arg(
+        long = "allow-origin",
+        value_name = "ORIGIN",
+        env = "MICRO_ALLOW_ORIGINS",
+        hide_env_values = true,
+        value_delimiter = ','
+    )]
     origins: Vec<String>,
     /// Listen beyond this machine although nothing is encrypted.
     #[arg(long)]
