@@ -69,10 +69,21 @@ fn rendered(environment: &Environment, file: &File, variables: &Value) -> Result
     let path = file.path().to_str().context("its path is not UTF-8")?;
     let source = file.contents_utf8().context("it is not UTF-8")?;
     let path = environment.render_str(path, variables.clone())?;
-    Ok(Rendered {
-        path: path.strip_suffix(".jinja").unwrap_or(&path).into(),
-        text: environment.render_str(source, variables.clone())?,
-    })
+    let path = path.strip_suffix(".jinja").unwrap_or(&path);
+    let text = environment.render_str(source, variables.clone())?;
+    Ok(Rendered { path: path.into(), text: if path == "Cargo.lock" { sorted(&text) } else { text } })
+}
+
+/// A lock file with its packages in the order of their names, as cargo insists on: where the new
+/// package stands depends on its name.
+fn sorted(lock: &str) -> String {
+    const PACKAGE: &str = "[[package]]\n";
+    let mut parts = lock.split(PACKAGE);
+    let head = parts.next().unwrap_or_default();
+    let mut packages: Vec<&str> = parts.map(str::trim_end).collect();
+    packages.sort_by_key(|package| package.lines().next());
+    let packages: Vec<String> = packages.iter().map(|package| format!("{PACKAGE}{package}\n")).collect();
+    format!("{head}{}", packages.join("\n"))
 }
 
 /// Every file below `folder`, in no particular order.
