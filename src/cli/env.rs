@@ -61,7 +61,7 @@ impl Env {
         let stored = cx.stored_config();
         match self.action {
             None | Some(Action::List) => list(cx),
-            Some(Action::Get) => Ok(cx.ui.line(cx.environment()?.0)?),
+            Some(Action::Get) => Ok(cx.ui.text(&cx.environment()?.0)?),
             Some(Action::Set { name }) => stored.change(|config: &mut Config| {
                 known(config, &name)?;
                 config.environment = Some(name);

@@ -53,6 +53,17 @@ impl Ui {
         writeln!(io::stdout().lock(), "{text}")
     }
 
+    /// Prints one text: as it is, or as a JSON string.
+    ///
+    /// # Errors
+    /// Standard output is closed.
+    pub(crate) fn text(&self, text: &str) -> io::Result<()> {
+        match self.output {
+            Output::Table | Output::Raw => self.line(text),
+            Output::Json | Output::Jsonl => self.line(Value::from(text)),
+        }
+    }
+
     /// Prints bytes of data and ends the line.
     ///
     /// # Errors

@@ -3,7 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod daemon;
+mod faults;
 mod generated;
 mod layering;
+mod processes;
 mod support;
 mod tour;
