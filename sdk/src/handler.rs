@@ -177,8 +177,11 @@ impl<R: Future<Output = Result<()>>> Stream for Driven<R> {
                     self.handler = None;
                     self.failure = result.err().map(Status::from);
                 }
-                Poll::Pending if self.queue.is_empty() => return Poll::Pending,
-                Poll::Pending => {}
+                // The runtime may hold back what the queue has, to give other tasks their turn (its
+                // cooperative budget): to go round again until it gives would be to go round for ever.
+                Poll::Pending => {
+                    return self.queue.try_recv().map_or(Poll::Pending, |item| Poll::Ready(Some(item)));
+                }
             }
         }
     }

@@ -37,10 +37,19 @@ impl blocks::broker::Broker for Topics {
             "fail" => Err(Error::conflict("after three")),
             "panic" => panic!("on purpose"),
             "wait" => std::future::pending().await,
+            "long" => {
+                for number in 3..LONG {
+                    replies.send(Message { body: vec![number as u8], ..Message::default() }).await?;
+                }
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
 }
+
+/// More messages than the runtime lets a task take in one turn.
+const LONG: usize = 10_000;
 
 fn broker() -> Client {
     serve(blocks::broker::BrokerServer::new(Topics))
@@ -196,4 +205,13 @@ async fn a_service_without_a_server_says_so_when_it_calls_another() {
     let blobs = blocks::store::BlobStoreClient::new(serve(blocks::store::BlobStoreServer::new(Blobs)));
     let error = blobs.list(BlobListRequest::default()).await.unwrap_err();
     assert_eq!(error.code, 503, "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_stream_arrives_whole_and_in_order() {
+    let messages = tokio::time::timeout(Duration::from_mins(1), subscribed(broker(), "long")).await;
+    let (bodies, failure) = messages.expect("the stream ends");
+    assert_eq!(failure, None);
+    let expected: Vec<u8> = (0..LONG).map(|number| number as u8).collect();
+    assert!(bodies == expected, "{} of {LONG} messages arrived, or in another order", bodies.len());
 }
