@@ -127,9 +127,9 @@ impl tonic::server::StreamingService<Bytes> for Endpoint {
         let (metadata, extensions, requests) = request.into_parts();
         let context = Context::new(metadata.into_headers(), extensions, self.router.platform.clone());
         let handler = &self.router.handlers[self.index];
-        let reply = handler.handle(&self.method, Call { context, requests });
         let unknown = format!("unknown service {}.{}", handler.name(), self.method);
-        let id = format!("{}.{}.{}", self.router.service, handler.name(), self.method);
+        let id: Arc<str> = format!("{}.{}.{}", self.router.service, handler.name(), self.method).into();
+        let reply = handler.handle(&self.method, Call { context, requests, id: id.clone() });
         let router = self.router.clone();
         Box::pin(async move {
             let result = match reply {
@@ -138,7 +138,7 @@ impl tonic::server::StreamingService<Bytes> for Endpoint {
             };
             result.map(tonic::Response::new).map_err(|error| {
                 router.errors.fetch_add(1, Ordering::Relaxed);
-                error.with_id(id).into()
+                error.with_id(&*id).into()
             })
         })
     }
