@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     config::{Config, Credentials, DEFAULT_NAMESPACE, Environment, LOCAL, Login, Stored},
+    names,
     paths::Home,
 };
 
@@ -117,7 +118,7 @@ impl Context {
         }
         match config.environments.get(&name) {
             Some(environment) => Ok((name, environment.clone())),
-            None => Err(Failure::new(exit::USAGE, format!("there is no environment `{name}`"))
+            None => Err(Failure::new(exit::NOT_FOUND, format!("there is no environment `{name}`"))
                 .hint("list them with `micro env`, add one with `micro env add NAME HOST:PORT`")
                 .into()),
         }
@@ -126,9 +127,10 @@ impl Context {
     /// The namespace this command works in.
     ///
     /// # Errors
-    /// The configuration cannot be read.
+    /// The configuration cannot be read, or what was chosen cannot be a namespace.
     pub(crate) fn namespace(&self) -> anyhow::Result<String> {
         if let Some(namespace) = &self.chosen_namespace {
+            names::check_namespace(namespace).map_err(|e| Failure::usage(e.to_string()))?;
             return Ok(namespace.clone());
         }
         let config: Config = self.stored_config().read()?;

@@ -218,7 +218,7 @@ pub(super) async fn stop(cx: &Context) -> anyhow::Result<Option<u32>> {
     kill_process(pid, Signal::TERM).with_context(|| format!("cannot stop the server (pid {number})"))?;
     let deadline = Instant::now() + STOP_TIMEOUT;
     // It is no child of ours, so the system does not tell us when it ends.
-    while test_kill_process(pid).is_ok() {
+    while !has_ended(pid) {
         if Instant::now() > deadline {
             let text = format!("the server (pid {number}) does not end");
             let hint = format!("look at `micro server logs`, then `kill -9 {number}`, which loses nothing");
@@ -227,4 +227,14 @@ pub(super) async fn stop(cx: &Context) -> anyhow::Result<Option<u32>> {
         sleep(LOOK).await;
     }
     Ok(Some(number))
+}
+
+/// Whether a process has ended. One whose parent has not noticed yet has: in a container nobody
+/// may ever notice (proc(5)).
+fn has_ended(pid: Pid) -> bool {
+    let stat = || fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+    test_kill_process(pid).is_err()
+        || stat().is_ok_and(|stat| {
+            stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with(['Z', 'X']))
+        })
 }
