@@ -3,10 +3,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod command_line;
 mod daemon;
 mod faults;
 mod generated;
 mod layering;
+mod login;
 mod processes;
 mod support;
 mod tour;
