@@ -3,7 +3,7 @@ use clap::Args;
 use micro_sdk::Channel;
 use serde_json::Value;
 
-use super::{context::Context, discover, failure::Failure, invoke};
+use super::{completion, context::Context, discover, failure::Failure, invoke};
 use crate::{config::DEFAULT_NAMESPACE, names::BLOCKS};
 
 /// Call an endpoint of a service with a JSON request.
@@ -19,8 +19,10 @@ pub(super) struct Call {
 #[derive(Args)]
 pub(super) struct Request {
     /// The service.
+    #[arg(add = completion::services())]
     service: String,
     /// The endpoint, such as `Helloworld.Call`.
+    #[arg(add = completion::endpoints())]
     endpoint: String,
     /// The request, a JSON object; nothing means an empty one.
     request: Vec<String>,

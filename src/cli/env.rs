@@ -2,6 +2,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::{
+    completion,
     context::Context,
     failure::{Failure, exit},
 };
@@ -29,6 +30,7 @@ enum Action {
     /// Choose the environment for all later commands.
     Set {
         /// The name of an environment.
+        #[arg(add = completion::environments())]
         name: String,
     },
     /// Add an environment, or change one.
@@ -44,6 +46,7 @@ enum Action {
     /// Remove an environment.
     Del {
         /// The name of an environment.
+        #[arg(add = completion::environments())]
         name: String,
     },
 }

@@ -69,6 +69,7 @@ struct Cli {
 struct Globals {
     /// The environment to go to (see `micro env`).
     #[arg(short, long, global = true, value_name = "NAME", env = "MICRO_ENV", hide_env_values = true)]
+    #[arg(add = completion::environments())]
     env: Option<String>,
     /// The namespace to work in.
     #[arg(short, long, global = true, value_name = "NAME", env = "MICRO_NAMESPACE", hide_env_values = true)]

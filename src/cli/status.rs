@@ -8,7 +8,7 @@ use micro_sdk::{
 };
 use serde_json::json;
 
-use super::{context::Context, source, ui::Output};
+use super::{completion, context::Context, source, ui::Output};
 
 /// Show the status of the services that were run.
 ///
@@ -17,6 +17,7 @@ use super::{context::Context, source, ui::Output};
 #[derive(Args)]
 pub(super) struct Status {
     /// One service, by its name or its folder.
+    #[arg(add = completion::services())]
     service: Option<String>,
     /// One version of it.
     version: Option<String>,
