@@ -23,7 +23,10 @@ fn services_endpoints_and_fields_are_offered_live_and_when_the_server_is_away() 
     let offers = |home: &Home| {
         assert!(has(&candidates(home, &["micro", "hel"]), &["helloworld", "help"]));
         assert!(has(&candidates(home, &["micro", "helloworld", ""]), &["call", "stream", "ping-pong"]));
-        assert!(has(&candidates(home, &["micro", "helloworld", "call", "--"]), &["--name", "--json", "--env"]));
+        assert!(has(
+            &candidates(home, &["micro", "helloworld", "call", "--"]),
+            &["--name", "--json", "--env"]
+        ));
         assert!(has(&candidates(home, &["micro", "logs", ""]), &["helloworld"]));
         let endpoints = candidates(home, &["micro", "call", "helloworld", ""]);
         assert!(has(&endpoints, &["Helloworld.Call", "Helloworld.PingPong"]), "{endpoints:?}");
