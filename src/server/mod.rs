@@ -92,6 +92,7 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -
         api: local_address(&api)?,
         proxy: local_address(&proxy)?,
         network: local_address(&network)?,
+        arguments: settings.arguments.clone(),
     };
 
     let background = Tasks::default();
