@@ -27,10 +27,11 @@ const BUDGET: Duration = Duration::from_millis(50);
 
 /// Print the completion script of a shell.
 ///
-/// For bash: micro completion bash > ~/.local/share/bash-completion/completions/micro
-/// For zsh: micro completion zsh > a folder of $fpath, as `_micro`
-/// For fish: micro completion fish > ~/.config/fish/completions/micro.fish
+/// bash: micro completion bash > ~/.local/share/bash-completion/completions/micro
+/// zsh:  micro completion zsh > _micro, in a folder of $fpath
+/// fish: micro completion fish > ~/.config/fish/completions/micro.fish
 #[derive(Args)]
+#[command(verbatim_doc_comment)]
 pub(super) struct Completion {
     /// The shell.
     #[arg(value_enum)]

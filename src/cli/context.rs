@@ -117,7 +117,7 @@ impl Context {
         }
         match config.environments.get(&name) {
             Some(environment) => Ok((name, environment.clone())),
-            None => Err(Failure::new(exit::USAGE, format!("there is no environment `{name}`"))
+            None => Err(Failure::new(exit::NOT_FOUND, format!("there is no environment `{name}`"))
                 .hint("list them with `micro env`, add one with `micro env add NAME HOST:PORT`")
                 .into()),
         }
