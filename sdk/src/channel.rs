@@ -22,7 +22,7 @@ use tokio::{
 };
 use tonic::body::Body;
 
-use crate::{Error, Result};
+use crate::{Error, Result, local};
 
 /// How long a connection may take to come up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -38,6 +38,8 @@ pub enum Address {
     Tcp(String),
     /// The path of a Unix socket.
     Unix(PathBuf),
+    /// The local socket of the server of this home, looked up for each connection.
+    Home,
     /// A server in this process that accepts the other ends of pipes.
     Pipe(mpsc::UnboundedSender<DuplexStream>),
 }
@@ -47,6 +49,7 @@ impl fmt::Display for Address {
         match self {
             Self::Tcp(address) => f.write_str(address),
             Self::Unix(path) => write!(f, "{}", path.display()),
+            Self::Home => f.write_str("the micro server of this home"),
             Self::Pipe(_) => f.write_str("this process"),
         }
     }
@@ -83,7 +86,7 @@ impl Channel {
     pub fn new(address: Address) -> Self {
         let authority = match &address {
             Address::Tcp(address) => address.parse().ok(),
-            Address::Unix(_) | Address::Pipe(_) => None,
+            Address::Unix(_) | Address::Home | Address::Pipe(_) => None,
         };
         let authority = authority.unwrap_or_else(|| uri::Authority::from_static("localhost"));
         Self(Arc::new(Inner {
@@ -150,6 +153,13 @@ impl Channel {
                 self.handshake(stream).await
             }
             Address::Unix(path) => self.handshake(UnixStream::connect(path).await?).await,
+            Address::Home => {
+                let state = local::data_folder().and_then(|data| local::State::read(&data));
+                let none = |_| {
+                    io::Error::new(io::ErrorKind::NotFound, "none runs; start it with `micro server start`")
+                };
+                self.handshake(UnixStream::connect(state.map_err(none)?.socket).await?).await
+            }
             Address::Pipe(acceptor) => {
                 let (ours, theirs) = tokio::io::duplex(64 << 10);
                 acceptor.send(theirs).map_err(|_| io::ErrorKind::ConnectionRefused)?;

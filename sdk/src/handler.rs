@@ -6,7 +6,6 @@ use std::{
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    sync::Arc,
     task::{Context as Task, Poll},
 };
 
@@ -46,8 +45,6 @@ pub trait Handler: Send + Sync + 'static {
 pub struct Call {
     pub(crate) context: Context,
     pub(crate) requests: Streaming<Bytes>,
-    /// `service.Handler.Method`, who says the errors.
-    pub(crate) id: Arc<str>,
 }
 
 impl Call {
@@ -74,9 +71,8 @@ impl Call {
         R: Future<Output = Result<()>> + Send + 'static,
     {
         Box::pin(async move {
-            let id = self.id.clone();
             let (context, request) = self.first().await?;
-            Ok(driven(id, &context.clone(), |replies| handler(context, request, replies)))
+            Ok(driven(&context.clone(), |replies| handler(context, request, replies)))
         })
     }
 
@@ -104,7 +100,7 @@ impl Call {
     {
         Box::pin(async move {
             let requests = Receiver::new(self.requests);
-            Ok(driven(self.id, &self.context.clone(), |replies| handler(self.context, requests, replies)))
+            Ok(driven(&self.context.clone(), |replies| handler(self.context, requests, replies)))
         })
     }
 
@@ -131,7 +127,7 @@ async fn single<O: Message>(context: &Context, response: impl Future<Output = Re
 }
 
 /// Runs a handler as its replies are read, so that it stops when nobody reads any more.
-fn driven<O, R>(id: Arc<str>, context: &Context, start: impl FnOnce(Sender<O>) -> R) -> Replies
+fn driven<O, R>(context: &Context, start: impl FnOnce(Sender<O>) -> R) -> Replies
 where
     O: Message + 'static,
     R: Future<Output = Result<()>> + Send + 'static,
@@ -141,7 +137,6 @@ where
         handler: Some(CatchPanic(Box::pin(start(sender)))),
         queue,
         failure: None,
-        id,
         deadline: context.deadline().map(|at| Box::pin(sleep_until(Instant::from_std(at)))),
     })
 }
@@ -149,8 +144,7 @@ where
 struct Driven<R> {
     handler: Option<CatchPanic<R>>,
     queue: mpsc::Receiver<Result<Bytes, Status>>,
-    failure: Option<Error>,
-    id: Arc<str>,
+    failure: Option<Status>,
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
@@ -163,8 +157,7 @@ impl<R: Future<Output = Result<()>>> Stream for Driven<R> {
             match self.queue.poll_recv(cx) {
                 Poll::Ready(Some(item)) => return Poll::Ready(Some(item)),
                 Poll::Ready(None) if self.handler.is_none() => {
-                    let failure = self.failure.take().map(|error| error.with_id(&*self.id));
-                    return Poll::Ready(failure.map(|error| Err(error.into())));
+                    return Poll::Ready(self.failure.take().map(Err));
                 }
                 Poll::Ready(None) | Poll::Pending => {}
             }
@@ -173,7 +166,7 @@ impl<R: Future<Output = Result<()>>> Stream for Driven<R> {
             {
                 (self.handler, self.deadline) = (None, None);
                 self.queue.close();
-                self.failure = Some(late());
+                self.failure = Some(late().into());
                 continue;
             }
             let Some(handler) = &mut self.handler else {
@@ -182,7 +175,7 @@ impl<R: Future<Output = Result<()>>> Stream for Driven<R> {
             match Pin::new(handler).poll(cx) {
                 Poll::Ready(result) => {
                     self.handler = None;
-                    self.failure = result.err();
+                    self.failure = result.err().map(Status::from);
                 }
                 // The runtime may hold back what the queue has, to give other tasks their turn (its
                 // cooperative budget): to go round again until it gives would be to go round for ever.

@@ -23,6 +23,9 @@ pub struct State {
     pub proxy: String,
     /// The address services use.
     pub network: String,
+    /// The options it was started with, for starting it again.
+    #[serde(default)]
+    pub arguments: Vec<String>,
 }
 
 impl State {

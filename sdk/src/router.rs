@@ -16,6 +16,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{Request, Response};
+use tokio_stream::StreamExt as _;
 use tonic::{Status, Streaming, body::Body, server::Grpc};
 
 use crate::{
@@ -127,19 +128,23 @@ impl tonic::server::StreamingService<Bytes> for Endpoint {
         let (metadata, extensions, requests) = request.into_parts();
         let context = Context::new(metadata.into_headers(), extensions, self.router.platform.clone());
         let handler = &self.router.handlers[self.index];
+        let reply = handler.handle(&self.method, Call { context, requests });
         let unknown = format!("unknown service {}.{}", handler.name(), self.method);
-        let id: Arc<str> = format!("{}.{}.{}", self.router.service, handler.name(), self.method).into();
-        let reply = handler.handle(&self.method, Call { context, requests, id: id.clone() });
+        let id = format!("{}.{}.{}", self.router.service, handler.name(), self.method);
         let router = self.router.clone();
         Box::pin(async move {
             let result = match reply {
                 Some(reply) => reply.await,
                 None => Err(Error::not_implemented(unknown)),
             };
-            result.map(tonic::Response::new).map_err(|error| {
+            let failed = move |error: Error| {
                 router.errors.fetch_add(1, Ordering::Relaxed);
-                error.with_id(&*id).into()
-            })
+                Status::from(error.with_id(&id))
+            };
+            let replies = result.map_err(&failed)?;
+            // What a stream fails with later names its place too.
+            let replies = replies.map(move |reply| reply.map_err(|status| failed(status.into())));
+            Ok(tonic::Response::new(Box::pin(replies) as Replies))
         })
     }
 }

@@ -19,10 +19,10 @@ use tokio::{
 };
 
 use crate::{
-    Channel, Error, Result, blocks,
+    Address, Channel, Error, Result, blocks,
     debug::Debug,
     handler::Handler,
-    local, log,
+    log,
     platform::{Credentials, Platform, namespace, variable},
     registration::Registration,
     router::Router,
@@ -95,25 +95,15 @@ impl Service {
         let mut terminate = signal(SignalKind::terminate()).map_err(|e| Error::internal(e.to_string()))?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| Error::internal(e.to_string()))?;
 
-        let platform = find(&self.name);
-        let registration = platform.clone().map(|p| {
-            let descriptor_set = schema::descriptor_set(&self.handlers);
-            Registration::new(p, self.registered(address.clone(), &descriptor_set), descriptor_set)
-        });
-        let name = self.name.clone();
-        let router = self.router(platform)?;
+        let platform = find(&self.name)?;
+        let descriptor_set = schema::descriptor_set(&self.handlers);
+        let service = self.registered(address, &descriptor_set);
+        let registration = Registration::new(platform.clone(), service, descriptor_set);
+        let router = self.router(Some(platform))?;
 
         let (stop, stopping) = watch::channel(false);
         let serving = tokio::spawn(serve(listener, router, stopping.clone()));
-        let registered = if let Some(registration) = registration {
-            tokio::spawn(registration.keep(stopping))
-        } else {
-            log::line(format_args!(
-                "{name} serves on {address}, unregistered: no micro server was ever started here; \
-                     start one with `micro server start`, then start {name} again"
-            ));
-            tokio::spawn(async {})
-        };
+        let registered = tokio::spawn(registration.keep(stopping));
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
@@ -171,14 +161,19 @@ impl Service {
 }
 
 /// The server to register with: the one that started this process, else the one of this home.
-fn find(name: &str) -> Option<Platform> {
-    if let Some(network) = variable("MICRO_SERVICE_NETWORK") {
-        let (id, secret) = (variable("MICRO_CLIENT_ID")?, variable("MICRO_CLIENT_SECRET")?);
-        return Some(Platform::new(Channel::tcp(network), namespace(), Credentials::Secret { id, secret }));
+fn find(name: &str) -> Result<Platform> {
+    let Some(network) = variable("MICRO_SERVICE_NETWORK") else {
+        let credentials = Credentials::Local { service: name.to_owned() };
+        return Ok(Platform::new(Channel::new(Address::Home), namespace(), credentials));
+    };
+    match (variable("MICRO_CLIENT_ID"), variable("MICRO_CLIENT_SECRET")) {
+        (Some(id), Some(secret)) => {
+            Ok(Platform::new(Channel::tcp(network), namespace(), Credentials::Secret { id, secret }))
+        }
+        _ => Err(Error::internal(
+            "MICRO_SERVICE_NETWORK is set, but MICRO_CLIENT_ID and MICRO_CLIENT_SECRET are not",
+        )),
     }
-    let state = local::data_folder().and_then(|data| local::State::read(&data)).ok()?;
-    let credentials = Credentials::Local { service: name.to_owned() };
-    Some(Platform::new(Channel::unix(state.socket), namespace(), credentials))
 }
 
 async fn serve(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>) {

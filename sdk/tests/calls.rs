@@ -184,7 +184,7 @@ impl blocks::store::BlobStore for Blobs {
     async fn list(&self, cx: Context, _: BlobListRequest) -> Result<BlobListResponse> {
         // A service in a test belongs to no server.
         let client: blocks::debug::DebugClient = cx.client("other");
-        Err(client.health(micro_sdk::proto::debug::HealthRequest {}).await.unwrap_err())
+        client.health(micro_sdk::proto::debug::HealthRequest {}).await.map(|_| BlobListResponse::default())
     }
 }
 

@@ -4,26 +4,34 @@
 use std::{ffi::OsString, process::ExitCode, time::Duration};
 
 use clap::{Args, Command, ValueEnum, builder::Resettable};
-use clap_complete::{CompleteEnv, env::Shells};
+use clap_complete::{
+    CompleteEnv,
+    engine::{ArgValueCandidates, CompletionCandidate},
+    env::Shells,
+};
 
 use super::{
     context::Context,
     discover, dynamic,
     ui::{Output, Ui},
 };
-use crate::paths::Home;
+use crate::{
+    config::{Config, LOCAL, Stored},
+    paths::Home,
+};
 
 /// The variable by which a shell's script asks.
 const VARIABLE: &str = "MICRO_COMPLETE";
 /// How long the server may take, so that a key press never feels slow.
 const BUDGET: Duration = Duration::from_millis(50);
 
-/// Print the completion script of a shell.
+/// Print the completion script of a shell
 ///
-/// For bash: micro completion bash > ~/.local/share/bash-completion/completions/micro
-/// For zsh: micro completion zsh > a folder of $fpath, as `_micro`
-/// For fish: micro completion fish > ~/.config/fish/completions/micro.fish
+/// bash: micro completion bash > ~/.local/share/bash-completion/completions/micro
+/// zsh:  micro completion zsh > _micro, in a folder of $fpath
+/// fish: micro completion fish > ~/.config/fish/completions/micro.fish
 #[derive(Args)]
+#[command(verbatim_doc_comment)]
 pub(super) struct Completion {
     /// The shell.
     #[arg(value_enum)]
@@ -71,36 +79,45 @@ fn command() -> Command {
         .allow_external_subcommands(false);
     let words: Vec<OsString> = std::env::args_os().skip_while(|word| word != "--").skip(2).collect();
     let names = super::command_names();
-    // Words of a built-in command need no services, except those that name one.
+    // What a built-in command takes is asked for by its arguments.
     let first = words.iter().find(|word| !word.to_string_lossy().starts_with('-'));
     let builtin = first.is_some_and(|word| words.len() > 1 && names.iter().any(|name| word == name.as_str()));
-    let takes_service = ["logs", "kill", "status", "call", "stream", "get", "update"];
-    if builtin && !first.is_some_and(|word| takes_service.iter().any(|name| word == *name)) {
+    if builtin {
         return root;
     }
-    let services = known();
-    if builtin {
-        return with_service_names(root, &services);
-    }
-    let missing = services.iter().filter(|service| !names.contains(&service.name));
-    missing.fold(root.clone(), |root, service| root.subcommand(dynamic::command(service)))
+    let missing = known().into_iter().filter(|service| !names.contains(&service.name));
+    missing.fold(root, |root, service| root.subcommand(dynamic::command(&service)))
 }
 
-/// Lets the arguments that name a service be completed by the known names.
-fn with_service_names(root: Command, services: &[dynamic::Service]) -> Command {
-    let names: Vec<String> = services.iter().map(|service| service.name.clone()).collect();
-    let complete = |command: Command, argument: &'static str| {
-        let names = names.clone();
-        command.mut_arg(argument, |argument| argument.value_parser(names))
-    };
-    root.mut_subcommand("logs", |command| complete(command, "service"))
-        .mut_subcommand("status", |command| complete(command, "service"))
-        .mut_subcommand("kill", |command| complete(command, "services"))
-        .mut_subcommand("call", |command| complete(command, "service"))
-        .mut_subcommand("stream", |command| complete(command, "service"))
-        .mut_subcommand("get", |command| {
-            command.mut_subcommand("service", |service| complete(service, "name"))
-        })
+/// The names of the services, for arguments that take one.
+pub(super) fn services() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        let about = |text: String| Some(text).filter(|text| !text.is_empty()).map(Into::into);
+        let candidate =
+            |service: dynamic::Service| CompletionCandidate::new(service.name).help(about(service.about));
+        known().into_iter().map(candidate).collect()
+    })
+}
+
+/// The endpoints of the service that was typed before, for arguments that take one.
+pub(super) fn endpoints() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        let typed: Vec<OsString> = std::env::args_os().skip_while(|word| word != "--").collect();
+        let service =
+            known().into_iter().find(|service| typed.iter().any(|word| word == service.name.as_str()));
+        let endpoints = service.map(|service| service.endpoints).unwrap_or_default();
+        endpoints.into_iter().map(|endpoint| CompletionCandidate::new(endpoint.name)).collect()
+    })
+}
+
+/// The names of the environments, for arguments that take one.
+pub(super) fn environments() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        let Ok(home) = Home::find() else { return Vec::new() };
+        let config: Config = Stored::config(&home.config).read().unwrap_or_default();
+        let names = config.environments.into_keys().chain([LOCAL.to_owned()]);
+        names.map(CompletionCandidate::new).collect()
+    })
 }
 
 /// The services, live if the server answers within the budget.

@@ -180,9 +180,8 @@ impl Context {
             connection.namespace,
             match login {
                 Some(Login::Account { id, .. }) => id,
-                Some(Login::Anonymous) => "nobody".to_owned(),
                 None if environment == LOCAL => "the owner of this home".to_owned(),
-                None => "nobody".to_owned(),
+                None | Some(Login::Anonymous) => "nobody".to_owned(),
             }
         ));
         Ok(connection)

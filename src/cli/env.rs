@@ -2,6 +2,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::{
+    completion,
     context::Context,
     failure::{Failure, exit},
 };
@@ -29,6 +30,7 @@ enum Action {
     /// Choose the environment for all later commands.
     Set {
         /// The name of an environment.
+        #[arg(add = completion::environments())]
         name: String,
     },
     /// Add an environment, or change one.
@@ -44,6 +46,7 @@ enum Action {
     /// Remove an environment.
     Del {
         /// The name of an environment.
+        #[arg(add = completion::environments())]
         name: String,
     },
 }
@@ -85,9 +88,7 @@ impl Env {
             Some(Action::Del { name }) => stored.change(|config: &mut Config| {
                 known(config, &name)?;
                 if name == LOCAL {
-                    return Err(
-                        Failure::usage("`local` is the server of this home and is always there").into()
-                    );
+                    return Err(Failure::usage("`local` is always there and cannot be removed").into());
                 }
                 if config.environment.as_ref() == Some(&name) {
                     return Err(Failure::new(exit::FAILED, format!("`{name}` is your current environment"))

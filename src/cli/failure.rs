@@ -113,9 +113,8 @@ fn of_wire(error: &Error) -> (u8, Option<String>) {
         404 if error.detail.contains("route not found") => {
             (exit::NOT_FOUND, Some("list what runs with `micro services`".to_owned()))
         }
-        404 | 501 if is_platform(error) || error.detail.starts_with("unknown service ") => {
-            (exit::NOT_FOUND, None)
-        }
+        404 if is_platform(error) => (exit::NOT_FOUND, None),
+        501 if error.detail.starts_with("unknown service ") => (exit::NOT_FOUND, None),
         408 => (exit::TIMED_OUT, Some("allow more time with `--timeout 2m`".to_owned())),
         503 if error.detail.starts_with("cannot connect to") || error.detail.contains("broke:") => (
             exit::UNREACHABLE,

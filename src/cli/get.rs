@@ -5,7 +5,7 @@ use micro_sdk::{
 };
 use serde_json::json;
 
-use super::{context::Context, ui::Output};
+use super::{completion, context::Context, ui::Output};
 use crate::{config::DEFAULT_NAMESPACE, names::BLOCKS};
 
 /// Show one thing in detail.
@@ -20,6 +20,7 @@ enum What {
     /// Show a service: its versions, nodes and endpoints.
     Service {
         /// The name of the service.
+        #[arg(add = completion::services())]
         name: String,
     },
 }

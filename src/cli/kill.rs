@@ -4,13 +4,13 @@ use micro_sdk::{
     proto::runtime::{DeleteOptions, DeleteRequest, Resource, Service},
 };
 
-use super::{context::Context, source};
+use super::{completion, context::Context, source};
 
 /// Stop services and forget them; their logs stay.
 #[derive(Args)]
 pub(super) struct Kill {
     /// Services, NAME or NAME@VERSION; `.` is the one in this folder.
-    #[arg(required = true)]
+    #[arg(required = true, add = completion::services())]
     services: Vec<String>,
 }
 

@@ -7,12 +7,13 @@ use micro_sdk::{
 };
 use serde_json::json;
 
-use super::{context::Context, failure::Failure, source, ui::Output};
+use super::{completion, context::Context, failure::Failure, source, ui::Output};
 
 /// Print the log of a service: what its processes wrote.
 #[derive(Args)]
 pub(super) struct Logs {
     /// The service, NAME or NAME@VERSION; `.` is the one in this folder.
+    #[arg(add = completion::services())]
     service: String,
     /// How many of the last lines, exactly.
     #[arg(short = 'n', long, value_name = "COUNT")]

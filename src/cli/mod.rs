@@ -40,6 +40,8 @@ use crate::paths::Home;
 
 /// Build, run, discover, call and observe services, with nothing else to install.
 ///
+/// Begin with `micro quickstart`, or with `micro new helloworld`, `cd helloworld`, `micro run .`.
+///
 /// A word that is no command is a service: `micro helloworld call --name=Jane` calls it,
 /// `micro helloworld --help` shows what it can be asked.
 #[derive(Parser)]
@@ -69,6 +71,7 @@ struct Cli {
 struct Globals {
     /// The environment to go to (see `micro env`).
     #[arg(short, long, global = true, value_name = "NAME", env = "MICRO_ENV", hide_env_values = true)]
+    #[arg(add = completion::environments())]
     env: Option<String>,
     /// The namespace to work in.
     #[arg(short, long, global = true, value_name = "NAME", env = "MICRO_NAMESPACE", hide_env_values = true)]
@@ -193,7 +196,10 @@ pub(crate) fn main() -> ExitCode {
     };
     ui::set_colors(cli.globals.no_color);
     let Some(command) = cli.command else {
-        ui::fail("No command provided to micro. Please refer to 'micro --help'", None);
+        ui::fail(
+            "No command provided to micro. Please refer to 'micro --help'",
+            Some("begin with `micro quickstart`"),
+        );
         return exit::USAGE.into();
     };
     // What a service is asked with may stand among the flags of every command.

@@ -40,7 +40,10 @@ impl Update {
                 self.source.name = self.source.name.or(Some(name));
             }
         }
-        let service = self.source.local(cx)?.service;
+        let service = self.source.local(false, cx)?;
+        if std::path::Path::new(&service.source).join("Cargo.toml").is_file() {
+            source::prepare(std::path::Path::new(&service.source), cx)?;
+        }
         let request = UpdateRequest {
             resource: Some(Resource { service: Some(service.clone()), ..Resource::default() }),
             options: Some(self.source.update_options(&namespace)),

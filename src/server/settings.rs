@@ -24,6 +24,8 @@ pub(crate) struct Settings {
     pub(crate) welcome: Welcome,
     /// The unpacked SDK for the builds of services that need it.
     pub(crate) sdk: Option<PathBuf>,
+    /// The options of the command line, for starting it again.
+    pub(crate) arguments: Vec<String>,
     /// Listens beyond this machine although nothing is encrypted.
     pub(crate) insecure: bool,
     /// How long calls, and then services, may take to end.

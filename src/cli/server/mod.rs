@@ -49,8 +49,8 @@ enum Action {
     Start(Box<Options>),
     /// Stop the server and the services it runs.
     Stop,
-    /// Stop the server, then start it again; services come back by themselves.
-    Restart(Box<Options>),
+    /// Stop the server, then start it again with the same options; services come back by themselves.
+    Restart,
     /// Show whether the server runs, and where.
     Status,
     /// Print the log of the server in the background.
@@ -130,6 +130,7 @@ struct Options {
 
 impl Options {
     fn settings(self, cx: &Context) -> anyhow::Result<Settings> {
+        let arguments = self.arguments();
         let address = |text: &str| {
             if self.isolated { server::address("127.0.0.1:0") } else { server::address(text) }
                 .map_err(|e| Failure::usage(format!("{e:#}")))
@@ -143,6 +144,7 @@ impl Options {
             network,
             welcome: Welcome { hosts: self.hosts, origins: self.origins },
             sdk: Some(sdk::unpack(&cx.home.data)?),
+            arguments,
             insecure: self.insecure,
             grace: self.grace,
         })
@@ -174,11 +176,12 @@ impl Server {
     pub(super) async fn run(self, cx: &Context) -> anyhow::Result<()> {
         match self.action {
             None => foreground(self.options, self.daemonized, cx).await,
-            Some(Action::Start(options)) => start(&options, cx).await,
+            Some(Action::Start(options)) => start(&options.arguments(), cx).await,
             Some(Action::Stop) => stop(cx).await,
-            Some(Action::Restart(options)) => {
+            Some(Action::Restart) => {
+                let arguments = daemon::find(cx).await.map(|state| state.arguments).unwrap_or_default();
                 stop(cx).await?;
-                start(&options, cx).await
+                start(&arguments, cx).await
             }
             Some(Action::Status) => status(cx).await,
             Some(Action::Logs(logs)) => logs.run(cx).await,
@@ -221,8 +224,8 @@ fn init_log() {
     );
 }
 
-async fn start(options: &Options, cx: &Context) -> anyhow::Result<()> {
-    let (state, started) = daemon::start_once(cx, &options.arguments()).await?;
+async fn start(arguments: &[String], cx: &Context) -> anyhow::Result<()> {
+    let (state, started) = daemon::start_once(cx, arguments).await?;
     if started {
         cx.ui.say(format_args!("the micro server is running (pid {})", state.pid));
     } else {

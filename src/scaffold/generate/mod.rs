@@ -61,6 +61,8 @@ fn project_files(project: &Path) -> anyhow::Result<Files> {
     }
     modules.sort();
     let mut index = "//! The messages, handlers and clients of this service's .proto files.\n\n\
+         // A service need not call itself, so its own client may be unused.\n\
+         #![allow(dead_code)]\n\n\
          /// The descriptors of these .proto files, with their comments: the schema that is registered.\n\
          pub const DESCRIPTORS: &[u8] = include_bytes!(\"descriptors.bin\");\n\n"
         .to_owned();
