@@ -4,7 +4,11 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod completion;
+mod faulty;
 mod generated;
 mod layering;
+mod messages;
+mod raw;
 mod support;
 mod tour;
+mod wire;
