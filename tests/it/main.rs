@@ -6,6 +6,7 @@
 mod completion;
 mod faulty;
 mod generated;
+mod http_api;
 mod layering;
 mod messages;
 mod raw;
