@@ -17,7 +17,9 @@ use axum::{
 };
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use http_body::Body as _;
 use micro_sdk::{Error, MESSAGE_LIMIT, Result};
+use tokio::time::timeout;
 
 use super::{
     VERSION,
@@ -101,7 +103,10 @@ async fn answer(router: &Router, request: Request) -> Result<Response> {
         return Err(unknown_endpoint(&route));
     }
     let form = Form::of(&head.headers)?;
-    let body = read(body).await?;
+    let patience = micro_sdk::header::timeout(&head.headers).unwrap_or(DEFAULT_TIMEOUT);
+    let body = timeout(patience, read(body))
+        .await
+        .map_err(|_| Error::timeout("the body did not come in time"))??;
     let query = head.uri.query().unwrap_or_default();
     let (wire, message) = match (&route.method, form) {
         (_, Form::Protobuf) => (Wire::Protobuf, body),
@@ -137,14 +142,15 @@ fn unknown_endpoint(route: &Route) -> Error {
 }
 
 async fn read(body: Body) -> Result<Bytes> {
+    let too_large = || Error::too_large(format!("the body is larger than {MESSAGE_LIMIT} bytes"));
+    // What says beforehand that it is too large is not waited for.
+    if body.size_hint().lower() > MESSAGE_LIMIT as u64 {
+        return Err(too_large());
+    }
     to_bytes(body, MESSAGE_LIMIT).await.map_err(|error| {
         let limited = std::error::Error::source(&error)
             .is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>);
-        if limited {
-            Error::too_large(format!("the body is larger than {MESSAGE_LIMIT} bytes"))
-        } else {
-            Error::bad_request(format!("the body broke off: {error}"))
-        }
+        if limited { too_large() } else { Error::bad_request(format!("the body broke off: {error}")) }
     })
 }
 

@@ -6,6 +6,9 @@ use http::{HeaderMap, header::CONTENT_TYPE};
 use micro_sdk::{Error, Result};
 use serde_json::{Map, Value};
 
+/// How deep the fields of a query may nest, as the JSON of a body.
+const DEPTH: usize = 128;
+
 /// How the body of a request is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
@@ -43,7 +46,8 @@ impl Form {
 pub(super) fn request(query: &str, form: Form, body: &Bytes, guess: bool) -> Result<Value> {
     let mut fields = Map::new();
     add_pairs(&mut fields, query.as_bytes(), guess)?;
-    if form == Form::UrlEncoded {
+    // `curl -d '{…}'` says that it sends a form.
+    if form == Form::UrlEncoded && body.trim_ascii_start().first() != Some(&b'{') {
         add_pairs(&mut fields, body, guess)?;
         return Ok(Value::Object(fields));
     }
@@ -96,6 +100,9 @@ fn split(name: &str) -> Result<Vec<String>> {
         if !rest.is_empty() {
             return Err(malformed());
         }
+    }
+    if path.len() > DEPTH {
+        return Err(Error::bad_request(format!("a query parameter nests deeper than {DEPTH} levels")));
     }
     match path.iter().position(String::is_empty) {
         Some(index) if index + 1 < path.len() => Err(malformed()),

@@ -1,0 +1,90 @@
+//! The scaffold with a greeting that misbehaves on request, for tests of what a handler can do wrong.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
+
+use crate::support::{Home, copy, helloworld};
+
+/// What the greeting does instead when it is called with these names.
+const CALL: &str = r#"
+        match request.name.as_str() {
+            "panic" => panic!("the handler gave up"),
+            "wait" => std::future::pending::<()>().await,
+            "deadline" => return Ok(CallResponse { msg: cx.remaining().is_some().to_string() }),
+            "variables" => {
+                let all: Vec<String> = std::env::vars().map(|(name, value)| format!("{name}={value}")).collect();
+                return Ok(CallResponse { msg: all.join("\n") });
+            }
+            "pid" => return Ok(CallResponse { msg: std::process::id().to_string() }),
+            name => if let Some(code) = name.strip_prefix("error ").and_then(|code| code.parse().ok()) {
+                return Err(micro_sdk::Error::new(code, "100% wrong: \"ä\"\n"));
+            }
+        }
+"#;
+
+/// What the count does after the last number.
+const STREAM: &str = r#"
+        if request.count > 1000 {
+            return Err(micro_sdk::Error::conflict("too far"));
+        }
+        if request.count < 0 {
+            replies.send(StreamResponse { count: 0 }).await?;
+            return Err(micro_sdk::Error::conflict("counted backwards"));
+        }
+"#;
+
+/// The program, built once for all tests. It calls itself `helloworld`.
+pub(crate) fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let good = helloworld();
+        let folder = good.with_file_name("faulty");
+        // Another run of the tests may be building it.
+        let lock = fs::File::create(good.with_file_name("faulty.lock")).unwrap();
+        lock.lock().unwrap();
+        for entry in ["src", "proto", ".cargo", "Cargo.toml"] {
+            drop(fs::remove_dir_all(folder.join(entry)));
+            fs::create_dir_all(&folder).unwrap();
+            copy(&good.join(entry), &folder.join(entry));
+        }
+        edit(&folder.join("Cargo.toml"), &[("name = \"helloworld\"", "name = \"faulty\"")]);
+        edit(
+            &folder.join("src/handler.rs"),
+            &[
+                ("_cx: Context, request: CallRequest", "cx: Context, request: CallRequest"),
+                ("eprintln!(\"received Helloworld.Call\");", CALL),
+                ("eprintln!(\"received Helloworld.Stream\");", STREAM),
+            ],
+        );
+        let target = good.join("target");
+        let built = Command::new("cargo")
+            .args(["build", "--quiet"])
+            .current_dir(&folder)
+            .env("CARGO_TARGET_DIR", &target)
+            .output()
+            .unwrap();
+        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        target.join("debug/faulty")
+    })
+}
+
+/// Runs it as `helloworld`.
+pub(crate) fn run(home: &Home, arguments: &[&str]) {
+    let words = ["run", "--name", "helloworld", "--command"].map(OsStr::new);
+    let here = [program().as_os_str(), home.path().as_os_str()];
+    home.ok(words.into_iter().chain(here).chain(arguments.iter().map(OsStr::new)));
+}
+
+fn edit(path: &Path, replacements: &[(&str, &str)]) {
+    let mut text = fs::read_to_string(path).unwrap();
+    for (old, new) in replacements {
+        assert!(text.contains(old), "{} does not contain {old}", path.display());
+        text = text.replacen(old, new, 1);
+    }
+    fs::write(path, text).unwrap();
+}

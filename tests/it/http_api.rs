@@ -1,0 +1,340 @@
+//! The HTTP API as browsers, curl and scripts use it, and misuse it.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
+};
+
+use micro_sdk::MESSAGE_LIMIT;
+use serde_json::{Value, json};
+
+use crate::{
+    faulty,
+    support::{Home, PATIENCE, http},
+};
+
+const CALL: &str = "/helloworld/Call";
+const JSON: (&str, &str) = ("Content-Type", "application/json");
+
+/// One server with the program that misbehaves on request.
+struct Api {
+    home: Home,
+    address: String,
+}
+
+impl Api {
+    fn new(arguments: &[&str]) -> Self {
+        let home = Home::new();
+        home.ok(["server", "start"].iter().chain(arguments));
+        faulty::run(&home, &[]);
+        Self { address: home.state().api, home }
+    }
+
+    fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> (u16, String) {
+        http(&self.address, method, path, headers, body)
+    }
+
+    fn post(&self, path: &str, body: &str) -> (u16, String) {
+        self.send("POST", path, &[JSON], body)
+    }
+
+    /// A request written as it stands; the whole answer.
+    fn raw(&self, request: &[u8]) -> Vec<u8> {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        // The server may answer, and close, before it has read everything.
+        drop(stream.write_all(request));
+        let mut answer = Vec::new();
+        drop(stream.read_to_end(&mut answer));
+        answer
+    }
+
+    fn head(&self, method: &str, path: &str, headers: &str) -> String {
+        let request =
+            format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n");
+        String::from_utf8(self.raw(request.as_bytes())).unwrap().to_ascii_lowercase()
+    }
+
+    /// The server still does its work.
+    fn lives(&self) {
+        assert_eq!(self.post(CALL, r#"{"name":"Jane"}"#), greeting("Jane"));
+    }
+}
+
+fn greeting(name: &str) -> (u16, String) {
+    (200, format!("{{\"msg\":\"Hello {name}\"}}"))
+}
+
+/// The four fields of an error, checked; its detail.
+fn detail((status, body): &(u16, String)) -> String {
+    let error: Value = serde_json::from_str(body).unwrap_or_else(|_| panic!("no error in {body}"));
+    assert_eq!(error["code"], json!(status), "{body}");
+    assert!(!error["id"].as_str().unwrap().is_empty() && error["status"].is_string(), "{body}");
+    error["detail"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_request_is_a_query_or_json_or_a_form() {
+    let api = Api::new(&[]);
+    for path in [
+        "/helloworld/Call?name=John",
+        "/helloworld/call?name=John",
+        "/helloworld?name=John",
+        "/helloworld/helloworld/call?name=John",
+        "//helloworld//Call/?name=John",
+        "/helloworld/Call?name=J%6Fhn",
+    ] {
+        assert_eq!(api.send("GET", path, &[], ""), greeting("John"), "{path}");
+    }
+    assert_eq!(api.post(CALL, r#"{"name":"John"}"#), greeting("John"));
+    assert_eq!(api.post(CALL, ""), greeting(""));
+    assert_eq!(api.post("/helloworld/Call?name=Jane", r#"{"name":"John"}"#), greeting("John"));
+    assert_eq!(api.send("PUT", CALL, &[], r#"{"name":"John"}"#), greeting("John"));
+    let form = ("Content-Type", "application/x-www-form-urlencoded");
+    assert_eq!(api.send("POST", CALL, &[form], "name=John"), greeting("John"));
+    // What `curl -d '{…}'` sends: it names a form, and is none.
+    assert_eq!(api.send("POST", CALL, &[form], r#"{"name":"John & Jane=2"}"#), greeting("John & Jane=2"));
+    assert_eq!(
+        detail(&api.send("POST", CALL, &[form], r#"{"name":"#)),
+        detail(&api.post(CALL, r#"{"name":"#))
+    );
+    let chunked = format!(
+        "POST {CALL} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n\
+         8\r\n{{\"name\":\r\n7\r\n\"John\"}}\r\n0\r\n\r\n"
+    );
+    assert!(String::from_utf8(api.raw(chunked.as_bytes())).unwrap().ends_with(&greeting("John").1));
+}
+
+#[test]
+fn protobuf_goes_in_and_comes_out() {
+    let api = Api::new(&[]);
+    for form in ["application/protobuf", "application/proto", "application/octet-stream"] {
+        let answer = api.send("POST", CALL, &[("Content-Type", form)], "\n\u{4}Jane");
+        assert_eq!(answer, (200, "\n\nHello Jane".to_owned()), "{form}");
+        let failed = api.send("POST", CALL, &[("Content-Type", form)], "\n\u{7f}");
+        assert_eq!(failed.0, 400, "{failed:?}");
+    }
+    let login = api.send("POST", "/auth/Auth/Token", &[("Content-Type", "application/protobuf")], "\u{1}");
+    assert_eq!(login.0, 400, "{login:?}");
+    api.lives();
+}
+
+#[test]
+fn bad_input_is_answered_with_400_and_what_is_wrong() {
+    let api = Api::new(&[]);
+    for (body, words) in [
+        (r#"{"name":["Jane"]}"#, "name"),
+        (r#"{"name":{"a":1}}"#, "name"),
+        (r#"{"nam":"Jane"}"#, "nam"),
+        (r#"{"name":"Jane""#, "not valid JSON"),
+        ("nonsense", "not valid JSON"),
+        (r#"{"name":"a"} {"name":"b"}"#, "not valid JSON"),
+        ("[]", "not a JSON object"),
+        ("\"Jane\"", "not a JSON object"),
+        (r#"{"name":"\ud800"}"#, "not valid JSON"),
+        (r#"{"name":NaN}"#, "not valid JSON"),
+    ] {
+        let answer = api.post(CALL, body);
+        assert_eq!(answer.0, 400, "{body}: {answer:?}");
+        let detail = detail(&answer);
+        assert!(detail.contains(words), "{body}: {detail}");
+    }
+    for (path, words) in [
+        ("/helloworld/Call?nam=Jane", "nam"),
+        ("/helloworld/Stream?count=many", "count"),
+        ("/helloworld/Stream?count=99999999999999999999", "count"),
+        ("/helloworld/Call?name[=x", "malformed"),
+        ("/helloworld/Call?.=x", "malformed"),
+        ("/helloworld/Call?name=a&name.x=b", "name"),
+    ] {
+        let answer = api.send("GET", path, &[], "");
+        assert_eq!(answer.0, 400, "{path}: {answer:?}");
+        assert!(detail(&answer).contains(words), "{path}: {answer:?}");
+    }
+    for depth in [1000, 100_000] {
+        let deep = format!("{{\"name\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
+        assert_eq!(api.post(CALL, &deep).0, 400);
+        let query = format!("/helloworld/Call?name{}=1", "[a]".repeat(depth.min(10_000)));
+        let answer = api.send("GET", &query, &[], "");
+        assert!((400..500).contains(&answer.0), "{answer:?}");
+    }
+    let multipart = api.send("POST", CALL, &[("Content-Type", "multipart/form-data; boundary=x")], "--x--");
+    assert_eq!(multipart.0, 415, "{multipart:?}");
+    api.lives();
+}
+
+#[test]
+fn what_is_not_there_is_404() {
+    let api = Api::new(&[]);
+    for (path, words) in [
+        ("/nothing", "service nothing"),
+        ("/nothing/Call", "service nothing"),
+        ("/helloworld/Nothing", "Helloworld.Nothing"),
+        ("/helloworld/Nothing/Call", "Nothing.Call"),
+        ("/%2e%2e/etc/passwd", "service"),
+        ("/v1/helloworld/Call", "service v1.helloworld"),
+        ("/registry/Registry/Nothing", "Registry.Nothing"),
+    ] {
+        let answer = api.post(path, "{}");
+        assert_eq!(answer.0, 404, "{path}: {answer:?}");
+        assert!(detail(&answer).contains(words), "{path}: {answer:?}");
+    }
+    let other = api.send("POST", CALL, &[JSON, ("Micro-Namespace", "other")], "{}");
+    assert_eq!(other.0, 404, "{other:?}");
+    assert_eq!(api.send("TRACE", CALL, &[], "").0, 405);
+    let (status, version) = api.send("GET", "/", &[], "");
+    assert_eq!(status, 200);
+    assert!(serde_json::from_str::<Value>(&version).unwrap()["version"].is_string(), "{version}");
+}
+
+#[test]
+fn a_stream_is_one_document_a_line_and_its_error_the_last() {
+    let api = Api::new(&[]);
+    let (status, body) = api.send("GET", "/helloworld/Stream?count=3", &[], "");
+    assert_eq!((status, &*body), (200, "{\"count\":\"0\"}\n{\"count\":\"1\"}\n{\"count\":\"2\"}\n"));
+    assert!(api.head("GET", "/helloworld/Stream?count=1", "").contains("content-type: application/x-ndjson"));
+    assert_eq!(api.post("/helloworld/Stream", r#"{"count":0}"#), (200, String::new()));
+
+    let (status, body) = api.post("/helloworld/Stream", r#"{"count":-1}"#);
+    let lines: Vec<Value> = body.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((status, lines.len(), &lines[0]), (200, 2, &json!({"count": "0"})), "{body}");
+    assert_eq!((&lines[1]["code"], &lines[1]["detail"]), (&json!(409), &json!("counted backwards")));
+    let early = api.post("/helloworld/Stream", r#"{"count":2000}"#);
+    assert_eq!((early.0, &*detail(&early)), (409, "too far"));
+}
+
+#[test]
+fn what_a_handler_does_wrong_is_told_and_the_server_lives() {
+    let api = Api::new(&[]);
+    for code in [400, 401, 403, 404, 408, 409, 412, 418, 500, 501, 503] {
+        let answer = api.post(CALL, &json!({ "name": format!("error {code}") }).to_string());
+        assert_eq!((answer.0, &*detail(&answer)), (code, "100% wrong: \"ä\"\n"));
+    }
+    for code in ["0", "-1", "200", "99999"] {
+        let answer = api.post(CALL, &json!({ "name": format!("error {code}") }).to_string());
+        assert_eq!(answer.0, 500, "{code}: {answer:?}");
+    }
+    let answer = api.post(CALL, r#"{"name":"panic"}"#);
+    assert_eq!(answer.0, 500, "{answer:?}");
+    assert!(!detail(&answer).is_empty());
+    let late = api.send("POST", CALL, &[JSON, ("Timeout", "50000000")], r#"{"name":"wait"}"#);
+    assert_eq!(late.0, 408, "{late:?}");
+    api.lives();
+    assert!(api.home.ok(["status", "helloworld"]).contains("running"));
+}
+
+#[test]
+fn tokens_are_checked_and_only_bearer_is_known() {
+    let api = Api::new(&[]);
+    let login = api.post("/auth/Auth/Token", r#"{"id":"admin","secret":"micro","token_expiry":60}"#);
+    let login: Value = serde_json::from_str(&login.1).unwrap();
+    let bearer = format!("Bearer {}", login["token"]["access_token"].as_str().unwrap());
+    let list = "/registry/Registry/ListServices";
+    assert_eq!(api.send("GET", list, &[("Authorization", &bearer)], "").0, 200);
+    assert_eq!(api.send("GET", CALL, &[("Authorization", &bearer)], "").0, 200);
+    assert_eq!(api.send("GET", list, &[], "").0, 401);
+
+    let expired = api.post("/auth/Auth/Token", r#"{"id":"admin","secret":"micro","token_expiry":1}"#);
+    let expired: Value = serde_json::from_str(&expired.1).unwrap();
+    let expired = format!("Bearer {}", expired["token"]["access_token"].as_str().unwrap());
+    crate::support::eventually("the token to expire", || {
+        (api.send("GET", CALL, &[("Authorization", &expired)], "").0 == 401).then_some(())
+    });
+    let tampered = format!("{}x{}", &bearer[..bearer.len() - 2], &bearer[bearer.len() - 1..]);
+    for value in
+        [&*tampered, "Bearer nonsense", "Bearer a.b.c", "Bearer", "Basic YWRtaW46bWljcm8=", "nonsense"]
+    {
+        let answer = api.send("GET", CALL, &[("Authorization", value)], "");
+        assert_eq!(answer.0, 401, "{value}: {answer:?}");
+        let token = value.split(' ').next_back().unwrap();
+        let detail = detail(&answer);
+        assert!(token == "Bearer" || !detail.contains(token), "a token is not repeated: {detail}");
+    }
+}
+
+#[test]
+fn strangers_are_kept_out_and_welcome_pages_let_in() {
+    let api = Api::new(&["--allow-origin", "https://app.test"]);
+    for (headers, expected) in [
+        (vec![("Host", "evil.test")], 421),
+        (vec![("Host", "localhost.evil.test:8080")], 421),
+        (vec![("Host", "")], 421),
+        (vec![("Host", "localhost"), ("Origin", "https://evil.test")], 403),
+        (vec![("Host", "localhost"), ("Origin", "null")], 403),
+        (vec![("Host", "localhost"), ("Sec-Fetch-Site", "cross-site")], 403),
+        (vec![("Host", "localhost"), ("Sec-Fetch-Site", "none")], 200),
+        (vec![("Host", "localhost"), ("Origin", "http://localhost")], 200),
+        (vec![("Host", "[::1]:80"), ("Origin", "https://app.test")], 200),
+    ] {
+        for (method, path) in [("GET", "/"), ("GET", "/helloworld/Call"), ("POST", "/helloworld/Call")] {
+            assert_eq!(api.send(method, path, &headers, "").0, expected, "{method} {path} {headers:?}");
+        }
+    }
+    let allowed = api.head("GET", CALL, "Origin: https://app.test\r\n");
+    assert!(allowed.contains("access-control-allow-origin: https://app.test\r\n"), "{allowed}");
+    assert!(allowed.contains("vary: origin\r\n"), "{allowed}");
+    let preflight =
+        api.head("OPTIONS", CALL, "Origin: https://app.test\r\nAccess-Control-Request-Method: POST\r\n");
+    assert!(preflight.starts_with("http/1.1 204"), "{preflight}");
+    assert!(preflight.contains("access-control-allow-methods: get, post"), "{preflight}");
+    assert!(preflight.contains("access-control-allow-headers:"), "{preflight}");
+    let refused = api.head("OPTIONS", CALL, "Origin: https://evil.test\r\n");
+    assert!(refused.starts_with("http/1.1 403") && !refused.contains("access-control"), "{refused}");
+    assert!(!api.head("GET", CALL, "").contains("access-control"));
+    // The gRPC doors are no way around.
+    let state = api.home.state();
+    for door in [&state.proxy, &state.network] {
+        assert_eq!(http(door, "GET", "/", &[("Host", "evil.test")], "").0, 421);
+        assert_eq!(http(door, "POST", "/", &[("Origin", "https://evil.test")], "").0, 403);
+    }
+}
+
+#[test]
+fn a_body_over_the_limit_is_413_and_not_waited_for() {
+    let api = Api::new(&[]);
+    let fits = format!("{{\"name\":\"{}\"}}", "a".repeat(MESSAGE_LIMIT / 2));
+    assert_eq!(api.post(CALL, &fits).0, 200);
+    // It says beforehand that it is too large; nothing of it has to be sent.
+    let head = |length: &str| {
+        format!("POST {CALL} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{length}\r\n\r\n")
+    };
+    let declared = api.raw(head(&format!("Content-Length: {}", MESSAGE_LIMIT + 1)).as_bytes());
+    assert!(declared.starts_with(b"HTTP/1.1 413"), "{}", String::from_utf8_lossy(&declared));
+    let error = String::from_utf8_lossy(&declared).split("\r\n\r\n").nth(1).unwrap().to_owned();
+    assert!(detail(&(413, error)).contains("larger than"));
+    // It never comes.
+    let late = api.raw(head("Content-Length: 10\r\nTimeout: 50000000").as_bytes());
+    assert!(late.starts_with(b"HTTP/1.1 408"), "{}", String::from_utf8_lossy(&late));
+    // It does not say how long it is, and goes on.
+    let chunk = format!("{:x}\r\n{}\r\n", 1 << 20, "a".repeat(1 << 20));
+    let endless = head("Transfer-Encoding: chunked") + &chunk.repeat((MESSAGE_LIMIT >> 20) + 1);
+    let answer = api.raw(endless.as_bytes());
+    assert!(answer.starts_with(b"HTTP/1.1 413"), "{}", String::from_utf8_lossy(&answer));
+    api.lives();
+}
+
+#[test]
+fn malformed_requests_are_refused_and_other_methods_answered() {
+    let api = Api::new(&[]);
+    for request in [
+        "GET / HTTP/1.1\r\n\r\n",
+        "GET /helloworld/Call\u{0} HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+        "nonsense\r\n\r\n",
+    ] {
+        let answer = api.raw(request.as_bytes());
+        let status = String::from_utf8_lossy(&answer).split(' ').nth(1).unwrap_or("400").to_owned();
+        assert!(["400", "421"].contains(&&*status), "{request:?}: {}", String::from_utf8_lossy(&answer));
+    }
+    let head = api.head("HEAD", "/", "");
+    assert!(head.starts_with("http/1.1 200") && head.ends_with("\r\n\r\n"), "{head}");
+    let head = api.head("HEAD", CALL, "");
+    assert!(head.starts_with("http/1.1 405") && head.ends_with("\r\n\r\n"), "{head}");
+    assert!(api.head("OPTIONS", CALL, "").starts_with("http/1.1 204"));
+    assert!(api.head("GET", "/", "").contains("x-content-type-options: nosniff\r\n"));
+    // The absolute form, as proxies send it.
+    let absolute = format!("http://{}/helloworld/Call?name=Jane", api.address);
+    assert!(api.head("GET", &absolute, "").ends_with("{\"msg\":\"hello jane\"}"));
+    api.lives();
+}
