@@ -103,6 +103,8 @@ fn wrong_words_are_told_with_the_next_step() {
     home.fails(5, ["get", "service", "nosuchservice"]);
     home.fails(5, ["logs", "nosuchservice"]);
     home.fails(5, ["kill", "nosuchservice"]);
+    let said = home.fails(5, ["update", "nosuchservice"]);
+    assert!(said.contains("micro status"), "{said}");
 }
 
 #[test]
