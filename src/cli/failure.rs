@@ -113,6 +113,9 @@ fn of_wire(error: &Error) -> (u8, Option<String>) {
         404 if error.detail.contains("route not found") => {
             (exit::NOT_FOUND, Some("list what runs with `micro services`".to_owned()))
         }
+        404 if error.id.starts_with("runtime.") => {
+            (exit::NOT_FOUND, Some("see what was run with `micro status`".to_owned()))
+        }
         404 if is_platform(error) => (exit::NOT_FOUND, None),
         501 if error.detail.starts_with("unknown service ") => (exit::NOT_FOUND, None),
         408 => (exit::TIMED_OUT, Some("allow more time with `--timeout 2m`".to_owned())),

@@ -229,13 +229,18 @@ fn execute(command: Command, globals: Globals) -> anyhow::Result<()> {
     let ui = Ui { output: globals.output, quiet: globals.quiet, verbose: globals.verbose, yes: globals.yes };
     let chosen = (globals.env, globals.namespace);
     let cx = Context::new(Home::find()?, ui, chosen, globals.timeout, globals.config);
+    let goes_on = matches!(&command, Command::Run(_) | Command::Update(_));
     let result = runtime.block_on(async {
         if serves {
             return command.run(&cx).await;
         }
         tokio::select! {
             result = command.run(&cx) => result,
-            _ = tokio::signal::ctrl_c() => Err(failure::Failure::new(exit::INTERRUPTED, "interrupted").into()),
+            _ = tokio::signal::ctrl_c() => {
+                let interrupted = failure::Failure::new(exit::INTERRUPTED, "interrupted");
+                let hint = "the server goes on with it: see `micro status`, end it with `micro kill NAME`";
+                Err(if goes_on { interrupted.hint(hint) } else { interrupted }.into())
+            }
         }
     });
     // A thread that waits for standard input would keep the program from ending.
