@@ -43,6 +43,7 @@ class Home:
         self.binary = str(pathlib.Path(binary).resolve())
         self.prefix = list(prefix)
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="micro-home-"))
+        self.spawned = []
         self.environment = {name: os.environ[name] for name in PASSED if name in os.environ}
         self.environment |= {
             "MICRO_HOME": str(self.folder / "home"),
@@ -54,6 +55,11 @@ class Home:
         return self
 
     def __exit__(self, *_):
+        for process in self.spawned:
+            process.terminate()
+        for process in self.spawned:
+            # A child that is not waited for looks alive to whoever stops it.
+            process.wait(PATIENCE)
         subprocess.run([self.binary, "server", "stop"], env=self.environment, capture_output=True)
         for pid in self.processes():
             kill(pid)
@@ -81,7 +87,7 @@ class Home:
     def spawn(self, *arguments, environment=None):
         """Starts a command and does not wait for it; what it says goes to a file of the home."""
         with open(self.folder / "server.log", "ab") as log:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 [*self.prefix, self.binary, *arguments],
                 env=self.environment | (environment or {}),
                 cwd=self.folder,
@@ -89,6 +95,8 @@ class Home:
                 stdout=log,
                 stderr=log,
             )
+        self.spawned.append(process)
+        return process
 
     def state(self):
         """What the server says about itself; nothing when there is none, or it is being written."""

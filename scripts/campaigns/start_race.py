@@ -15,22 +15,28 @@ BLOCKS = ["auth", "broker", "config", "events", "network", "registry", "runtime"
 
 def run(campaign):
     """Runs the campaign."""
-    home = campaign.home()
-    for _ in range(campaign.cycles):
+    left = campaign.cycles
+    while left > 0:
+        with campaign.home() as home:
+            left -= races(campaign, home, left)
+
+
+def races(campaign, home, limit):
+    """Races in one home until chance asks for a fresh one; how many there were."""
+    for number in range(1, limit + 1):
         campaign.count("cycles")
         race(campaign, home)
         end = campaign.random.choice(["fresh", "stopped", "killed"])
         campaign.count(f"then {end}")
         if end == "fresh":
-            home.__exit__()
-            home = campaign.home()
-        elif end == "stopped":
+            return number
+        if end == "stopped":
             home.ok("server", "stop")
         else:
             for pid in servers(home):
                 kill(pid)
-        eventually("the server to end", lambda home=home: not home.processes())
-    home.__exit__()
+        eventually("the server to end", lambda: not home.processes())
+    return limit
 
 
 def race(campaign, home):
