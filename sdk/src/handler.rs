@@ -177,8 +177,10 @@ impl<R: Future<Output = Result<()>>> Stream for Driven<R> {
                     self.handler = None;
                     self.failure = result.err().map(Status::from);
                 }
-                Poll::Pending if self.queue.is_empty() => return Poll::Pending,
-                Poll::Pending => {}
+                // Not by polling: once the task has used up its budget, that is pending for ever.
+                Poll::Pending => {
+                    return self.queue.try_recv().map_or(Poll::Pending, |item| Poll::Ready(Some(item)));
+                }
             }
         }
     }
