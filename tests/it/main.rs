@@ -4,11 +4,14 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod completion;
+mod dynamic;
 mod faulty;
 mod generated;
+mod go_service;
 mod http_api;
 mod layering;
 mod messages;
+mod python;
 mod raw;
 mod support;
 mod tour;
