@@ -34,6 +34,12 @@ impl blocks::broker::Broker for Topics {
             replies.send(Message { body: vec![number], ..Message::default() }).await?;
         }
         match request.topic.as_str() {
+            "many" => {
+                for _ in 3..10_000 {
+                    replies.send(Message { body: vec![3], ..Message::default() }).await?;
+                }
+                Ok(())
+            }
             "fail" => Err(Error::conflict("after three")),
             "panic" => panic!("on purpose"),
             "wait" => std::future::pending().await,
@@ -101,6 +107,12 @@ async fn what_was_sent_before_an_error_arrives_before_it() {
     assert_eq!(subscribed(broker(), "ok").await, (vec![0, 1, 2], None));
     let error = Error::conflict("after three").with_id("test.Broker.Subscribe");
     assert_eq!(subscribed(broker(), "fail").await, (vec![0, 1, 2], Some(error)));
+}
+
+#[tokio::test]
+async fn a_long_stream_arrives_whole() {
+    let (messages, error) = subscribed(broker(), "many").await;
+    assert_eq!((messages.len(), error), (10_000, None));
 }
 
 #[tokio::test]

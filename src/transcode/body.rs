@@ -26,6 +26,8 @@ use tonic::{Code, Status, body::Body};
 
 const GRPC_JSON: HeaderValue = HeaderValue::from_static("application/grpc+json");
 const GRPC_STATUS: &str = "grpc-status";
+/// How many bytes of messages that are there already are passed on at once.
+const ENOUGH: usize = 32 << 10;
 
 /// Why the request of a call was refused, once it was. Clones share one answer.
 #[derive(Clone)]
@@ -103,6 +105,8 @@ struct Recoded {
     limit: usize,
     frames: Frames,
     refusal: Refusal,
+    /// Ends the body once what came before it is passed on.
+    failed: Option<Error>,
     done: bool,
 }
 
@@ -116,7 +120,16 @@ impl Recoded {
         limit: usize,
         refusal: Refusal,
     ) -> Self {
-        Self { inner, direction, descriptor, limit, frames: Frames::new(limit), refusal, done: false }
+        Self {
+            inner,
+            direction,
+            descriptor,
+            limit,
+            frames: Frames::new(limit),
+            refusal,
+            failed: None,
+            done: false,
+        }
     }
 
     fn recode(&self, message: &[u8]) -> Result<Bytes, Error> {
@@ -124,6 +137,29 @@ impl Recoded {
             Direction::Request => self.frame_of_protobuf(message),
             Direction::Response => self.frame_of_json(message),
         }
+    }
+
+    /// The messages that are whole, recoded, in one piece: receivers take many small frames for an
+    /// attack and close the connection.
+    fn whole(&mut self) -> Option<Result<Bytes, Error>> {
+        let mut whole: Option<BytesMut> = None;
+        while whole.as_ref().is_none_or(|whole| whole.len() < ENOUGH) {
+            let recoded = match self.frames.next() {
+                Ok(Some(message)) => self.recode(&message),
+                Ok(None) => break,
+                Err(error) => Err(error),
+            };
+            match (recoded, &mut whole) {
+                (Ok(frame), None) => whole = Some(frame.into()),
+                (Ok(frame), Some(whole)) => whole.extend_from_slice(&frame),
+                (Err(error), None) => return Some(Err(error)),
+                (Err(error), Some(_)) => {
+                    self.failed = Some(error);
+                    break;
+                }
+            }
+        }
+        whole.map(|whole| Ok(whole.freeze()))
     }
 
     fn frame_of_protobuf(&self, json: &[u8]) -> Result<Bytes, Error> {
@@ -209,12 +245,10 @@ impl http_body::Body for Recoded {
             if this.done {
                 return Poll::Ready(None);
             }
-            let recoded = match this.frames.next() {
-                Ok(Some(message)) => Some(this.recode(&message)),
-                Ok(None) => None,
-                Err(error) => Some(Err(error)),
-            };
-            match recoded {
+            if let Some(error) = this.failed.take() {
+                return Poll::Ready(Some(this.fail(error)));
+            }
+            match this.whole() {
                 Some(Ok(frame)) => return Poll::Ready(Some(Ok(Frame::data(frame)))),
                 Some(Err(error)) => return Poll::Ready(Some(this.fail(error))),
                 None => {}

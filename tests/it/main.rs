@@ -6,14 +6,17 @@
 mod command_line;
 mod completion;
 mod daemon;
+mod dynamic;
 mod faults;
 mod faulty;
 mod generated;
+mod go_service;
 mod http_api;
 mod layering;
 mod login;
 mod messages;
 mod processes;
+mod python;
 mod raw;
 mod support;
 mod tour;

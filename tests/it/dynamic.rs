@@ -1,0 +1,160 @@
+//! Commands that exist because a service runs: `micro helloworld call --name=Jane`, its help, its
+//! near misses and its exit codes.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Write as _},
+    process::Stdio,
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    faulty,
+    support::{Home, Outcome, outcome},
+};
+
+const JANE: &str = "{\"msg\": \"Hello Jane\"}\n";
+
+/// Runs the binary with this on its standard input.
+fn fed(home: &Home, words: &[&str], input: &str) -> Outcome {
+    let file = home.path().join("input");
+    fs::write(&file, input).unwrap();
+    outcome(home.command(words).stdin(fs::File::open(file).unwrap()))
+}
+
+#[test]
+fn a_call_is_written_in_many_ways() {
+    let home = Home::new();
+    home.run_helloworld();
+    fs::write(home.path().join("jane.json"), r#"{"name": "Jane"}"#).unwrap();
+    for words in [
+        &["helloworld", "call", "--name=Jane"][..],
+        &["helloworld", "call", "--name", "Jane"],
+        &["helloworld", "--timeout", "30s", "call", "--name=Jane"],
+        &["helloworld", "--name=Jane"],
+        &["helloworld", "Call", "--name=Jane"],
+        &["helloworld", "helloworld", "call", "--name=Jane"],
+        &["helloworld", "Helloworld.Call", "--name=Jane"],
+        &["helloworld", "call", "--Name=Jane"],
+        &["helloworld", "call", "--json", r#"{"name": "Jane"}"#],
+        &["helloworld", "call", "--json", "@jane.json"],
+        &["helloworld", "call", "--json={\"name\": \"John\"}", "--name=Jane"],
+        &["helloworld", "call", "--name=Jane", "--header", "x-a=b=c"],
+        &["-o", "table", "helloworld", "call", "--name=Jane"],
+        &["helloworld", "call", "--name=Jane", "--timeout", "30s"],
+    ] {
+        let seen = home.run(words);
+        assert_eq!((seen.code, &*seen.stdout), (Some(0), JANE), "{words:?}: {seen:#?}");
+    }
+    assert_eq!(fed(&home, &["helloworld", "call", "--json", "-"], r#"{"name":"Jane"}"#).stdout, JANE);
+    assert_eq!(home.ok(["helloworld", "call", "--name=a=b, c"]), "{\"msg\": \"Hello a=b, c\"}\n");
+    assert_eq!(home.ok(["helloworld", "call", "--name="]), "{\"msg\": \"Hello \"}\n");
+    let call = ["helloworld", "call", "--name=Jane", "-o"];
+    assert_eq!(home.ok(call.iter().chain(&["raw"])).trim_end(), "{\"msg\":\"Hello Jane\"}");
+    assert_eq!(home.ok(call.iter().chain(&["jsonl"])), "{\"msg\":\"Hello Jane\"}\n");
+    let json = home.ok(call.iter().chain(&["json"]));
+    assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), json!({"msg": "Hello Jane"}));
+    assert_eq!(home.ok(["call", "helloworld", "Helloworld.Call", r#"{"name": "Jane"}"#]), JANE);
+}
+
+#[test]
+fn help_shows_methods_fields_types_and_comments() {
+    let home = Home::new();
+    home.run_helloworld();
+    let help = home.ok(["helloworld", "--help"]);
+    for part in ["call", "Greets whoever is named", "stream", "ping-pong", "Answers every ping"] {
+        assert!(help.contains(part), "{part} in {help}");
+    }
+    for words in [["helloworld", "call", "--help"], ["helloworld", "call", "-h"]] {
+        let help = home.ok(words);
+        for part in ["--name <STRING>", "The name that goes into the greeting", "--json"] {
+            assert!(help.contains(part), "{part} in {help}");
+        }
+    }
+    assert!(home.ok(["helloworld", "stream", "--help"]).contains("--count <INT64>"));
+    assert!(home.ok(["registry", "--help"]).contains("list-services"), "building blocks too");
+}
+
+#[test]
+fn near_misses_are_told_and_exit_codes_kept() {
+    let home = Home::new();
+    faulty::run(&home, &[]);
+    for (words, code, parts) in [
+        (&["hellowrld", "call"][..], 5, &["Unrecognized micro command", "`micro helloworld`"][..]),
+        (&["xyzzy"], 5, &["Unrecognized micro command", "micro services"]),
+        (&["helloworld", "cal"], 5, &["cal", "`micro helloworld call`"]),
+        (&["helloworld", "zzz"], 5, &["zzz"]),
+        (&["helloworld", "call", "--nme=Jane"], 2, &["--nme", "--name"]),
+        (&["helloworld", "call", "stray"], 2, &["stray"]),
+        (&["helloworld", "stream", "--count=many"], 2, &["many", "count"]),
+        (&["helloworld", "call", "--json", "{"], 2, &["JSON"]),
+        (&["helloworld", "call", "--json", "@nowhere"], 1, &["nowhere"]),
+        (&["helloworld", "call", "--json", r#"{"nam": 1}"#], 7, &["nam"]),
+        (&["helloworld", "call", "--name=error 409"], 7, &["100% wrong"]),
+        (&["helloworld", "call", "--name=error 404"], 7, &["100% wrong"]),
+        (&["helloworld", "call", "--name=panic"], 7, &[]),
+        (&["helloworld", "call", "--name=wait", "--timeout=100ms"], 6, &["--timeout"]),
+        (&["call", "helloworld", "Call"], 2, &["Handler.Method"]),
+        (&["call", "helloworld", "Helloworld.Nothing"], 5, &["Helloworld.Nothing"]),
+        (&["call", "nothing", "Nothing.Call"], 5, &["service nothing", "micro services"]),
+        (&["call", "helloworld", "Helloworld.Call", "{"], 2, &["not JSON"]),
+        (&["call", "helloworld", "Helloworld.Stream", "{}"], 2, &["micro stream"]),
+        (&["get", "service", "nothing"], 5, &["nothing"]),
+    ] {
+        let said = home.fails(code, words);
+        for part in parts {
+            assert!(said.contains(part), "{words:?}: `{part}` is not in {said}");
+        }
+    }
+}
+
+#[test]
+fn streams_print_a_document_a_line_and_read_requests_from_standard_input() {
+    let home = Home::new();
+    faulty::run(&home, &[]);
+    let counted = "{\"count\": \"0\"}\n{\"count\": \"1\"}\n";
+    assert_eq!(home.ok(["helloworld", "stream", "--count=2"]), counted);
+    assert_eq!(home.ok(["stream", "helloworld", "Helloworld.Stream", r#"{"count": 2}"#]), counted);
+    // Far more than fits between the service and the reader.
+    let many = home.ok(["helloworld", "stream", "--count=900"]);
+    assert_eq!((many.lines().count(), many.lines().last()), (900, Some("{\"count\": \"899\"}")));
+    let raw = home.ok(["helloworld", "stream", "--count=2", "-o", "jsonl"]);
+    assert_eq!(raw, "{\"count\":\"0\"}\n{\"count\":\"1\"}\n");
+
+    let pongs = fed(&home, &["helloworld", "ping-pong"], "{\"stroke\": 1}\n\n{\"stroke\": \"2\"}\n");
+    assert_eq!((pongs.code, &*pongs.stdout), (Some(0), "{\"stroke\": \"1\"}\n{\"stroke\": \"2\"}\n"));
+    let broken = fed(&home, &["helloworld", "ping-pong"], "{\"stroke\": 1}\nnonsense\n");
+    assert_eq!(broken.code, Some(2), "{broken:#?}");
+    assert!(broken.stderr.contains("line 2"), "{broken:#?}");
+
+    // What came before the error is printed, and the error ends the command.
+    let failed = home.run(["helloworld", "stream", "--count=-1"]);
+    assert_eq!((failed.code, &*failed.stdout), (Some(7), "{\"count\": \"0\"}\n"), "{failed:#?}");
+    assert!(failed.stderr.contains("counted backwards"), "{failed:#?}");
+}
+
+#[test]
+fn a_conversation_goes_back_and_forth() {
+    let home = Home::new();
+    home.run_helloworld();
+    let mut talk = home.command(["helloworld", "ping-pong"]);
+    let mut talk = talk.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut pings, pongs) = (talk.stdin.take().unwrap(), talk.stdout.take().unwrap());
+    let mut pongs = BufReader::new(pongs).lines();
+    for stroke in 1..=3 {
+        writeln!(pings, "{{\"stroke\": {stroke}}}").unwrap();
+        assert_eq!(pongs.next().unwrap().unwrap(), format!("{{\"stroke\": \"{stroke}\"}}"));
+    }
+    drop(pings);
+    assert!(pongs.next().is_none());
+    assert!(talk.wait().unwrap().success());
+
+    // A reader that has seen enough is no failure.
+    let mut talk = home.command(["helloworld", "stream", "--count=1000"]);
+    let mut talk = talk.stdout(Stdio::piped()).spawn().unwrap();
+    let mut first = String::new();
+    BufReader::new(talk.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    assert_eq!(first, "{\"count\": \"0\"}\n");
+    assert!(talk.wait().unwrap().success());
+}
