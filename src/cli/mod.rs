@@ -30,8 +30,6 @@ mod user;
 use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, error::ErrorKind};
-use console::Term;
-
 use context::Context;
 use failure::exit;
 use ui::{Output, Ui};
@@ -189,6 +187,7 @@ pub(crate) fn main() -> ExitCode {
     if let Some(code) = completion::answer() {
         return code;
     }
+    ui::set_colors(false);
     let parsed = command_tree().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
@@ -260,9 +259,8 @@ fn usage(error: &clap::Error) -> ExitCode {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => exit::OK,
         _ => exit::USAGE,
     };
-    // A closed pipe after the help was read is no failure.
-    drop(error.print());
-    drop(Term::stdout().flush());
+    // In one piece: clap itself would write line by line.
+    ui::text(&error.render(), error.use_stderr());
     code.into()
 }
 
