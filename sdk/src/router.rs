@@ -16,6 +16,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{Request, Response};
+use tokio_stream::StreamExt as _;
 use tonic::{Status, Streaming, body::Body, server::Grpc};
 
 use crate::{
@@ -136,10 +137,13 @@ impl tonic::server::StreamingService<Bytes> for Endpoint {
                 Some(reply) => reply.await,
                 None => Err(Error::not_implemented(unknown)),
             };
-            result.map(tonic::Response::new).map_err(|error| {
+            let failed = move |error: Error| {
                 router.errors.fetch_add(1, Ordering::Relaxed);
-                error.with_id(id).into()
-            })
+                Status::from(error.with_id(id.as_str()))
+            };
+            let replies = result.map_err(&failed)?;
+            let replies = replies.map(move |reply| reply.map_err(|status| failed(status.into())));
+            Ok(tonic::Response::new(Box::pin(replies) as Replies))
         })
     }
 }
