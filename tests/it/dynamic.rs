@@ -140,14 +140,14 @@ fn a_conversation_goes_back_and_forth() {
     home.run_helloworld();
     let mut talk = home.command(["helloworld", "ping-pong"]);
     let mut talk = talk.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let (mut pings, pongs) = (talk.stdin.take().unwrap(), talk.stdout.take().unwrap());
-    let mut pongs = BufReader::new(pongs).lines();
+    let (mut sent, answers) = (talk.stdin.take().unwrap(), talk.stdout.take().unwrap());
+    let mut answers = BufReader::new(answers).lines();
     for stroke in 1..=3 {
-        writeln!(pings, "{{\"stroke\": {stroke}}}").unwrap();
-        assert_eq!(pongs.next().unwrap().unwrap(), format!("{{\"stroke\": \"{stroke}\"}}"));
+        writeln!(sent, "{{\"stroke\": {stroke}}}").unwrap();
+        assert_eq!(answers.next().unwrap().unwrap(), format!("{{\"stroke\": \"{stroke}\"}}"));
     }
-    drop(pings);
-    assert!(pongs.next().is_none());
+    drop(sent);
+    assert!(answers.next().is_none());
     assert!(talk.wait().unwrap().success());
 
     // A reader that has seen enough is no failure.

@@ -5,6 +5,7 @@
 
 mod completion;
 mod dynamic;
+mod faults;
 mod faulty;
 mod generated;
 mod go_service;
@@ -13,6 +14,7 @@ mod layering;
 mod messages;
 mod python;
 mod raw;
+mod services;
 mod support;
 mod tour;
 mod wire;
