@@ -5,13 +5,13 @@
 
 mod completion;
 mod dynamic;
-mod faults;
 mod faulty;
 mod generated;
 mod go_service;
 mod http_api;
 mod layering;
 mod messages;
+mod misbehaving;
 mod python;
 mod raw;
 mod services;
