@@ -131,21 +131,14 @@ impl Stored {
     where
         T: DeserializeOwned + Serialize + Default + PartialEq + Clone,
     {
-        let _lock = self.lock()?;
-        let before: T = self.read()?;
-        let mut after = before.clone();
-        let result = change(&mut after)?;
-        if after != before {
-            write_private_file(&self.path, toml::to_string_pretty(&after)?.as_bytes())?;
-        }
-        Ok(result)
+        self.lock()?.change(change)
     }
 
-    /// Held while the file is changed, or while what stands in it is being renewed.
+    /// Keeps others from changing it, for as long as what is returned lives.
     ///
     /// # Errors
     /// The lock file beside it cannot be opened.
-    pub(crate) fn lock(&self) -> anyhow::Result<File> {
+    pub(crate) fn lock(&self) -> anyhow::Result<Locked> {
         if let Some(folder) = self.path.parent() {
             create_private_folder(folder)?;
         }
@@ -153,7 +146,40 @@ impl Stored {
         let open = || OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
         let file = open().with_context(|| format!("cannot open `{}`", path.display()))?;
         file.lock().with_context(|| format!("cannot lock `{}`", path.display()))?;
-        Ok(file)
+        Ok(Locked { stored: self.clone(), _file: file })
+    }
+}
+
+/// A stored file that nobody else changes meanwhile.
+pub(crate) struct Locked {
+    stored: Stored,
+    _file: File,
+}
+
+impl Locked {
+    /// As [`Stored::read`].
+    ///
+    /// # Errors
+    /// As [`Stored::read`].
+    pub(crate) fn read<T: DeserializeOwned + Default>(&self) -> anyhow::Result<T> {
+        self.stored.read()
+    }
+
+    /// As [`Stored::change`].
+    ///
+    /// # Errors
+    /// As [`Stored::change`].
+    pub(crate) fn change<T, R>(&self, change: impl FnOnce(&mut T) -> anyhow::Result<R>) -> anyhow::Result<R>
+    where
+        T: DeserializeOwned + Serialize + Default + PartialEq + Clone,
+    {
+        let before: T = self.read()?;
+        let mut after = before.clone();
+        let result = change(&mut after)?;
+        if after != before {
+            write_private_file(&self.stored.path, toml::to_string_pretty(&after)?.as_bytes())?;
+        }
+        Ok(result)
     }
 }
 

@@ -28,15 +28,17 @@ pub struct Error {
 }
 
 /// HTTP code, its text, and the gRPC code it travels as (the table of Micro v4).
-const CODES: [(i32, &str, Code); 15] = [
+const CODES: [(i32, &str, Code); 17] = [
     (400, "Bad Request", Code::InvalidArgument),
     (401, "Unauthorized", Code::Unauthenticated),
     (403, "Forbidden", Code::PermissionDenied),
     (404, "Not Found", Code::NotFound),
+    (405, "Method Not Allowed", Code::Unimplemented),
     (408, "Request Timeout", Code::DeadlineExceeded),
     (409, "Conflict", Code::AlreadyExists),
     (412, "Precondition Failed", Code::FailedPrecondition),
     (413, "Payload Too Large", Code::ResourceExhausted),
+    (415, "Unsupported Media Type", Code::InvalidArgument),
     (421, "Misdirected Request", Code::InvalidArgument),
     (429, "Too Many Requests", Code::ResourceExhausted),
     (499, "Client Closed Request", Code::Cancelled),
@@ -141,6 +143,7 @@ impl From<Status> for Error {
             Code::OutOfRange if status.message().contains("length too large") => 413,
             Code::OutOfRange => 400,
             Code::Aborted => 409,
+            Code::Unimplemented => 501,
             other => CODES.iter().find(|row| row.2 == other).map_or(500, |row| row.0),
         };
         let detail = match status.message() {

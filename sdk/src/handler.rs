@@ -177,7 +177,8 @@ impl<R: Future<Output = Result<()>>> Stream for Driven<R> {
                     self.handler = None;
                     self.failure = result.err().map(Status::from);
                 }
-                // Not by polling: once the task has used up its budget, that is pending for ever.
+                // The runtime may hold back what the queue has, to give other tasks their turn (its
+                // cooperative budget): to go round again until it gives would be to go round for ever.
                 Poll::Pending => {
                     return self.queue.try_recv().map_or(Poll::Pending, |item| Poll::Ready(Some(item)));
                 }

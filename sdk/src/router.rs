@@ -139,9 +139,10 @@ impl tonic::server::StreamingService<Bytes> for Endpoint {
             };
             let failed = move |error: Error| {
                 router.errors.fetch_add(1, Ordering::Relaxed);
-                Status::from(error.with_id(id.as_str()))
+                Status::from(error.with_id(&id))
             };
             let replies = result.map_err(&failed)?;
+            // What a stream fails with later names its place too.
             let replies = replies.map(move |reply| reply.map_err(|status| failed(status.into())));
             Ok(tonic::Response::new(Box::pin(replies) as Replies))
         })

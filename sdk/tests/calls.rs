@@ -43,10 +43,19 @@ impl blocks::broker::Broker for Topics {
             "fail" => Err(Error::conflict("after three")),
             "panic" => panic!("on purpose"),
             "wait" => std::future::pending().await,
+            "long" => {
+                for number in 3..LONG {
+                    replies.send(Message { body: vec![number as u8], ..Message::default() }).await?;
+                }
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
 }
+
+/// More messages than the runtime lets a task take in one turn.
+const LONG: usize = 10_000;
 
 fn broker() -> Client {
     serve(blocks::broker::BrokerServer::new(Topics))
@@ -96,8 +105,8 @@ async fn a_panic_fails_its_call_and_no_other() {
 #[tokio::test]
 async fn what_was_sent_before_an_error_arrives_before_it() {
     assert_eq!(subscribed(broker(), "ok").await, (vec![0, 1, 2], None));
-    let (bodies, error) = subscribed(broker(), "fail").await;
-    assert_eq!((bodies, error.unwrap().code), (vec![0, 1, 2], 409));
+    let error = Error::conflict("after three").with_id("test.Broker.Subscribe");
+    assert_eq!(subscribed(broker(), "fail").await, (vec![0, 1, 2], Some(error)));
 }
 
 #[tokio::test]
@@ -208,4 +217,13 @@ async fn a_service_without_a_server_says_so_when_it_calls_another() {
     let blobs = blocks::store::BlobStoreClient::new(serve(blocks::store::BlobStoreServer::new(Blobs)));
     let error = blobs.list(BlobListRequest::default()).await.unwrap_err();
     assert_eq!(error.code, 503, "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_stream_arrives_whole_and_in_order() {
+    let messages = tokio::time::timeout(Duration::from_mins(1), subscribed(broker(), "long")).await;
+    let (bodies, failure) = messages.expect("the stream ends");
+    assert_eq!(failure, None);
+    let expected: Vec<u8> = (0..LONG).map(|number| number as u8).collect();
+    assert!(bodies == expected, "{} of {LONG} messages arrived, or in another order", bodies.len());
 }

@@ -22,7 +22,7 @@ pub(crate) enum Error {
     /// The database was written by a newer program; it was left as it is.
     #[error(
         "`{}` was written by a newer micro (format {found}, this one knows up to {supported}): \
-         upgrade micro, or put back `{}.backup-{supported}`, which that micro wrote before it \
+         upgrade micro, or put back `{}.backup-{supported}`, if that micro wrote one before it \
          converted the file", .path.display(), .path.display()
     )]
     Newer {

@@ -3,8 +3,13 @@ use clap::Args;
 use micro_sdk::Channel;
 use serde_json::Value;
 
-use super::{completion, context::Context, discover, failure::Failure, invoke};
-use crate::{config::DEFAULT_NAMESPACE, names::BLOCKS};
+use super::{
+    completion,
+    context::Context,
+    discover, dynamic,
+    failure::{Failure, exit},
+    invoke,
+};
 
 /// Call an endpoint of a service with a JSON request.
 ///
@@ -68,9 +73,7 @@ impl Request {
         let mut client = if let Some(address) = &self.address {
             micro_sdk::Client::new(Channel::tcp(address.clone()), &self.service).with_timeout(cx.timeout)
         } else {
-            let platform = BLOCKS.contains(&self.service.as_str());
-            let namespace = if platform { DEFAULT_NAMESPACE } else { connection.namespace() };
-            connection.service(&self.service, namespace)?
+            connection.service(&self.service, connection.namespace())?
         };
         if let Some(limit) = self.request_timeout {
             client = client.with_timeout(limit);
@@ -93,19 +96,30 @@ impl Call {
         let direct = self.request.address.is_some();
         let (call, request) = self.request.prepare(cx).await?;
         if !direct {
-            refuse_streams(cx, &service, &endpoint).await?;
+            check(cx, &service, &endpoint).await?;
         }
         call.unary(&request.unwrap_or_else(|| Value::Object(serde_json::Map::new())), cx).await
     }
 }
 
-/// A streaming endpoint needs `micro stream`; what is not known is left to the server to judge.
-async fn refuse_streams(cx: &Context, service: &str, endpoint: &str) -> anyhow::Result<()> {
+/// A streaming endpoint needs `micro stream`, and an unknown one may be misspelt; what is not known
+/// here is left to the server to judge.
+async fn check(cx: &Context, service: &str, endpoint: &str) -> anyhow::Result<()> {
     let connection = cx.connect_if_running().await?;
     let Ok(found) = discover::find(cx, &connection, service).await else { return Ok(()) };
-    let streams =
-        found.service.endpoints.iter().any(|e| e.name == endpoint && (e.request_stream || e.response_stream));
-    if streams {
+    let endpoints = &found.service.endpoints;
+    let Some(known) = endpoints.iter().find(|known| known.name == endpoint) else {
+        let names = endpoints.iter().map(|known| known.name.as_str());
+        return match dynamic::similar(endpoint, names).first() {
+            Some(near) => {
+                Err(Failure::new(exit::NOT_FOUND, format!("service {service} has no endpoint {endpoint}"))
+                    .hint(format!("did you mean `{near}`?"))
+                    .into())
+            }
+            None => Ok(()),
+        };
+    };
+    if known.request_stream || known.response_stream {
         return Err(Failure::usage(format!("{endpoint} of {service} is a stream"))
             .hint(format!("use `micro stream {service} {endpoint}`"))
             .into());

@@ -25,12 +25,13 @@ const VARIABLE: &str = "MICRO_COMPLETE";
 /// How long the server may take, so that a key press never feels slow.
 const BUDGET: Duration = Duration::from_millis(50);
 
-/// Print the completion script of a shell.
+/// Print the completion script of a shell
 ///
-/// For bash: micro completion bash > ~/.local/share/bash-completion/completions/micro
-/// For zsh: micro completion zsh > a folder of $fpath, as `_micro`
-/// For fish: micro completion fish > ~/.config/fish/completions/micro.fish
+/// bash: micro completion bash > ~/.local/share/bash-completion/completions/micro
+/// zsh:  micro completion zsh > _micro, in a folder of $fpath
+/// fish: micro completion fish > ~/.config/fish/completions/micro.fish
 #[derive(Args)]
+#[command(verbatim_doc_comment)]
 pub(super) struct Completion {
     /// The shell.
     #[arg(value_enum)]

@@ -11,7 +11,7 @@ use micro_sdk::{
     Channel, Client,
     blocks::auth::AuthClient,
     local::State,
-    proto::auth::{Options, TokenRequest},
+    proto::auth::{Options, Token, TokenRequest},
 };
 
 use super::{
@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     config::{Config, Credentials, DEFAULT_NAMESPACE, Environment, LOCAL, Login, Stored},
+    names,
     paths::Home,
 };
 
@@ -117,7 +118,7 @@ impl Context {
         }
         match config.environments.get(&name) {
             Some(environment) => Ok((name, environment.clone())),
-            None => Err(Failure::new(exit::USAGE, format!("there is no environment `{name}`"))
+            None => Err(Failure::new(exit::NOT_FOUND, format!("there is no environment `{name}`"))
                 .hint("list them with `micro env`, add one with `micro env add NAME HOST:PORT`")
                 .into()),
         }
@@ -126,9 +127,10 @@ impl Context {
     /// The namespace this command works in.
     ///
     /// # Errors
-    /// The configuration cannot be read.
+    /// The configuration cannot be read, or what was chosen cannot be a namespace.
     pub(crate) fn namespace(&self) -> anyhow::Result<String> {
         if let Some(namespace) = &self.chosen_namespace {
+            names::check_namespace(namespace).map_err(|e| Failure::usage(e.to_string()))?;
             return Ok(namespace.clone());
         }
         let config: Config = self.stored_config().read()?;
@@ -222,7 +224,7 @@ impl Context {
             let stored = stored.clone();
             tokio::task::spawn_blocking(move || stored.lock()).await??
         };
-        let credentials: Credentials = stored.read()?;
+        let credentials: Credentials = locked.read()?;
         let login = credentials.get(environment, namespace);
         if let Some(token) = fresh(login) {
             return Ok(token);
@@ -244,8 +246,11 @@ impl Context {
                 .hint("log in again with `micro login`")
         })?;
         let token = renewed.token.unwrap_or_default();
-        drop(locked);
-        self.remember(environment, namespace, &id, &token)?;
+        // Whoever waited for the lock finds the new token.
+        locked.change(|credentials: &mut Credentials| {
+            credentials.set(environment, namespace, Some(login_of(&id, &token)));
+            Ok(())
+        })?;
         Ok(token.access_token)
     }
 
@@ -258,18 +263,22 @@ impl Context {
         environment: &str,
         namespace: &str,
         id: &str,
-        token: &micro_sdk::proto::auth::Token,
+        token: &Token,
     ) -> anyhow::Result<()> {
-        let login = Login::Account {
-            id: id.to_owned(),
-            access_token: token.access_token.clone(),
-            refresh_token: token.refresh_token.clone(),
-            expiry: u64::try_from(token.expiry).unwrap_or(0),
-        };
         self.stored_credentials().change(|credentials: &mut Credentials| {
-            credentials.set(environment, namespace, Some(login));
+            credentials.set(environment, namespace, Some(login_of(id, token)));
             Ok(())
         })
+    }
+}
+
+/// A token as it is kept.
+fn login_of(id: &str, token: &Token) -> Login {
+    Login::Account {
+        id: id.to_owned(),
+        access_token: token.access_token.clone(),
+        refresh_token: token.refresh_token.clone(),
+        expiry: u64::try_from(token.expiry).unwrap_or(0),
     }
 }
 

@@ -48,7 +48,8 @@ pub(super) struct Known {
 /// 404 when it is not registered.
 pub(super) async fn find(cx: &Context, connection: &Connection, name: &str) -> anyhow::Result<Found> {
     if BLOCKS.contains(&name) {
-        return Ok(Found { service: block(name)?, namespace: DEFAULT_NAMESPACE.to_owned() });
+        // A building block serves every namespace, and works in the one of the call.
+        return Ok(Found { service: block(name)?, namespace: connection.namespace().to_owned() });
     }
     let own = connection.namespace().to_owned();
     let registered = match get(connection, &own, name).await {

@@ -64,7 +64,7 @@ impl Env {
         let stored = cx.stored_config();
         match self.action {
             None | Some(Action::List) => list(cx),
-            Some(Action::Get) => Ok(cx.ui.line(cx.environment()?.0)?),
+            Some(Action::Get) => Ok(cx.ui.text(&cx.environment()?.0)?),
             Some(Action::Set { name }) => stored.change(|config: &mut Config| {
                 known(config, &name)?;
                 config.environment = Some(name);
@@ -87,16 +87,13 @@ impl Env {
             }),
             Some(Action::Del { name }) => stored.change(|config: &mut Config| {
                 known(config, &name)?;
-                if name == LOCAL || config.environment.as_ref() == Some(&name) {
-                    return Err(Failure::new(
-                        exit::FAILED,
-                        format!(
-                            "`{name}` is {}",
-                            if name == LOCAL { "always there" } else { "your current environment" }
-                        ),
-                    )
-                    .hint("choose another one first, such as `micro env set local`")
-                    .into());
+                if name == LOCAL {
+                    return Err(Failure::usage("`local` is always there and cannot be removed").into());
+                }
+                if config.environment.as_ref() == Some(&name) {
+                    return Err(Failure::new(exit::FAILED, format!("`{name}` is your current environment"))
+                        .hint("choose another one first, such as `micro env set local`")
+                        .into());
                 }
                 config.environments.remove(&name);
                 config.namespaces.remove(&name);

@@ -105,14 +105,19 @@ fn is_platform(error: &Error) -> bool {
 
 fn of_wire(error: &Error) -> (u8, Option<String>) {
     match error.code {
-        401 => (exit::NOT_ALLOWED, Some("log in with `micro login`".to_owned())),
+        401 => (
+            exit::NOT_ALLOWED,
+            Some("log in with `micro login`; on your own machine `micro login --local` is enough".to_owned()),
+        ),
         403 => (exit::NOT_ALLOWED, Some("see who you are with `micro user`".to_owned())),
         404 if error.detail.contains("route not found") => {
             (exit::NOT_FOUND, Some("list what runs with `micro services`".to_owned()))
         }
-        404 | 501 if is_platform(error) || error.detail.starts_with("unknown service ") => {
-            (exit::NOT_FOUND, None)
+        404 if error.id.starts_with("runtime.") => {
+            (exit::NOT_FOUND, Some("see what was run with `micro status`".to_owned()))
         }
+        404 if is_platform(error) => (exit::NOT_FOUND, None),
+        501 if error.detail.starts_with("unknown service ") => (exit::NOT_FOUND, None),
         408 => (exit::TIMED_OUT, Some("allow more time with `--timeout 2m`".to_owned())),
         503 if error.detail.starts_with("cannot connect to") || error.detail.contains("broke:") => (
             exit::UNREACHABLE,

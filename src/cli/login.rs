@@ -72,7 +72,10 @@ impl Login {
         };
         // Nothing is changed before the new login is good.
         let token = auth.token(request).await.map_err(|error| match error.code {
-            400 | 401 => anyhow::Error::from(Failure::new(exit::NOT_ALLOWED, error.detail)),
+            400 | 401 => anyhow::Error::from(
+                Failure::new(exit::NOT_ALLOWED, error.detail)
+                    .hint("nothing was changed: you are still who you were (see `micro user`)"),
+            ),
             _ => error.into(),
         })?;
         let token = token.token.unwrap_or_default();

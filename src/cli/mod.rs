@@ -30,8 +30,6 @@ mod user;
 use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, error::ErrorKind};
-use console::Term;
-
 use context::Context;
 use failure::exit;
 use ui::{Output, Ui};
@@ -39,6 +37,8 @@ use ui::{Output, Ui};
 use crate::paths::Home;
 
 /// Build, run, discover, call and observe services, with nothing else to install.
+///
+/// Begin with `micro quickstart`, or with `micro new helloworld`, `cd helloworld`, `micro run .`.
 ///
 /// A word that is no command is a service: `micro helloworld call --name=Jane` calls it,
 /// `micro helloworld --help` shows what it can be asked.
@@ -187,6 +187,7 @@ pub(crate) fn main() -> ExitCode {
     if let Some(code) = completion::answer() {
         return code;
     }
+    ui::set_colors(false);
     let parsed = command_tree().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
@@ -194,7 +195,10 @@ pub(crate) fn main() -> ExitCode {
     };
     ui::set_colors(cli.globals.no_color);
     let Some(command) = cli.command else {
-        ui::fail("No command provided to micro. Please refer to 'micro --help'", None);
+        ui::fail(
+            "No command provided to micro. Please refer to 'micro --help'",
+            Some("begin with `micro quickstart`"),
+        );
         return exit::USAGE.into();
     };
     // What a service is asked with may stand among the flags of every command.
@@ -224,13 +228,18 @@ fn execute(command: Command, globals: Globals) -> anyhow::Result<()> {
     let ui = Ui { output: globals.output, quiet: globals.quiet, verbose: globals.verbose, yes: globals.yes };
     let chosen = (globals.env, globals.namespace);
     let cx = Context::new(Home::find()?, ui, chosen, globals.timeout, globals.config);
+    let goes_on = matches!(&command, Command::Run(_) | Command::Update(_));
     let result = runtime.block_on(async {
         if serves {
             return command.run(&cx).await;
         }
         tokio::select! {
             result = command.run(&cx) => result,
-            _ = tokio::signal::ctrl_c() => Err(failure::Failure::new(exit::INTERRUPTED, "interrupted").into()),
+            _ = tokio::signal::ctrl_c() => {
+                let interrupted = failure::Failure::new(exit::INTERRUPTED, "interrupted");
+                let hint = "the server goes on with it: see `micro status`, end it with `micro kill NAME`";
+                Err(if goes_on { interrupted.hint(hint) } else { interrupted }.into())
+            }
         }
     });
     // A thread that waits for standard input would keep the program from ending.
@@ -250,9 +259,8 @@ fn usage(error: &clap::Error) -> ExitCode {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => exit::OK,
         _ => exit::USAGE,
     };
-    // A closed pipe after the help was read is no failure.
-    drop(error.print());
-    drop(Term::stdout().flush());
+    // In one piece: clap itself would write line by line.
+    ui::text(&error.render(), error.use_stderr());
     code.into()
 }
 

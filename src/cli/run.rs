@@ -1,14 +1,14 @@
 use clap::Args;
 use micro_sdk::{
     blocks::runtime::RuntimeClient,
-    proto::runtime::{CreateRequest, ReadOptions, ReadRequest, Resource, Service},
+    proto::runtime::{CreateOptions, CreateRequest, ReadOptions, ReadRequest, Resource, Service},
 };
 
 use super::{
     context::{Connection, Context},
     discover,
     failure::{Failure, exit},
-    source::Source,
+    source::{Launch, Source},
 };
 
 /// Build and run the service in a folder, and keep it running.
@@ -19,11 +19,13 @@ use super::{
 pub(super) struct Run {
     #[command(flatten)]
     source: Source,
+    #[command(flatten)]
+    launch: Launch,
     /// Start it anew even if nothing has changed.
     #[arg(long)]
     force: bool,
     /// Reload when a file changes.
-    #[arg(long)]
+    #[arg(long, hide = true)]
     watch: bool,
     /// Run a container image.
     #[arg(long, hide = true)]
@@ -42,12 +44,13 @@ impl Run {
                 Failure::new(exit::FAILED, "--image is not available in this version of micro").into()
             );
         }
-        let service = self.source.local(cx)?.service;
+        let service = self.source.local(self.launch.builds(), cx)?;
         let connection = cx.connect().await?;
         let runtime: RuntimeClient = connection.block("runtime")?;
+        let (service, options) = self.launch.request(&self.source, service, connection.namespace())?;
         let request = CreateRequest {
             resource: Some(Resource { service: Some(service.clone()), ..Resource::default() }),
-            options: Some(self.source.create_options(connection.namespace(), self.force)),
+            options: Some(CreateOptions { force: self.force, ..options }),
         };
         runtime.create(request).await?;
         if self.source.detach {
@@ -128,6 +131,9 @@ fn ended_badly(service: &Service, message: &str) -> anyhow::Error {
             text += &format!("\n{}", detail.trim_end());
         }
     }
-    let hint = format!("mend it, then `micro run` it again; see also `micro logs {}`", service.name);
+    let mut hint = "mend it, then `micro run` it again".to_owned();
+    if service.metadata.contains_key("last_lines") {
+        hint += &format!("; see also `micro logs {}`", service.name);
+    }
     Failure::new(exit::ENDED_BADLY, text).hint(hint).into()
 }

@@ -19,7 +19,7 @@ use crate::{
     scaffold::{generate, patch, sdk},
 };
 
-/// The flags of `run` and `update`.
+/// Which service `run` and `update` mean, and how they wait.
 #[derive(Args)]
 pub(super) struct Source {
     /// The folder of the service.
@@ -31,29 +31,80 @@ pub(super) struct Source {
     /// Its version.
     #[arg(long, default_value = "latest")]
     pub(super) version: String,
-    /// Run this command in the folder instead of building a program.
-    #[arg(long, value_name = "COMMAND")]
-    pub(super) command: Option<String>,
-    /// Arguments of the program.
-    #[arg(long, value_name = "ARGUMENTS", allow_hyphen_values = true)]
-    pub(super) args: Option<String>,
-    /// A variable of the service's environment; may be repeated.
-    #[arg(long = "env_vars", visible_alias = "env-var", value_name = "NAME=VALUE", value_delimiter = ',')]
-    pub(super) variables: Vec<String>,
     /// How many processes run it.
     #[arg(short, long, value_name = "COUNT")]
     pub(super) instances: Option<i64>,
-    /// A pair of metadata; may be repeated.
-    #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',')]
-    pub(super) metadata: Vec<String>,
     /// Return at once instead of waiting until the service is running.
     #[arg(long, visible_alias = "no-wait")]
     pub(super) detach: bool,
 }
 
-/// A folder of this machine and the service in it.
-pub(super) struct Local {
-    pub(super) service: Service,
+/// How a service is to run.
+#[derive(Args)]
+pub(super) struct Launch {
+    /// Run this command in the folder instead of building a program.
+    #[arg(long, value_name = "COMMAND")]
+    command: Option<String>,
+    /// Arguments of the program.
+    #[arg(long, value_name = "ARGUMENTS", allow_hyphen_values = true)]
+    args: Option<String>,
+    /// A variable of the service's environment; may be repeated.
+    #[arg(long = "env_vars", visible_alias = "env-var", value_name = "NAME=VALUE", value_delimiter = ',')]
+    variables: Vec<String>,
+    /// A pair of metadata; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',')]
+    metadata: Vec<String>,
+}
+
+impl Launch {
+    /// Whether the folder holds a project that has to be built.
+    pub(super) fn builds(&self) -> bool {
+        self.command.is_none()
+    }
+
+    fn metadata(&self) -> anyhow::Result<HashMap<String, String>> {
+        let mut metadata = HashMap::new();
+        for pair in &self.metadata {
+            match pair.split_once('=') {
+                Some(("source", _)) => {
+                    return Err(Failure::usage("the metadata key `source` is reserved").into());
+                }
+                Some((key, value)) if !key.is_empty() => metadata.insert(key.to_owned(), value.to_owned()),
+                _ => {
+                    return Err(
+                        Failure::usage(format!("`{pair}` is no metadata of the form KEY=VALUE")).into()
+                    );
+                }
+            };
+        }
+        Ok(metadata)
+    }
+
+    /// Completes what the server needs to run the service.
+    ///
+    /// # Errors
+    /// A pair of metadata is malformed.
+    pub(super) fn request(
+        &self,
+        source: &Source,
+        mut service: Service,
+        namespace: &str,
+    ) -> anyhow::Result<(Service, CreateOptions)> {
+        service.metadata = self.metadata()?;
+        let (path_env, cargo_home, rustup_home) = tools();
+        let options = CreateOptions {
+            command: self.command.as_deref().map(words).unwrap_or_default(),
+            args: self.args.as_deref().map(words).unwrap_or_default(),
+            env: self.variables.clone(),
+            namespace: namespace.to_owned(),
+            instances: source.instances.unwrap_or(0),
+            path_env,
+            cargo_home,
+            rustup_home,
+            ..CreateOptions::default()
+        };
+        Ok((service, options))
+    }
 }
 
 impl Source {
@@ -61,7 +112,7 @@ impl Source {
     ///
     /// # Errors
     /// There is no folder, no project, or no usable name; the text has the next step.
-    pub(super) fn local(&self, cx: &Context) -> anyhow::Result<Local> {
+    pub(super) fn local(&self, builds: bool, cx: &Context) -> anyhow::Result<Service> {
         let folder = fs::canonicalize(&self.folder).map_err(|error| {
             let remote = self.folder.contains('/') && !self.folder.starts_with(['.', '/']);
             if remote {
@@ -80,42 +131,11 @@ impl Source {
                 "`{name}` is also a command of micro, which wins: call the service with `micro call {name} …`"
             ));
         }
-        if self.command.is_none() {
+        if builds {
             prepare(&folder, cx)?;
         }
-        let mut metadata = HashMap::new();
-        for pair in &self.metadata {
-            match pair.split_once('=') {
-                Some(("source", _)) => {
-                    return Err(Failure::usage("the metadata key `source` is reserved").into());
-                }
-                Some((key, value)) if !key.is_empty() => metadata.insert(key.to_owned(), value.to_owned()),
-                _ => {
-                    return Err(
-                        Failure::usage(format!("`{pair}` is no metadata of the form KEY=VALUE")).into()
-                    );
-                }
-            };
-        }
         let source = folder.to_str().context("the path of the folder is not valid UTF-8")?.to_owned();
-        let version = self.version.clone();
-        Ok(Local { service: Service { name, version, source, metadata, status: 0 } })
-    }
-
-    pub(super) fn create_options(&self, namespace: &str, force: bool) -> CreateOptions {
-        let (path_env, cargo_home, rustup_home) = tools();
-        CreateOptions {
-            command: self.command.as_deref().map(words).unwrap_or_default(),
-            args: self.args.as_deref().map(words).unwrap_or_default(),
-            env: self.variables.clone(),
-            namespace: namespace.to_owned(),
-            instances: self.instances.unwrap_or(0),
-            force,
-            path_env,
-            cargo_home,
-            rustup_home,
-            ..CreateOptions::default()
-        }
+        Ok(Service { name, version: self.version.clone(), source, ..Service::default() })
     }
 
     pub(super) fn update_options(&self, namespace: &str) -> UpdateOptions {
@@ -138,7 +158,10 @@ fn tools() -> (String, String, String) {
 }
 
 /// Keeps generated code and the way to the SDK fresh before a build.
-fn prepare(folder: &Path, cx: &Context) -> anyhow::Result<()> {
+///
+/// # Errors
+/// The folder has no project, or a .proto file does not compile.
+pub(super) fn prepare(folder: &Path, cx: &Context) -> anyhow::Result<()> {
     if !folder.join("Cargo.toml").is_file() {
         return Err(Failure::new(
             exit::FAILED,

@@ -8,7 +8,13 @@ use micro_sdk::{
 };
 use serde_json::json;
 
-use super::{completion, context::Context, source, ui::Output};
+use super::{
+    completion,
+    context::Context,
+    failure::{Failure, exit},
+    source,
+    ui::Output,
+};
 
 /// Show the status of the services that were run.
 ///
@@ -39,13 +45,16 @@ impl Status {
         };
         let mut services = runtime.read(ReadRequest { options: Some(options) }).await?.services;
         services.sort_by(|a, b| (&a.name, &a.version).cmp(&(&b.name, &b.version)));
+        if services.is_empty() && !name.is_empty() {
+            return Err(Failure::new(
+                exit::NOT_FOUND,
+                format!("no service {name} was run in namespace {}", connection.namespace()),
+            )
+            .hint("run it with `micro run .` in its folder, or list all with `micro status`")
+            .into());
+        }
         if services.is_empty() && cx.ui.output == Output::Table {
-            let what = if name.is_empty() {
-                "no services run".to_owned()
-            } else {
-                format!("no service {name} runs")
-            };
-            cx.ui.say(format_args!("{what}; run one with `micro run .` in its folder"));
+            cx.ui.say("no services run; run one with `micro run .` in its folder");
         }
         let records: Vec<_> = services.iter().map(record).collect();
         let head = ["NAME", "VERSION", "SOURCE", "STATUS", "BUILD", "UPDATED", "METADATA"];

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use clap::ValueEnum;
+use clap::{ValueEnum, builder::StyledStr};
 use console::Style;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -51,6 +51,17 @@ impl Ui {
     #[expect(clippy::unused_self, reason = "all printing goes through the one Ui")]
     pub(crate) fn line(&self, text: impl fmt::Display) -> io::Result<()> {
         writeln!(io::stdout().lock(), "{text}")
+    }
+
+    /// Prints one text: as it is, or as a JSON string.
+    ///
+    /// # Errors
+    /// Standard output is closed.
+    pub(crate) fn text(&self, text: &str) -> io::Result<()> {
+        match self.output {
+            Output::Table | Output::Raw => self.line(text),
+            Output::Json | Output::Jsonl => self.line(Value::from(text)),
+        }
     }
 
     /// Prints bytes of data and ends the line.
@@ -187,6 +198,18 @@ pub(crate) fn set_colors(no_color: bool) {
         console::set_colors_enabled(false);
         console::set_colors_enabled_stderr(false);
     }
+}
+
+/// Prints a text of clap's, with its colours where they are wanted.
+pub(crate) fn text(text: &StyledStr, to_stderr: bool) {
+    let colors = if to_stderr { console::colors_enabled_stderr() } else { console::colors_enabled() };
+    let text = if colors { text.ansi().to_string() } else { text.to_string() };
+    // A closed pipe after the help was read is no failure.
+    drop(if to_stderr {
+        io::stderr().lock().write_all(text.as_bytes())
+    } else {
+        io::stdout().lock().write_all(text.as_bytes()).and_then(|()| io::stdout().flush())
+    });
 }
 
 fn to_stderr(text: impl fmt::Display) {

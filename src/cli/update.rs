@@ -6,6 +6,7 @@ use micro_sdk::{
 
 use super::{
     context::Context,
+    failure::{Failure, exit},
     run,
     source::{self, Source},
 };
@@ -35,12 +36,19 @@ impl Update {
                 ..ReadOptions::default()
             };
             let known = runtime.read(ReadRequest { options: Some(options) }).await?.services;
-            if let Some(Service { name, version, source, .. }) = known.into_iter().next() {
-                (self.source.folder, self.source.version) = (source, version);
-                self.source.name = self.source.name.or(Some(name));
-            }
+            let Some(Service { name, version, source, .. }) = known.into_iter().next() else {
+                let text = format!("no service `{name}` was run, and there is no such folder");
+                return Err(Failure::new(exit::NOT_FOUND, text)
+                    .hint("list what was run with `micro status`")
+                    .into());
+            };
+            (self.source.folder, self.source.version) = (source, version);
+            self.source.name = self.source.name.or(Some(name));
         }
-        let service = self.source.local(cx)?.service;
+        let service = self.source.local(false, cx)?;
+        if std::path::Path::new(&service.source).join("Cargo.toml").is_file() {
+            source::prepare(std::path::Path::new(&service.source), cx)?;
+        }
         let request = UpdateRequest {
             resource: Some(Resource { service: Some(service.clone()), ..Resource::default() }),
             options: Some(self.source.update_options(&namespace)),

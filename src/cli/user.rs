@@ -1,3 +1,4 @@
+use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use micro_sdk::{blocks::auth::AuthClient, proto::auth::InspectRequest};
 
@@ -42,7 +43,7 @@ impl User {
         match self.action {
             None => whoami(cx).await,
             Some(Action::Token) => token(cx).await,
-            Some(Action::Namespace { action: None }) => Ok(cx.ui.line(cx.namespace()?)?),
+            Some(Action::Namespace { action: None }) => Ok(cx.ui.text(&cx.namespace()?)?),
             Some(Action::Namespace { action: Some(Namespace::Set { name }) }) => {
                 names::check_namespace(&name).map_err(|e| Failure::usage(e.to_string()))?;
                 let (environment, _) = cx.environment()?;
@@ -60,33 +61,37 @@ async fn whoami(cx: &Context) -> anyhow::Result<()> {
     let credentials: Credentials = cx.stored_credentials().read()?;
     match credentials.get(&environment, &cx.namespace()?) {
         // Whoever owns the home is its administrator, also when no server runs.
-        None if environment == LOCAL => Ok(cx.ui.line("admin")?),
-        None | Some(Login::Anonymous) => Err(not_logged_in()),
+        None if environment == LOCAL => Ok(cx.ui.text("admin")?),
+        None | Some(Login::Anonymous) => Err(not_logged_in(&environment)),
         Some(Login::Account { .. }) => {
             let connection = cx.connect().await?;
             let auth: AuthClient = connection.block("auth")?;
             let token = connection.token().unwrap_or_default().to_owned();
             let account =
                 auth.inspect(InspectRequest { token, options: None }).await?.account.unwrap_or_default();
-            Ok(cx.ui.line(if account.name.is_empty() { account.id } else { account.name })?)
+            Ok(cx.ui.text(if account.name.is_empty() { &account.id } else { &account.name })?)
         }
     }
 }
 
 async fn token(cx: &Context) -> anyhow::Result<()> {
-    let connection = cx.connect().await?;
-    match connection.token() {
-        Some(token) => Ok(cx.ui.line(token)?),
-        None if cx.environment()?.0 == LOCAL => Err(Failure::new(
+    let (environment, _) = cx.environment()?;
+    let credentials: Credentials = cx.stored_credentials().read()?;
+    match credentials.get(&environment, &cx.namespace()?) {
+        None if environment == LOCAL => Err(Failure::new(
             exit::NOT_ALLOWED,
             "there is no token: the owner of this home needs none on the local socket",
         )
         .hint("log in with `micro login` to get one")
         .into()),
-        None => Err(not_logged_in()),
+        None | Some(Login::Anonymous) => Err(not_logged_in(&environment)),
+        Some(Login::Account { .. }) => {
+            Ok(cx.ui.text(cx.connect().await?.token().context("the login has no token")?)?)
+        }
     }
 }
 
-fn not_logged_in() -> anyhow::Error {
-    Failure::new(exit::NOT_ALLOWED, "not logged in").hint("log in with `micro login`").into()
+fn not_logged_in(environment: &str) -> anyhow::Error {
+    let owner = if environment == LOCAL { ", or be the owner again with `micro login --local`" } else { "" };
+    Failure::new(exit::NOT_ALLOWED, "not logged in").hint(format!("log in with `micro login`{owner}")).into()
 }

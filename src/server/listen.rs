@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::Context as _;
 use http::{Request, Response};
-use hyper::body::Incoming;
+use hyper::{body::Incoming, service::Service};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
@@ -58,6 +58,35 @@ pub(super) fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     })
 }
 
+/// Where a connection comes from; each request carries it in its extensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Peer {
+    /// The local socket: the user who owns the home.
+    Owner,
+    /// A program on this machine.
+    Machine,
+    /// Another machine.
+    Remote,
+}
+
+/// A service whose requests carry where they come from.
+#[derive(Clone)]
+struct Introduced<S> {
+    service: S,
+    peer: Peer,
+}
+
+impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for Introduced<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn call(&self, mut request: Request<Incoming>) -> S::Future {
+        request.extensions_mut().insert(self.peer);
+        self.service.call(request)
+    }
+}
+
 /// A door that is open.
 pub(super) enum Door {
     /// Anyone who reaches the address.
@@ -71,18 +100,19 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 impl Door {
-    async fn accept(&self) -> io::Result<Option<Box<dyn Stream>>> {
+    async fn accept(&self) -> io::Result<Option<(Box<dyn Stream>, Peer)>> {
         match self {
             Self::Tcp(listener) => {
-                let (stream, _): (TcpStream, _) = listener.accept().await?;
+                let (stream, from): (TcpStream, SocketAddr) = listener.accept().await?;
                 // A connection that is gone already shows when it is read.
                 drop(stream.set_nodelay(true));
-                Ok(Some(Box::new(stream)))
+                let peer = if from.ip().to_canonical().is_loopback() { Peer::Machine } else { Peer::Remote };
+                Ok(Some((Box::new(stream), peer)))
             }
             Self::Local(listener, owner) => {
                 let (stream, _): (UnixStream, _) = listener.accept().await?;
                 let trusted = stream.peer_cred().is_ok_and(|peer| peer.uid() == *owner);
-                Ok(trusted.then(|| Box::new(stream) as Box<dyn Stream>))
+                Ok(trusted.then(|| (Box::new(stream) as Box<dyn Stream>, Peer::Owner)))
             }
         }
     }
@@ -90,7 +120,7 @@ impl Door {
     /// Serves connections until the tasks stop; then lets the calls under way end.
     pub(super) async fn serve<S, B>(self, service: S, tasks: Tasks)
     where
-        S: hyper::service::Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
         S::Future: Send + 'static,
         S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
         B: http_body::Body + Send + 'static,
@@ -102,8 +132,9 @@ impl Door {
             let Ok(place) = places.clone().acquire_owned().await else { return };
             let Some(accepted) = tasks.until_stopped(self.accept()).await else { return };
             match accepted {
-                Ok(Some(stream)) => {
-                    let connection = connection(stream, service.clone(), tasks.clone());
+                Ok(Some((stream, peer))) => {
+                    let service = Introduced { service: service.clone(), peer };
+                    let connection = connection(stream, service, tasks.clone());
                     tasks.spawn(async move {
                         connection.await;
                         drop(place);
@@ -122,7 +153,7 @@ impl Door {
 
 async fn connection<S, B>(stream: Box<dyn Stream>, service: S, tasks: Tasks)
 where
-    S: hyper::service::Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
     S::Future: Send + 'static,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     B: http_body::Body + Send + 'static,

@@ -114,17 +114,16 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -
     let connections = Tasks::default();
     let api_service = TowerToHyperService::new(api::api(router.clone()));
     connections.spawn(Door::Tcp(api).serve(api_service, connections.clone()));
-    for (door, owner) in [
-        (Door::Tcp(proxy), false),
-        (Door::Tcp(network), false),
-        (Door::Local(local, rustix::process::getuid().as_raw()), true),
-    ] {
+    let service = service_fn(move |request: http::Request<Incoming>| {
         let router = router.clone();
-        let service = service_fn(move |request: http::Request<Incoming>| {
-            let router = router.clone();
-            async move { Ok::<_, Infallible>(router.serve(owner, request).await) }
-        });
-        connections.spawn(door.serve(service, connections.clone()));
+        async move { Ok::<_, Infallible>(router.serve(request).await) }
+    });
+    let own = rustix::process::getuid().as_raw();
+    for door in [Door::Tcp(proxy), Door::Tcp(network), Door::Local(local, own)] {
+        connections.spawn(door.serve(service.clone(), connections.clone()));
+    }
+    if settings.insecure {
+        tracing::warn!("--insecure: other machines may reach this server, and nothing is encrypted");
     }
     files::write_state(home, &state)?;
     tracing::info!(api = state.api, proxy = state.proxy, network = state.network, "the server is ready");

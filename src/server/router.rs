@@ -15,6 +15,7 @@ use tonic::body::Body;
 
 use super::{
     VERSION,
+    listen::Peer,
     strangers::Welcome,
     target::{Target, Wire},
     upstream,
@@ -59,8 +60,7 @@ enum To {
 pub(super) struct Head<'a> {
     pub(super) target: Target,
     pub(super) headers: &'a http::HeaderMap,
-    /// It came by the local socket.
-    pub(super) owner: bool,
+    pub(super) peer: Peer,
 }
 
 impl Router {
@@ -73,8 +73,8 @@ impl Router {
         &self.0.welcome
     }
 
-    /// Answers a call at a gRPC door. `owner` says it came by the local socket.
-    pub(super) async fn serve<B>(&self, owner: bool, request: Request<B>) -> Response<Body>
+    /// Answers a call at a gRPC door.
+    pub(super) async fn serve<B>(&self, request: Request<B>) -> Response<Body>
     where
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<tonic::codegen::StdError>,
@@ -90,13 +90,17 @@ impl Router {
             Err(error) if error.code == 415 => return refuse(&error),
             Err(error) => return error.into_response(),
         };
-        self.call(owner, wire, request.map(Body::new)).await.unwrap_or_else(Error::into_response)
+        self.call(wire, request.map(Body::new)).await.unwrap_or_else(Error::into_response)
     }
 
-    async fn call(&self, owner: bool, wire: Wire, request: Request<Body>) -> Result<Response<Body>> {
+    async fn call(&self, wire: Wire, request: Request<Body>) -> Result<Response<Body>> {
         let target = Target::parse(request.uri().path())?;
-        let route =
-            self.resolve(Head { target, headers: request.headers(), owner }, wire == Wire::Json).await?;
+        let route = self
+            .resolve(
+                Head { target, headers: request.headers(), peer: peer_of(request.extensions()) },
+                wire == Wire::Json,
+            )
+            .await?;
         match (wire, route.method.clone()) {
             (Wire::Json, Some(method)) => self.call_json(route, method, request).await,
             // The service registered no schema: it is trusted to read JSON, as services in Go do.
@@ -140,8 +144,8 @@ impl Router {
     /// 401 or 403 for a caller that may not, 404 for a service that is not there, 503 for one that
     /// is not ready.
     pub(super) async fn resolve(&self, head: Head<'_>, schema: bool) -> Result<Route> {
-        let Head { mut target, headers, owner } = head;
-        let caller = self.authenticate(headers, owner)?;
+        let Head { mut target, headers, peer } = head;
+        let caller = self.authenticate(headers, peer)?;
         let issuer = caller.account.as_ref().map(|account| account.issuer.clone());
         let asked = header::text(headers, header::NAMESPACE).map(str::to_owned);
         let asked = asked.or(issuer).unwrap_or_else(|| PLATFORM.to_owned());
@@ -175,16 +179,17 @@ impl Router {
         self.0.schema.method_in(&target.service, &target.endpoint).cloned()
     }
 
-    fn authenticate(&self, headers: &http::HeaderMap, owner: bool) -> Result<Caller> {
+    fn authenticate(&self, headers: &http::HeaderMap, peer: Peer) -> Result<Caller> {
+        let (owner, remote) = (peer == Peer::Owner, peer == Peer::Remote);
         match (headers.get(AUTHORIZATION), owner) {
             (None, true) => Ok(Caller::owner()),
-            (None, false) => Ok(Caller::default()),
+            (None, false) => Ok(Caller { remote, ..Caller::default() }),
             (Some(_), _) => {
                 let expected =
                     || Error::unauthorized("invalid authorization header: expected `Bearer <token>`");
                 let token = header::bearer(headers).ok_or_else(expected)?;
                 let account = self.0.blocks.auth.verify(token).map_err(|e| e.with_id("auth"))?;
-                Ok(Caller { account: Some(account), owner })
+                Ok(Caller { account: Some(account), owner, remote })
             }
         }
     }
@@ -219,6 +224,11 @@ impl Router {
             To::Nodes(nodes) => upstream::forward(nodes, request).await,
         }
     }
+}
+
+/// Where a request comes from; whoever is not known is not trusted.
+pub(super) fn peer_of(extensions: &http::Extensions) -> Peer {
+    extensions.get().copied().unwrap_or(Peer::Remote)
 }
 
 fn absent(missing: Missing, service: &str, namespace: &str, version: Option<&str>) -> Error {

@@ -26,6 +26,10 @@ impl Welcome {
     /// # Errors
     /// 421 for a foreign name, 403 for a foreign page.
     pub(super) fn check<B>(&self, request: &Request<B>) -> Result<()> {
+        self.judge(request).map_err(|error| error.with_id("micro.server"))
+    }
+
+    fn judge<B>(&self, request: &Request<B>) -> Result<()> {
         let headers = request.headers();
         let host = request
             .uri()

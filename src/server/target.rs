@@ -67,10 +67,15 @@ impl Wire {
             Some(form) if form.starts_with('+') => {
                 Err(Error::internal(format!("Unsupported Content-Type: {plain}")).with_id("go.micro.server"))
             }
-            _ => Err(Error::new(
-                415,
-                format!("this door speaks gRPC, not `{plain}`; the HTTP API has a port of its own"),
-            )),
+            _ => {
+                let what = if plain.is_empty() {
+                    "requests without a content type".to_owned()
+                } else {
+                    format!("`{plain}`")
+                };
+                let text = format!("this door speaks gRPC, not {what}; the HTTP API has a port of its own");
+                Err(Error::new(415, text).with_id("micro.server"))
+            }
         }
     }
 

@@ -220,6 +220,8 @@ impl Service {
             tell(&events, Event::Built(result));
         });
         self.build = Some(Build { number, cancel });
+        // Whoever looks before the builder has said anything must not take the old state for the new.
+        self.progress = Some("building".to_owned());
     }
 
     fn handle(&mut self, event: Event) {

@@ -140,13 +140,13 @@ fn a_conversation_goes_back_and_forth() {
     home.run_helloworld();
     let mut talk = home.command(["helloworld", "ping-pong"]);
     let mut talk = talk.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let (mut sent, answers) = (talk.stdin.take().unwrap(), talk.stdout.take().unwrap());
-    let mut answers = BufReader::new(answers).lines();
+    let (mut pings, output) = (talk.stdin.take().unwrap(), talk.stdout.take().unwrap());
+    let mut answers = BufReader::new(output).lines();
     for stroke in 1..=3 {
-        writeln!(sent, "{{\"stroke\": {stroke}}}").unwrap();
+        writeln!(pings, "{{\"stroke\": {stroke}}}").unwrap();
         assert_eq!(answers.next().unwrap().unwrap(), format!("{{\"stroke\": \"{stroke}\"}}"));
     }
-    drop(sent);
+    drop(pings);
     assert!(answers.next().is_none());
     assert!(talk.wait().unwrap().success());
 

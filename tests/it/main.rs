@@ -3,15 +3,20 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod command_line;
 mod completion;
+mod daemon;
 mod dynamic;
+mod faults;
 mod faulty;
 mod generated;
 mod go_service;
 mod http_api;
 mod layering;
+mod login;
 mod messages;
 mod misbehaving;
+mod processes;
 mod python;
 mod raw;
 mod services;

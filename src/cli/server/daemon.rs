@@ -12,7 +12,10 @@ use std::{
 use anyhow::{Context as _, bail};
 use micro_sdk::{Channel, local::State};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    net::UnixStream,
+    time::{Instant, sleep, timeout_at},
+};
 
 use super::super::{
     context::Context,
@@ -34,17 +37,77 @@ pub(super) fn log_file(cx: &Context) -> PathBuf {
     cx.home.data.join("logs").join("server.log")
 }
 
-/// The server of this home that answers, if there is one.
-pub(crate) async fn find(cx: &Context) -> Option<State> {
-    let state = cx.state()?;
-    let channel = Channel::unix(&state.socket);
-    let probe = async {
+/// What is known of the server of this home.
+pub(super) enum Probe {
+    /// None runs.
+    Nothing,
+    /// It answers.
+    Answers(State),
+    /// A process with this id has its socket open, but does not answer or cannot be found.
+    Silent(u32),
+}
+
+/// Looks for the server of this home. What it left on disk is believed only if the process that
+/// has its socket open wrote it: the file may be left by a server that was killed, and its process
+/// id may belong to another program by now.
+pub(super) async fn probe(cx: &Context) -> Probe {
+    let deadline = Instant::now() + PROBE_TIMEOUT.min(cx.timeout);
+    // One that was started with another runtime folder tells by its state where its socket is.
+    let mut sockets = vec![cx.home.socket()];
+    sockets.extend(cx.state().map(|state| state.socket).filter(|socket| *socket != sockets[0]));
+    let mut open = None;
+    for socket in sockets {
+        match timeout_at(deadline, UnixStream::connect(&socket)).await {
+            Ok(Ok(stream)) => open = Some((socket, stream.peer_cred().ok().and_then(|peer| peer.pid()))),
+            Err(_) => open = Some((socket, None)),
+            Ok(Err(_)) => {}
+        }
+    }
+    let Some((socket, pid)) = open else { return Probe::Nothing };
+    let pid = pid.and_then(|pid| u32::try_from(pid).ok()).filter(|&pid| pid != 0);
+    let written = |state: &State| pid.is_none_or(|pid| pid == state.pid);
+    let answer = async {
+        // One that is starting writes it when every door is open.
+        let state = loop {
+            match cx.state().filter(written) {
+                Some(state) => break state,
+                None => sleep(LOOK).await,
+            }
+        };
+        let channel = Channel::unix(&socket);
         let request = http::Request::get("/").body(micro_sdk::tonic::body::Body::empty()).ok()?;
         let response = channel.ready().await.ok()?.send(request).await.ok()?;
-        response.status().is_success().then_some(())
+        response.status().is_success().then_some(state)
     };
-    timeout(PROBE_TIMEOUT, probe).await.ok()??;
-    Some(state)
+    match timeout_at(deadline, answer).await {
+        Ok(Some(state)) => Probe::Answers(state),
+        Ok(None) | Err(_) => match pid.or_else(|| cx.state().map(|state| state.pid)) {
+            Some(pid) => Probe::Silent(pid),
+            None => Probe::Nothing,
+        },
+    }
+}
+
+/// The server of this home that answers, if there is one.
+pub(crate) async fn find(cx: &Context) -> Option<State> {
+    match probe(cx).await {
+        Probe::Answers(state) => Some(state),
+        Probe::Nothing | Probe::Silent(_) => None,
+    }
+}
+
+/// What to say when no server runs.
+pub(super) fn nothing() -> anyhow::Error {
+    Failure::new(exit::UNREACHABLE, "no micro server runs").hint("start one with `micro server start`").into()
+}
+
+/// What to say when there is a server that does not answer.
+pub(super) fn silent(pid: u32) -> anyhow::Error {
+    Failure::new(exit::UNREACHABLE, format!("the micro server (pid {pid}) does not answer"))
+        .hint(format!(
+            "replace it with `micro server restart`; if it does not end, `kill -9 {pid}` loses nothing"
+        ))
+        .into()
 }
 
 /// The server of this home; with `start` it is started if none runs.
@@ -52,21 +115,23 @@ pub(crate) async fn find(cx: &Context) -> Option<State> {
 /// # Errors
 /// None runs and none may be started, or it cannot start.
 pub(crate) async fn ensure(cx: &Context, start: bool) -> anyhow::Result<State> {
-    if let Some(state) = find(cx).await {
-        if state.version != VERSION {
-            cx.ui.warn(format_args!(
-                "the server runs version {}, this is {VERSION}; replace it with `micro server restart`",
-                state.version
-            ));
+    match probe(cx).await {
+        Probe::Answers(state) => {
+            if state.version != VERSION {
+                cx.ui.warn(format_args!(
+                    "the server runs version {}, this is {VERSION}; replace it with `micro server restart`",
+                    state.version
+                ));
+            }
+            return Ok(state);
         }
-        return Ok(state);
+        Probe::Silent(pid) => return Err(silent(pid)),
+        Probe::Nothing => {}
     }
     let forbidden =
         std::env::var_os("MICRO_NO_AUTOSTART").is_some_and(|value| !value.is_empty() && value != "0");
     if !start || forbidden {
-        return Err(Failure::new(exit::UNREACHABLE, "no micro server runs")
-            .hint("start one with `micro server start`")
-            .into());
+        return Err(nothing());
     }
     let (state, started) = start_once(cx, &[]).await?;
     if started {
@@ -94,8 +159,10 @@ pub(super) async fn start_once(cx: &Context, arguments: &[String]) -> anyhow::Re
         Ok(file)
     });
     let _lock = lock.await?.context("cannot lock the start of the server")?;
-    if let Some(state) = find(cx).await {
-        return Ok((state, false));
+    match probe(cx).await {
+        Probe::Answers(state) => return Ok((state, false)),
+        Probe::Silent(pid) => return Err(silent(pid)),
+        Probe::Nothing => {}
     }
     let log = log_file(cx);
     let length = fs::metadata(&log).map_or(0, |metadata| metadata.len());
@@ -140,23 +207,34 @@ pub(super) async fn start_once(cx: &Context, arguments: &[String]) -> anyhow::Re
 /// # Errors
 /// It does not end.
 pub(super) async fn stop(cx: &Context) -> anyhow::Result<Option<u32>> {
-    let Some(state) = find(cx).await else { return Ok(None) };
-    let pid = i32::try_from(state.pid)
+    let number = match probe(cx).await {
+        Probe::Answers(State { pid, .. }) | Probe::Silent(pid) => pid,
+        Probe::Nothing => return Ok(None),
+    };
+    let pid = i32::try_from(number)
         .ok()
         .and_then(Pid::from_raw)
-        .context("the state of the server is damaged")?;
-    kill_process(pid, Signal::TERM).with_context(|| format!("cannot stop the server (pid {})", state.pid))?;
+        .context("the process of the server cannot be told")?;
+    kill_process(pid, Signal::TERM).with_context(|| format!("cannot stop the server (pid {number})"))?;
     let deadline = Instant::now() + STOP_TIMEOUT;
     // It is no child of ours, so the system does not tell us when it ends.
-    while test_kill_process(pid).is_ok() {
+    while !has_ended(pid) {
         if Instant::now() > deadline {
-            bail!(
-                "the server (pid {}) does not end; look at `micro server logs`, then `kill -9 {}`",
-                state.pid,
-                state.pid
-            );
+            let text = format!("the server (pid {number}) does not end");
+            let hint = format!("look at `micro server logs`, then `kill -9 {number}`, which loses nothing");
+            return Err(Failure::new(exit::FAILED, text).hint(hint).into());
         }
         sleep(LOOK).await;
     }
-    Ok(Some(state.pid))
+    Ok(Some(number))
+}
+
+/// Whether a process has ended. One whose parent has not noticed yet has: in a container nobody
+/// may ever notice (proc(5)).
+fn has_ended(pid: Pid) -> bool {
+    let stat = || fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+    test_kill_process(pid).is_err()
+        || stat().is_ok_and(|stat| {
+            stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with(['Z', 'X']))
+        })
 }

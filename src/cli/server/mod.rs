@@ -14,6 +14,8 @@ use clap::{Args, Subcommand, builder::FalseyValueParser};
 use micro_sdk::local::State;
 use serde_json::json;
 
+use daemon::Probe;
+
 use super::{
     context::Context,
     failure::{Failure, exit},
@@ -253,10 +255,10 @@ async fn stop(cx: &Context) -> anyhow::Result<()> {
 }
 
 async fn status(cx: &Context) -> anyhow::Result<()> {
-    let Some(state) = daemon::find(cx).await else {
-        return Err(Failure::new(exit::UNREACHABLE, "no micro server runs")
-            .hint("start one with `micro server start`")
-            .into());
+    let state = match daemon::probe(cx).await {
+        Probe::Answers(state) => state,
+        Probe::Silent(pid) => return Err(daemon::silent(pid)),
+        Probe::Nothing => return Err(daemon::nothing()),
     };
     let record = json!({
         "pid": state.pid, "version": state.version, "api": state.api, "proxy": state.proxy,

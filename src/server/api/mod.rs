@@ -23,7 +23,7 @@ use tokio::time::timeout;
 
 use super::{
     VERSION,
-    router::{Head, Route, Router},
+    router::{Head, Route, Router, peer_of},
     target::Wire,
 };
 use crate::transcode;
@@ -96,7 +96,9 @@ async fn answer(router: &Router, request: Request) -> Result<Response> {
         return Err(Error::new(405, format!("{} is not supported", head.method)));
     }
     let target = path::target(head.uri.path()).ok_or_else(|| Error::not_found("there is no such path"))?;
-    let route = router.resolve(Head { target, headers: &head.headers, owner: false }, true).await?;
+    let route = router
+        .resolve(Head { target, headers: &head.headers, peer: peer_of(&head.extensions) }, true)
+        .await?;
     if route.described && route.method.is_none() {
         return Err(unknown_endpoint(&route));
     }

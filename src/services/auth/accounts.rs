@@ -31,6 +31,9 @@ pub(super) struct Record {
     pub(super) metadata: BTreeMap<String, String>,
     /// The stored form of the secret.
     pub(super) secret: String,
+    /// The secret is the one that every fresh server has.
+    #[serde(default)]
+    pub(super) default_secret: bool,
 }
 
 impl Record {
@@ -130,6 +133,7 @@ impl Accounts {
             scopes: vec![super::caller::ADMIN.to_owned()],
             metadata: BTreeMap::from([("created".to_owned(), now().to_string())]),
             secret: secret::hash(chosen.to_owned()).await?,
+            default_secret: true,
         };
         match self.create(PLATFORM, &record).await {
             // Somebody else was first.

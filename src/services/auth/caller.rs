@@ -21,6 +21,8 @@ pub(crate) struct Caller {
     pub(crate) account: Option<Arc<Account>>,
     /// It came by the local socket, from the user who owns the home.
     pub(crate) owner: bool,
+    /// It came from another machine.
+    pub(crate) remote: bool,
 }
 
 impl Caller {
@@ -39,7 +41,7 @@ impl Caller {
             issuer: PLATFORM.into(),
             ..Account::default()
         };
-        Self { account: Some(Arc::new(account)), owner: true }
+        Self { account: Some(Arc::new(account)), owner: true, remote: false }
     }
 
     /// The account.
@@ -142,7 +144,7 @@ mod tests {
             scopes: scopes.iter().map(|&s| s.into()).collect(),
             ..Account::default()
         };
-        Caller { account: Some(Arc::new(account)), owner: false }
+        Caller { account: Some(Arc::new(account)), ..Caller::default() }
     }
 
     fn code<T>(result: Result<T>) -> i32 {

@@ -176,6 +176,7 @@ impl blocks::auth::Auth for Auth {
             scopes,
             metadata: metadata.into_iter().collect(),
             secret: stored,
+            default_secret: false,
         };
         record.metadata.entry("created".to_owned()).or_insert_with(|| now().to_string());
         self.0.accounts.create(namespace, &record).await?;
@@ -188,7 +189,7 @@ impl blocks::auth::Auth for Auth {
         Ok(InspectResponse { account: Some(Account::clone(&account)) })
     }
 
-    async fn token(&self, _: Context, request: TokenRequest) -> Result<TokenResponse> {
+    async fn token(&self, cx: Context, request: TokenRequest) -> Result<TokenResponse> {
         let namespace = namespace(request.options.as_ref());
         self.0.accounts.ensure_default().await?;
         let life = request.token_expiry;
@@ -205,6 +206,9 @@ impl blocks::auth::Auth for Auth {
         }
         match self.log_in(namespace, &request.id, &request.secret).await? {
             None => self.answer(&service_account(namespace, &request.id), life, String::new()),
+            Some(record) if record.default_secret && Caller::of(&cx).remote => Err(Error::forbidden(
+                "the account of a fresh server can be used on its own machine only, until its secret is changed",
+            )),
             Some(record) => {
                 let refresh_token = self.0.accounts.new_refresh_token(namespace, &record.id).await?;
                 self.answer(&record.account(namespace), life, refresh_token)

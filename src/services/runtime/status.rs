@@ -61,7 +61,8 @@ pub(super) fn service(record: &Record, snapshot: Option<&Snapshot>) -> Service {
         add("restarts", (snapshot.restarts > 0).then(|| snapshot.restarts.to_string()));
         add("pid", snapshot.pid.map(|pid| pid.to_string()));
         add("started", snapshot.started.and_then(time));
-        add("lastStatusUpdate", time(snapshot.changed));
+        let updated = snapshot.started.map_or(snapshot.changed, |started| started.max(snapshot.changed));
+        add("lastStatusUpdate", time(updated));
         add(
             "instances",
             (snapshot.instances != 1).then(|| format!("{}/{}", snapshot.running, snapshot.instances)),

@@ -1,0 +1,79 @@
+"""Rows about calls: the gRPC proxy and the HTTP API, each against a direct call of the service.
+
+Each row has the ratio of calls a second to the direct call; its note has both rates, the latency
+and the CPU time the server spends on a request.
+"""
+
+import harness
+from harness import Budget, Figure
+
+SIZES = {"small": 4, "1kb": 1024}
+# Ratios to the direct call, one in flight on one core.
+BUDGETS = {
+    "proxy-token-small-1": Budget(0.42, 0.50, up=True),
+    "api-small-1": Budget(0.55, 0.62, up=True),
+    "api-1kb-1": Budget(0.28, 0.40, up=True),
+}
+# Microseconds of the server for a call through the API, loaded.
+CPU_BUDGET = Budget(26, 22)
+
+
+def rows():
+    """The names of the rows, with what measures them."""
+    found = {}
+    for in_flight in (1, 64):
+        for size in SIZES:
+            for door in ("proxy", "proxy-token", "api"):
+                found[f"{door}-{size}-{in_flight}"] = (door, size, in_flight)
+    return found
+
+
+def run(bench, chosen):
+    """Measures the chosen rows, with one server a profile."""
+    for in_flight in (1, 64):
+        of_profile = {name: row for name, row in rows().items() if name in chosen and row[2] == in_flight}
+        if of_profile:
+            prefix = bench.path if in_flight == 1 else []
+            with bench.helloworld(prefix) as home:
+                doors = Doors(bench, home, prefix, in_flight)
+                for name, (door, size, _) in of_profile.items():
+                    doors.measure(name, door, size)
+
+
+class Doors:
+    """The doors of one server, and the service behind it."""
+
+    def __init__(self, bench, home, prefix, in_flight):
+        self.bench, self.prefix, self.in_flight = bench, prefix, in_flight
+        self.token = home.token()
+        self.state = home.state()
+        self.direct = home.node("helloworld", self.token)
+
+    def calls(self, protocol, address, size, pid=None, token=None):
+        environment = {"MICRO_LOAD_TOKEN": token} if token else {}
+        words = ["calls", protocol, address, "helloworld", self.in_flight, self.bench.seconds, SIZES[size]]
+        words += [pid] if pid else []
+        measured = self.bench.load(*words, prefix=self.prefix, environment=environment)
+        measured["figure"] = measured["requests"] / measured["seconds"]
+        if pid:
+            measured["cpu"] = measured["ticks"] / harness.TICKS / measured["requests"] * 1e6
+        return measured
+
+    def measure(self, name, door, size):
+        protocol, address = ("http", self.state["api"]) if door == "api" else ("grpc", self.state["proxy"])
+        token = self.token if door == "proxy-token" else None
+        ratios, direct, through = harness.pairs(
+            self.bench.pairs,
+            lambda: self.calls("grpc", self.direct, size),
+            lambda: self.calls(protocol, address, size, self.state["pid"], token),
+        )
+        cpu = harness.median(through, "cpu")
+        note = (
+            f"{harness.median(direct, 'figure'):,.0f}/s -> {harness.median(through, 'figure'):,.0f}/s; "
+            f"p50 {harness.median(direct, 'p50_us'):.0f} -> {harness.median(through, 'p50_us'):.0f} us, "
+            f"p99 {harness.median(direct, 'p99_us'):.0f} -> {harness.median(through, 'p99_us'):.0f} us; "
+            f"CPU {cpu:.1f} us/request; {ratios.note()}"
+        )
+        self.bench.show(Figure(name, ratios.median, "x direct", BUDGETS.get(name), note))
+        if name == "api-small-64":
+            self.bench.show(Figure(f"{name} CPU", cpu, "us", CPU_BUDGET, "of the server, a request"))

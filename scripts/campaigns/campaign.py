@@ -1,0 +1,105 @@
+"""What every campaign shares: its seed, its counts, what was violated, and its server."""
+
+import random
+import shutil
+import subprocess
+
+from home import Failed, Home, eventually, kill
+
+# After a server has died, its children may take this long to follow it, in seconds.
+ORPHAN_PATIENCE = 5
+
+
+class Campaign:
+    """One campaign: `cycles` faults of one kind, chosen by a seed."""
+
+    def __init__(self, name, binary, program, seed, cycles):
+        self.name, self.binary, self.program = name, str(binary.resolve()), program
+        self.seed, self.cycles = seed, cycles
+        self.random = random.Random(f"{seed}/{name}")
+        self.counts = {"cycles": 0}
+        self.violations = []
+
+    def count(self, what, number=1):
+        """Adds to a count of the report."""
+        self.counts[what] = self.counts.get(what, 0) + number
+
+    def highest(self, what, number):
+        """Keeps the highest of some numbers."""
+        self.counts[what] = max(self.counts.get(what, 0), round(number))
+
+    def violated(self, kind, text):
+        """Notes that something happened which must not."""
+        self.count(kind)
+        cycle = self.counts["cycles"]
+        self.violations.append(f"cycle {cycle}: {kind}: {text}")
+        print(f"  {self.name}: cycle {cycle}: {kind}: {text}", flush=True)
+
+    def home(self):
+        """A home with the program of the service in it, so that its processes are found by the path."""
+        home = Home(self.binary)
+        shutil.copy(self.program, home.folder / "program")
+        return home
+
+    def random_for(self, *words):
+        """A source of chance for one thread, so that threads do not change each other's choices."""
+        return random.Random("/".join(map(str, [self.seed, self.name, self.counts["cycles"], *words])))
+
+    def report(self):
+        """One line: the counts."""
+        counts = ", ".join(f"{what} {number:,}" for what, number in self.counts.items())
+        verdict = f"{len(self.violations)} violations" if self.violations else "no violation"
+        return f"{self.name}: {verdict}; seed {self.seed}; {counts}"
+
+
+def start(home):
+    """Starts the server in the foreground, and waits until it answers a login."""
+    process = home.spawn("server")
+
+    def answers():
+        if process.poll() is not None:
+            raise Failed(f"the server ended with {process.returncode}: {log(home)}")
+        state = home.state()
+        if not state or state["pid"] != process.pid:
+            return None
+        try:
+            return home.token()
+        except OSError:
+            return None
+
+    eventually("the server to answer a login", answers)
+    return process
+
+
+def log(home):
+    """The end of what the server said."""
+    return (home.folder / "server.log").read_text(errors="replace")[-1000:]
+
+
+def run_service(home, name, *options):
+    """The command that runs the service under this name."""
+    return ("run", home.folder, "--name", name, "--command", home.folder / "program", *options)
+
+
+def eventually_answers(home, name):
+    """Waits until a service answers a call through the HTTP API."""
+
+    def answers():
+        try:
+            status, answer = home.request(f"/{name}/Helloworld/Call?name=Jane")
+        except OSError:
+            return False
+        return status == 200 and answer == {"msg": "Hello Jane"}
+
+    eventually(f"{name} to answer", answers)
+
+
+def orphans(campaign, home):
+    """Looks for processes of a home whose server is dead; those that stay are counted and ended."""
+    try:
+        eventually("the processes of the home to end", lambda: not home.processes(), ORPHAN_PATIENCE)
+    except Failed:
+        for pid in home.processes():
+            command = subprocess.run(["ps", "-o", "pid,stat,args", "-p", str(pid)], capture_output=True, text=True)
+            campaign.violated("orphans", command.stdout.strip().splitlines()[-1])
+            kill(pid)
