@@ -90,8 +90,8 @@ enum End {
     Stopped,
     /// It ended by itself, or could not be started.
     Ended(String),
-    /// It was stopped because it did not get ready.
-    NotReady,
+    /// It was stopped because it did not get ready; perhaps with the reason it did not answer.
+    NotReady(Option<String>),
 }
 
 impl Instance {
@@ -106,11 +106,13 @@ impl Instance {
             was_ready |= ready.is_some();
             status.pid = None;
             // Waiting longer would not help a program that never registers.
-            let first_start_failed = matches!(end, End::NotReady) && !was_ready;
+            let first_start_failed = matches!(end, End::NotReady(_)) && !was_ready;
             let reason = match end {
                 End::Stopped => return self.tell(&mut status, State::Stopped, None),
-                End::NotReady => format!("did not register within {}", seconds(self.settings.ready_timeout)),
-                End::Ended(reason) => reason,
+                End::NotReady(None) => {
+                    format!("did not register within {}", seconds(self.settings.ready_timeout))
+                }
+                End::Ended(reason) | End::NotReady(Some(reason)) => reason,
             };
             if first_start_failed {
                 return self.tell(&mut status, State::Failed, Some(reason));
@@ -165,6 +167,7 @@ impl Instance {
         self.tell(status, State::Starting, why);
 
         let deadline = Instant::now() + self.settings.ready_timeout;
+        let mut silent = None;
         let end = loop {
             tokio::select! {
                 biased;
@@ -172,15 +175,19 @@ impl Instance {
                 ended = process.wait() => break End::Ended(ended.map_or_else(|error| error.to_string(), describe)),
                 Some(seen) = self.seen.recv() => {
                     if seen.instance == instance {
+                        silent = match &seen.health {
+                            Health::Good => None,
+                            Health::Bad(reason) => Some(reason.clone()),
+                        };
                         self.judge(seen.health, status, ready);
                     }
                 }
-                () = sleep_until(deadline), if ready.is_none() => break End::NotReady,
+                () = sleep_until(deadline), if ready.is_none() => break End::NotReady(silent),
             }
         };
         let exit = match &end {
             End::Ended(how) => Some(how.clone()),
-            End::Stopped | End::NotReady => {
+            End::Stopped | End::NotReady(_) => {
                 self.stop_process(&mut process, instance, status).await.map(describe)
             }
         };

@@ -75,9 +75,23 @@ async fn messages_are_found_however_the_body_is_cut() {
         let refusal = Refusal::new("shop");
         let (frames, end) =
             drain(request_body(body(&input, size, None), address(), LIMIT, refusal.clone())).await;
-        assert_eq!(frames, [framed(0, &protobuf(5)), framed(0, b""), framed(0, &protobuf(7))]);
+        // Messages that came together go on together.
+        let messages = [framed(0, &protobuf(5)), framed(0, b""), framed(0, &protobuf(7))];
+        assert_eq!(frames.concat(), messages.concat());
+        assert_eq!(frames.len() == 1, size == input.len(), "{size}");
         assert!(end.unwrap().is_none() && refusal.error().is_none());
     }
+}
+
+#[tokio::test]
+async fn what_came_before_a_bad_message_in_one_piece_is_passed_on() {
+    let refusal = Refusal::new("shop");
+    let input = [framed(0, br#"{"zip":1}"#), framed(0, br#"{"zip":"x"}"#), framed(0, b"{}")].concat();
+    let whole = body(&input, input.len(), None);
+    let (frames, end) = drain(request_body(whole, address(), LIMIT, refusal.clone())).await;
+    assert_eq!(frames, [framed(0, &protobuf(1))]);
+    assert_eq!(end.unwrap_err().code(), Code::InvalidArgument);
+    assert_eq!(refusal.error().map(|error| error.code), Some(400));
 }
 
 #[tokio::test]
