@@ -93,8 +93,8 @@ impl Settings {
             restart: Restart {
                 first: Duration::from_millis(100),
                 longest: Duration::from_secs(30),
-                reset_after: Duration::from_mins(1),
-                quick: Duration::from_secs(10),
+                reset_after: Duration::from_secs(10),
+                quick: Duration::from_secs(1),
                 limit: 5,
             },
             rotation: Rotation { size: 10 * 1024 * 1024, keep: 3 },
