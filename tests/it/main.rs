@@ -11,6 +11,7 @@ mod faults;
 mod faulty;
 mod generated;
 mod go_service;
+mod half_open;
 mod http_api;
 mod layering;
 mod login;
