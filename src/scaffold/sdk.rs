@@ -3,7 +3,6 @@
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
-    fmt::Write as _,
     fs::{self, File},
     io::Write as _,
     path::{Path, PathBuf},
@@ -27,12 +26,21 @@ const FOR_ITS_AUTHORS: [&str; 4] = ["dev-dependencies", "test", "bench", "exampl
 
 type Files = BTreeMap<PathBuf, Cow<'static, [u8]>>;
 
+/// Where [`unpack`] puts the SDK below `data`, `sdk/<version>-<hash>/sdk`, whether it is there or not.
+pub(crate) fn folder(data: &Path) -> Result<PathBuf> {
+    Ok(place(data, &files()?).join("sdk"))
+}
+
+fn place(data: &Path, files: &Files) -> PathBuf {
+    let version = env!("CARGO_PKG_VERSION");
+    data.join("sdk").join(format!("{version}-{}", fingerprint(files)))
+}
+
 /// Unpacks the SDK below `data` unless it lies there, and returns its folder, `sdk/<version>-<hash>/sdk`.
 /// A folder of that name is always whole and never written again, however many processes do this at once.
 pub(crate) fn unpack(data: &Path) -> Result<PathBuf> {
     let files = files()?;
-    let version = env!("CARGO_PKG_VERSION");
-    let folder = data.join("sdk").join(format!("{version}-{}", fingerprint(&files)));
+    let folder = place(data, &files);
     if !folder.is_dir() {
         let temporary = folder.with_file_name(format!(".{}", uuid::Uuid::new_v4()));
         let unpacked = write(&files, &temporary).and_then(|()| match fs::rename(&temporary, &folder) {
@@ -103,10 +111,7 @@ fn fingerprint(files: &Files) -> String {
             digest.update(part);
         }
     }
-    digest.finalize()[..6].iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    hex::encode(&digest.finalize()[..6])
 }
 
 /// Writes every file through to the disk, so that the rename that follows cannot outlive what it names.

@@ -143,7 +143,7 @@ impl Options {
             proxy,
             network,
             welcome: Welcome { hosts: self.hosts, origins: self.origins },
-            sdk: Some(sdk::unpack(&cx.home.data)?),
+            sdk: Some(sdk::folder(&cx.home.data)?),
             arguments,
             insecure: self.insecure,
             grace: self.grace,
@@ -206,7 +206,15 @@ async fn foreground(options: Options, daemonized: bool, cx: &Context) -> anyhow:
             ));
         }
     };
-    server::run(options.settings(cx)?, ready).await
+    let settings = options.settings(cx)?;
+    // Builds need it, the start does not; `micro run` unpacks it too if it comes first.
+    let data = cx.home.data.clone();
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = sdk::unpack(&data) {
+            tracing::error!(error = format!("{error:#}"), "cannot unpack the SDK");
+        }
+    });
+    server::run(settings, ready).await
 }
 
 fn init_log() {
