@@ -16,10 +16,19 @@ use crate::{
 };
 
 fn status(home: &Home, name: &str) -> Value {
-    let text = home.ok(["status", name, "-o", "json"]);
-    let mut services: Vec<Value> = serde_json::from_str(&text).unwrap();
-    assert_eq!(services.len(), 1, "{text}");
-    services.remove(0)
+    look(home, name).unwrap_or_else(|| panic!("no service {name} was run"))
+}
+
+/// The status of a service, if it was run already.
+fn look(home: &Home, name: &str) -> Option<Value> {
+    let outcome = home.run(["status", name, "-o", "json"]);
+    if outcome.code == Some(5) {
+        return None;
+    }
+    assert_eq!(outcome.code, Some(0), "{outcome:#?}");
+    let mut services: Vec<Value> = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!(services.len(), 1, "{outcome:#?}");
+    Some(services.remove(0))
 }
 
 /// A cargo project with this program, which depends on nothing.
@@ -136,7 +145,7 @@ fn a_program_that_never_registers_or_never_answers_fails_in_time() {
     let silent = start("silent", "python3 silent.py");
     // The other one is registered, and its address accepts connections; nobody reads them.
     let deaf = start("deaf", "sleep 1000");
-    eventually("its process to run", || (status(&home, "deaf")["status"] == "starting").then_some(()));
+    eventually("its process to run", || look(&home, "deaf").filter(|seen| seen["status"] == "starting"));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let node = json!({"name": "deaf", "version": "latest", "nodes": [{"id": "deaf-1", "address": address}]});
