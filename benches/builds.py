@@ -15,7 +15,7 @@ import threading
 import time
 
 import home as homes
-from harness import Budget, Figure, load_average
+from harness import Budget, Figure, each, load_average
 
 # Save to answer, in seconds: the bare way times a factor, and a constant.
 MUST, AIM = (1.15, 0.100), (1.05, 0.050)
@@ -151,16 +151,5 @@ class Caller(threading.Thread):
                 self.failed += 1
 
 
-ROWS = {"build-cold": cold, "edit": edit}
+ROWS = each({"build-cold": cold, "edit": edit})
 
-
-def rows():
-    """The names of the rows."""
-    return ROWS
-
-
-def run(bench, chosen):
-    """Measures the chosen rows."""
-    for name, measure in ROWS.items():
-        if name in chosen:
-            measure(bench)

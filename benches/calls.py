@@ -5,7 +5,7 @@ and the CPU time the server spends on a request.
 """
 
 import harness
-from harness import Budget, Figure
+from harness import Budget, Figure, Rows
 
 SIZES = {"small": 4, "1kb": 1024}
 # Ratios to the direct call, one in flight on one core.
@@ -18,20 +18,19 @@ BUDGETS = {
 CPU_BUDGET = Budget(26, 22)
 
 
-def rows():
-    """The names of the rows, with what measures them."""
-    found = {}
-    for in_flight in (1, 64):
-        for size in SIZES:
-            for door in ("proxy", "proxy-token", "api"):
-                found[f"{door}-{size}-{in_flight}"] = (door, size, in_flight)
-    return found
+# Each row: the door, the size of the message, how many calls are in flight.
+CALLS = {
+    f"{door}-{size}-{in_flight}": (door, size, in_flight)
+    for in_flight in (1, 64)
+    for size in SIZES
+    for door in ("proxy", "proxy-token", "api")
+}
 
 
-def run(bench, chosen):
+def measure(bench, chosen):
     """Measures the chosen rows, with one server a profile."""
     for in_flight in (1, 64):
-        of_profile = {name: row for name, row in rows().items() if name in chosen and row[2] == in_flight}
+        of_profile = {name: row for name, row in CALLS.items() if name in chosen and row[2] == in_flight}
         if of_profile:
             prefix = bench.path if in_flight == 1 else []
             with bench.helloworld(prefix) as home:
@@ -77,3 +76,6 @@ class Doors:
         self.bench.show(Figure(name, ratios.median, "x direct", BUDGETS.get(name), note))
         if name == "api-small-64":
             self.bench.show(Figure(f"{name} CPU", cpu, "us", CPU_BUDGET, "of the server, a request"))
+
+
+ROWS = Rows(CALLS, measure)

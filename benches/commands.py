@@ -6,7 +6,7 @@ import statistics
 import time
 
 import harness
-from harness import Budget, Figure
+from harness import Budget, Figure, each
 from home import Home, eventually
 
 MEGABYTE = 1e6
@@ -130,22 +130,4 @@ def starts(bench, home, row, budget, *words):
     bench.show(Figure(row, ratios.median, "x true", budget, note))
 
 
-ROWS = {
-    "ready": ready,
-    "memory": memory,
-    "size": size,
-    "help": help_,
-    "call": call,
-}
-
-
-def rows():
-    """The names of the rows."""
-    return ROWS
-
-
-def run(bench, chosen):
-    """Measures the chosen rows."""
-    for name, measure in ROWS.items():
-        if name in chosen:
-            measure(bench)
+ROWS = each({"ready": ready, "memory": memory, "size": size, "help": help_, "call": call})

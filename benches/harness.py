@@ -14,6 +14,7 @@ import os
 import statistics
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
 
 from home import Failed, Home, eventually
 
@@ -112,6 +113,25 @@ def pairs(count, first, second):
 def median(measured, key):
     """The median of one key of some measurements."""
     return statistics.median(entry[key] for entry in measured)
+
+
+@dataclasses.dataclass
+class Rows:
+    """Some rows of the table: their names, and what measures those that were chosen."""
+
+    names: Iterable[str]
+    measure: Callable[["Bench", set], None]
+
+
+def each(measures):
+    """Rows that have nothing in common: each name with what measures it."""
+
+    def measure(bench, chosen):
+        for name, one in measures.items():
+            if name in chosen:
+                one(bench)
+
+    return Rows(measures, measure)
 
 
 class Bench:
