@@ -17,6 +17,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
+pub(crate) use names::BadName;
 use names::Names;
 pub(crate) use workspace::Workspace;
 

@@ -1,7 +1,7 @@
 //! What a new service may be called, and the forms its name takes in a crate: package, type, proto package.
 //! Names of services written elsewhere are looser and are not judged here.
 
-use anyhow::{Result, bail};
+use thiserror::Error;
 
 use crate::names::{RULE, follows_rule, is_reserved};
 
@@ -15,6 +15,14 @@ const LANGUAGE: &str = "abstract alloc as async await become box break build con
 const TAKEN: &str = "Box CallRequest CallResponse Client Clone Context Debug Default Err Error From Future \
     MicroProto MicroSdk None Ok Option Ping Pong Receiver Result Send Sender Service Some \
     StreamRequest StreamResponse String Sync Testing Tests Tokio Vec";
+
+/// Why a name is refused, and one that would do where one is obvious.
+#[derive(Debug, Error)]
+#[error("`{}` cannot be the name of a service: {reason}", .name.escape_debug())]
+pub(crate) struct BadName {
+    name: String,
+    reason: String,
+}
 
 /// The forms of one service's name.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,8 +39,9 @@ pub(super) struct Names {
 
 impl Names {
     /// Takes `name` unless it breaks the rule for names, is reserved, is one of `commands`, or could not be
-    /// compiled. The error says which, what is allowed, and a name that would do where one is obvious.
-    pub(super) fn new(name: &str, commands: &[&str]) -> Result<Self> {
+    /// compiled. The error says which and what is allowed.
+    pub(super) fn new(name: &str, commands: &[&str]) -> Result<Self, BadName> {
+        let refused = |reason| BadName { name: name.to_owned(), reason };
         if !follows_rule(name) {
             let advice = match corrected(name) {
                 Some(better) if refusal(&Self::forms(&better), commands).is_none() => {
@@ -40,11 +49,11 @@ impl Names {
                 }
                 _ => String::new(),
             };
-            bail!("`{}` cannot be the name of a service: {RULE}{advice}", name.escape_debug());
+            return Err(refused(format!("{RULE}{advice}")));
         }
         let names = Self::forms(name);
         if let Some(reason) = refusal(&names, commands) {
-            bail!("`{name}` cannot be the name of a service: {reason}; try `{name}-service`");
+            return Err(refused(format!("{reason}; try `{name}-service`")));
         }
         Ok(names)
     }

@@ -56,10 +56,10 @@ pub(crate) fn value_to_protobuf(
 
 /// Protobuf bytes to compact JSON: original field names, defaults written, 64-bit integers as text,
 /// enums by name, bytes as base64, `<>&` as they are. Fails where the bytes are no such message.
-pub(crate) fn to_json(message: &MessageDescriptor, protobuf: &[u8]) -> Result<Bytes, Invalid> {
+/// Fails too where the JSON would be larger than `limit` bytes.
+pub(crate) fn to_json(message: &MessageDescriptor, protobuf: &[u8], limit: usize) -> Result<Bytes, Invalid> {
     let mut json = Vec::new();
-    write::message(message, protobuf, &mut json, usize::MAX)
-        .map_err(|failure| Invalid(failure.to_string()))?;
+    write::message(message, protobuf, &mut json, limit).map_err(|failure| Invalid(failure.to_string()))?;
     Ok(json.into())
 }
 

@@ -197,7 +197,8 @@ impl<'de> Visitor<'de> for Slot<'_> {
         while let Some(item) =
             items.next_element_seed(Slot::one(self.kind.clone(), self.place.item(index)))?
         {
-            list.extend(item);
+            let missing = || self.place.item(index).fail("a list cannot hold `null`");
+            list.push(item.ok_or_else(missing)?);
             index += 1;
         }
         Ok(Some(Value::List(list)))

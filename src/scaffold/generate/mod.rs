@@ -6,6 +6,7 @@ mod contract;
 mod handlers;
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -66,22 +67,42 @@ fn project_files(project: &Path) -> anyhow::Result<Files> {
          /// The descriptors of these .proto files, with their comments: the schema that is registered.\n\
          pub const DESCRIPTORS: &[u8] = include_bytes!(\"descriptors.bin\");\n\n"
         .to_owned();
-    for package in &modules {
-        index.push_str(&declare(package));
-    }
+    index.push_str(&declare(&modules));
     files.push(("src/proto/mod.rs".into(), format_rust(&index)?));
     files.push(("src/proto/descriptors.bin".into(), compiled.descriptors));
     Ok(files)
 }
 
-/// `pub mod a;`, or for `a.b` the nesting that prost's paths assume.
-fn declare(package: &str) -> String {
-    let parts: Vec<&str> = package.split('.').collect();
-    if parts.len() == 1 {
-        return format!("#[rustfmt::skip]\npub mod {package};\n");
+/// `pub mod a;`, or for `a.b` the nesting that prost's paths assume. Packages may share a beginning.
+fn declare(packages: &[String]) -> String {
+    let mut tree = Package::default();
+    for package in packages {
+        let mut place = &mut tree;
+        for part in package.split('.') {
+            place = place.within.entry(part).or_default();
+        }
+        place.file = Some(package);
     }
-    let open: String = parts.iter().map(|part| format!("pub mod {part} {{ ")).collect();
-    format!("#[rustfmt::skip]\n{open}include!(\"{package}.rs\");{}\n", " }".repeat(parts.len()))
+    let modules = tree.within.iter().map(|(name, package)| match package.file {
+        Some(_) if package.within.is_empty() => format!("#[rustfmt::skip]\npub mod {name};\n"),
+        _ => format!("#[rustfmt::skip]\n{}\n", package.module(name)),
+    });
+    modules.collect()
+}
+
+/// A package, with the packages whose names begin with its own.
+#[derive(Default)]
+struct Package<'a> {
+    file: Option<&'a str>,
+    within: BTreeMap<&'a str, Self>,
+}
+
+impl Package<'_> {
+    fn module(&self, name: &str) -> String {
+        let own = self.file.map_or_else(String::new, |package| format!("include!(\"{package}.rs\"); "));
+        let within: String = self.within.iter().map(|(name, package)| package.module(name)).collect();
+        format!("pub mod {name} {{ {own}{within}}} ")
+    }
 }
 
 /// .proto files, compiled.
@@ -176,6 +197,17 @@ mod tests {
         let project = project("syntax = \"proto3\"; message M { string s = 1; }");
         let error = generate(project.path()).unwrap_err().to_string();
         assert!(error.contains("package helloworld;"), "{error}");
+    }
+
+    #[test]
+    fn packages_that_begin_alike_share_their_modules() {
+        let packages = ["a.b", "shop", "shop.cart", "shop.order", "single"].map(str::to_owned);
+        let index = declare(&packages);
+        assert_eq!(index.matches("pub mod shop ").count(), 1, "{index}");
+        syn::parse_file(&index).unwrap();
+        assert!(index.contains("pub mod a { pub mod b { include!(\"a.b.rs\"); } }"), "{index}");
+        assert!(index.contains("pub mod shop { include!(\"shop.rs\"); pub mod cart"), "{index}");
+        assert!(index.contains("pub mod single;"), "{index}");
     }
 
     #[test]

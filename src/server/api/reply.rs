@@ -12,6 +12,8 @@ use tonic::Status;
 
 use crate::transcode;
 
+/// Bytes of JSON one message may become: base64 and the names of fields make it longer.
+const JSON_LIMIT: usize = 4 * MESSAGE_LIMIT;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// An error as JSON, with its code as the status.
@@ -93,8 +95,8 @@ fn failure(headers: &HeaderMap) -> Result<()> {
 fn to_json(message: &Bytes, output: Option<&MessageDescriptor>) -> Result<Bytes> {
     match output {
         None => Ok(message.clone()),
-        Some(output) => transcode::to_json(output, message).map_err(|invalid| {
-            Error::internal(format!("the service answered with another message: {invalid}"))
+        Some(output) => transcode::to_json(output, message, JSON_LIMIT).map_err(|invalid| {
+            Error::internal(format!("the answer of the service cannot be JSON: {invalid}"))
         }),
     }
 }

@@ -161,6 +161,7 @@ fn an_error_names_the_path_of_the_field() {
         (r#"{"address":5}"#, "field `address`: expected an object, got `5`"),
         (r#"{"address":"5"}"#, "field `address`: expected an object, got `5`"),
         (r#"{"address":[]}"#, "field `address`: expected an object, got a list"),
+        (r#"{"tags":["a",null]}"#, "field `tags[1]`: a list cannot hold `null`"),
         (r#"{"tags":{}}"#, "field `tags`: expected a list, got an object"),
         (r#"{"labels":[]}"#, "field `labels`: expected an object, got a list"),
         (r#"{"is_paid":2}"#, "field `is_paid`: expected `true` or `false`, got `2`"),
