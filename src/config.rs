@@ -72,6 +72,11 @@ impl Credentials {
         self.logins.get(environment)?.get(namespace)
     }
 
+    /// Forgets every login to an environment.
+    pub(crate) fn forget(&mut self, environment: &str) {
+        self.logins.remove(environment);
+    }
+
     pub(crate) fn set(&mut self, environment: &str, namespace: &str, login: Option<Login>) {
         let namespaces = self.logins.entry(environment.to_owned()).or_default();
         match login {

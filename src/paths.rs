@@ -83,15 +83,28 @@ pub(crate) fn create_private_folder(path: &Path) -> anyhow::Result<()> {
 /// # Errors
 /// It cannot be written; the text names it.
 pub(crate) fn write_private_file(path: &Path, content: &[u8]) -> anyhow::Result<()> {
-    replace(path, content).with_context(|| format!("cannot write `{}`", path.display()))
+    let sync = |file: &fs::File| file.sync_all();
+    replace(path, content, sync).with_context(|| format!("cannot write `{}`", path.display()))
 }
 
-fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+/// Replaces a file that can be made again, unless it has this content already. Readers see the old
+/// or the new content; a power failure may take both.
+///
+/// # Errors
+/// It cannot be written.
+pub(crate) fn write_cache_file(path: &Path, content: &[u8]) -> io::Result<()> {
+    if fs::read(path).is_ok_and(|present| present == content) {
+        return Ok(());
+    }
+    replace(path, content, |_| Ok(()))
+}
+
+fn replace(path: &Path, content: &[u8], sync: impl FnOnce(&fs::File) -> io::Result<()>) -> io::Result<()> {
     use io::Write as _;
     let temporary = path.with_extension(format!("new-{}", uuid::Uuid::new_v4().simple()));
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
     let written =
-        file.write_all(content).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&temporary, path));
+        file.write_all(content).and_then(|()| sync(&file)).and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
         // The first error is the one to tell; what is left is swept with the folder.
         drop(fs::remove_file(&temporary));

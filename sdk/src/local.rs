@@ -23,6 +23,9 @@ pub struct State {
     pub proxy: String,
     /// The address services use.
     pub network: String,
+    /// How long its calls and services may take to end when it stops, in milliseconds.
+    #[serde(default)]
+    pub grace: u64,
     /// The options it was started with, for starting it again.
     #[serde(default)]
     pub arguments: Vec<String>,

@@ -1,11 +1,11 @@
-use anyhow::Context as _;
 use clap::Args;
+use http::HeaderName;
 use micro_sdk::Channel;
 use serde_json::Value;
 
 use super::{
     completion,
-    context::Context,
+    context::{Connection, Context},
     discover, dynamic,
     failure::{Failure, exit},
     invoke,
@@ -49,8 +49,11 @@ pub(super) struct Request {
 }
 
 impl Request {
-    /// The call, and the request if one was given.
-    pub(super) async fn prepare(self, cx: &Context) -> anyhow::Result<(invoke::Call, Option<Value>)> {
+    /// Checks the words, and connects.
+    ///
+    /// # Errors
+    /// The words are no call, or the server cannot be reached.
+    pub(super) async fn prepare(self, cx: &Context) -> anyhow::Result<Prepared> {
         let text = self.request.join(" ");
         let request = match text.trim() {
             "" => None,
@@ -69,34 +72,52 @@ impl Request {
                 .hint("an endpoint is `Handler.Method`, such as `Helloworld.Call`")
                 .into());
         }
-        let connection = cx.connect().await?;
-        let mut client = if let Some(address) = &self.address {
-            micro_sdk::Client::new(Channel::tcp(address.clone()), &self.service).with_timeout(cx.timeout)
-        } else {
-            connection.service(&self.service, connection.namespace())?
+        let headers = self.headers()?;
+        // A node that is named is called past the server, which need not run.
+        let connection = if self.address.is_none() { Some(cx.connect().await?) } else { None };
+        let mut client = match (&self.address, &connection) {
+            (None, Some(connection)) => connection.service(&self.service, connection.namespace())?,
+            (address, _) => {
+                let channel = Channel::tcp(address.clone().unwrap_or_default());
+                micro_sdk::Client::new(channel, &self.service).with_timeout(cx.timeout)
+            }
         };
         if let Some(limit) = self.request_timeout {
             client = client.with_timeout(limit);
         }
-        for pair in &self.metadata {
-            let (name, value) = pair
-                .split_once('=')
-                .with_context(|| format!("`{pair}` is no header of the form KEY=VALUE"))?;
-            let name = http::HeaderName::try_from(name.to_ascii_lowercase())
-                .with_context(|| format!("`{name}` cannot be the name of a header"))?;
-            client = client.with_header(name, value)?;
+        for (name, value) in headers {
+            client = client.with_header(name, &value)?;
         }
-        Ok((invoke::Call { client, endpoint: self.endpoint }, request))
+        Ok(Prepared { call: invoke::Call { client, endpoint: self.endpoint }, request, connection })
     }
+
+    fn headers(&self) -> anyhow::Result<Vec<(HeaderName, String)>> {
+        let header = |pair: &String| {
+            let malformed = || Failure::usage(format!("`{pair}` is no header of the form KEY=VALUE"));
+            let (name, value) = pair.split_once('=').ok_or_else(malformed)?;
+            let unusable = |_| Failure::usage(format!("`{name}` cannot be the name of a header"));
+            let name = HeaderName::try_from(name.to_ascii_lowercase()).map_err(unusable)?;
+            Ok((name, value.to_owned()))
+        };
+        self.metadata.iter().map(header).collect()
+    }
+}
+
+/// A call that can be made.
+pub(super) struct Prepared {
+    pub(super) call: invoke::Call,
+    /// The request, if one was given.
+    pub(super) request: Option<Value>,
+    /// The way to the server; none for a call past it.
+    connection: Option<Connection>,
 }
 
 impl Call {
     pub(super) async fn run(self, cx: &Context) -> anyhow::Result<()> {
         let (service, endpoint) = (self.request.service.clone(), self.request.endpoint.clone());
-        let direct = self.request.address.is_some();
-        let (call, request) = self.request.prepare(cx).await?;
-        if !direct {
-            check(cx, &service, &endpoint).await?;
+        let Prepared { call, request, connection } = self.request.prepare(cx).await?;
+        if let Some(connection) = &connection {
+            check(cx, connection, &service, &endpoint).await?;
         }
         call.unary(&request.unwrap_or_else(|| Value::Object(serde_json::Map::new())), cx).await
     }
@@ -104,9 +125,8 @@ impl Call {
 
 /// A streaming endpoint needs `micro stream`, and an unknown one may be misspelt; what is not known
 /// here is left to the server to judge.
-async fn check(cx: &Context, service: &str, endpoint: &str) -> anyhow::Result<()> {
-    let connection = cx.connect_if_running().await?;
-    let Ok(found) = discover::find(cx, &connection, service).await else { return Ok(()) };
+async fn check(cx: &Context, connection: &Connection, service: &str, endpoint: &str) -> anyhow::Result<()> {
+    let Ok(found) = discover::find(cx, connection, service).await else { return Ok(()) };
     let endpoints = &found.service.endpoints;
     let Some(known) = endpoints.iter().find(|known| known.name == endpoint) else {
         let names = endpoints.iter().map(|known| known.name.as_str());

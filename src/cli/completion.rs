@@ -12,11 +12,11 @@ use clap_complete::{
 
 use super::{
     context::Context,
-    discover, dynamic,
+    discover, dynamic, invoke,
     ui::{Output, Ui},
 };
 use crate::{
-    config::{Config, LOCAL, Stored},
+    config::{Config, LOCAL},
     paths::Home,
 };
 
@@ -113,22 +113,33 @@ pub(super) fn endpoints() -> ArgValueCandidates {
 /// The names of the environments, for arguments that take one.
 pub(super) fn environments() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
-        let Ok(home) = Home::find() else { return Vec::new() };
-        let config: Config = Stored::config(&home.config).read().unwrap_or_default();
+        let Some(cx) = context() else { return Vec::new() };
+        let config: Config = cx.stored_config().read().unwrap_or_default();
         let names = config.environments.into_keys().chain([LOCAL.to_owned()]);
         names.map(CompletionCandidate::new).collect()
     })
 }
 
+/// The surroundings of the command that is being typed, by its flags and by variables.
+fn context() -> Option<Context> {
+    let typed = std::env::args_os().skip_while(|word| word != "--").skip(2);
+    // What is half typed may be no value of its flag.
+    let globals = invoke::globals(typed).or_else(|_| invoke::globals([])).ok()?;
+    let ui = Ui { output: Output::Table, quiet: true, verbose: false, yes: true };
+    let chosen = (globals.env, globals.namespace);
+    Some(Context::new(Home::find().ok()?, ui, chosen, BUDGET, globals.config))
+}
+
 /// The services, live if the server answers within the budget.
 fn known() -> Vec<dynamic::Service> {
-    let Ok(home) = Home::find() else { return discover::blocks() };
-    let ui = Ui { output: Output::Table, quiet: true, verbose: false, yes: true };
-    let chosen = (std::env::var("MICRO_ENV").ok(), std::env::var("MICRO_NAMESPACE").ok());
-    let cx = Context::new(home, ui, chosen, BUDGET, None);
+    let Some(cx) = context() else { return discover::blocks() };
     let live = || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
-        let asking = async { discover::refresh(&cx, &cx.connect_if_running().await?).await };
+        let asking = async {
+            let connection = cx.connect_if_running().await?;
+            let services = discover::list(&connection, connection.namespace()).await?;
+            anyhow::Ok(discover::remember(&cx, &connection, services).await)
+        };
         runtime.block_on(async { tokio::time::timeout(BUDGET, asking).await }).ok()?.ok()
     };
     let services = live().map_or_else(|| discover::remembered(&cx), |known| known.services);

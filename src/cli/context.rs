@@ -111,8 +111,17 @@ impl Context {
     /// # Errors
     /// There is no such environment.
     pub(crate) fn environment(&self) -> anyhow::Result<(String, Environment)> {
-        let config: Config = self.stored_config().read()?;
-        let name = self.chosen_environment.clone().or(config.environment).unwrap_or_else(|| LOCAL.to_owned());
+        self.environment_in(&self.stored_config().read()?)
+    }
+
+    /// The name of the environment that was chosen, whether it is there or not.
+    pub(crate) fn environment_name(&self, config: &Config) -> String {
+        let chosen = self.chosen_environment.as_ref().or(config.environment.as_ref());
+        chosen.cloned().unwrap_or_else(|| LOCAL.to_owned())
+    }
+
+    fn environment_in(&self, config: &Config) -> anyhow::Result<(String, Environment)> {
+        let name = self.environment_name(config);
         if name == LOCAL {
             return Ok((name, Environment::default()));
         }
@@ -129,12 +138,15 @@ impl Context {
     /// # Errors
     /// The configuration cannot be read, or what was chosen cannot be a namespace.
     pub(crate) fn namespace(&self) -> anyhow::Result<String> {
+        self.namespace_in(&self.stored_config().read()?)
+    }
+
+    fn namespace_in(&self, config: &Config) -> anyhow::Result<String> {
         if let Some(namespace) = &self.chosen_namespace {
             names::check_namespace(namespace).map_err(|e| Failure::usage(e.to_string()))?;
             return Ok(namespace.clone());
         }
-        let config: Config = self.stored_config().read()?;
-        let (environment, _) = self.environment()?;
+        let (environment, _) = self.environment_in(config)?;
         Ok(config.namespaces.get(&environment).cloned().unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned()))
     }
 
@@ -155,24 +167,21 @@ impl Context {
     }
 
     async fn connect_with(&self, start: bool) -> anyhow::Result<Connection> {
-        let (environment, place) = self.environment()?;
-        let namespace = self.namespace()?;
+        let config: Config = self.stored_config().read()?;
+        let (environment, place) = self.environment_in(&config)?;
+        let namespace = self.namespace_in(&config)?;
         let credentials: Credentials = self.stored_credentials().read()?;
         let login = credentials.get(&environment, &namespace).cloned();
         let channel = if environment == LOCAL {
-            let state = daemon::ensure(self, start).await?;
-            if login == Some(Login::Anonymous) {
-                Channel::tcp(state.proxy)
-            } else {
-                Channel::unix(state.socket)
-            }
+            let running = daemon::ensure(self, start).await?;
+            if login == Some(Login::Anonymous) { Channel::tcp(running.state.proxy) } else { running.socket }
         } else {
             remote(&environment, &place)?
         };
         channel.ready().await.with_context(|| format!("environment {environment}"))?;
         let mut connection = Connection { channel, token: None, namespace, timeout: self.timeout };
         if let Some(Login::Account { .. }) = &login {
-            connection.token = Some(self.token(&environment, &connection).await?);
+            connection.token = Some(self.token(&environment, &connection, &credentials).await?);
         }
         self.ui.detail(format_args!(
             "environment {environment} at {}, namespace {}, as {}",
@@ -194,7 +203,7 @@ impl Context {
     pub(crate) async fn connect_anonymously(&self) -> anyhow::Result<Connection> {
         let (environment, place) = self.environment()?;
         let channel = if environment == LOCAL {
-            Channel::tcp(daemon::ensure(self, true).await?.proxy)
+            Channel::tcp(daemon::ensure(self, true).await?.state.proxy)
         } else {
             remote(&environment, &place)?
         };
@@ -208,7 +217,12 @@ impl Context {
     }
 
     /// A token that lasts, renewed if it has to be. Commands that run at once renew it once.
-    async fn token(&self, environment: &str, connection: &Connection) -> anyhow::Result<String> {
+    async fn token(
+        &self,
+        environment: &str,
+        connection: &Connection,
+        credentials: &Credentials,
+    ) -> anyhow::Result<String> {
         let stored = self.stored_credentials();
         let fresh = |login: Option<&Login>| match login {
             Some(Login::Account { access_token, expiry, .. }) if *expiry > now() + TOKEN_MARGIN => {
@@ -217,7 +231,7 @@ impl Context {
             _ => None,
         };
         let namespace = &connection.namespace;
-        if let Some(token) = fresh(stored.read::<Credentials>()?.get(environment, namespace)) {
+        if let Some(token) = fresh(credentials.get(environment, namespace)) {
             return Ok(token);
         }
         let locked = {
@@ -241,9 +255,12 @@ impl Context {
             options: Some(Options { namespace: namespace.clone() }),
             ..TokenRequest::default()
         };
-        let renewed = auth.token(request).await.map_err(|error| {
-            Failure::new(exit::NOT_ALLOWED, format!("the login has ended: {error}"))
-                .hint("log in again with `micro login`")
+        let renewed = auth.token(request).await.map_err(|error| match error.code {
+            400 | 401 => anyhow::Error::from(
+                Failure::new(exit::NOT_ALLOWED, format!("the login has ended: {error}"))
+                    .hint("log in again with `micro login`"),
+            ),
+            _ => anyhow::Error::from(error).context("cannot renew the login"),
         })?;
         let token = renewed.token.unwrap_or_default();
         // Whoever waited for the lock finds the new token.
@@ -292,7 +309,8 @@ fn remote(name: &str, place: &Environment) -> anyhow::Result<Channel> {
     if address.starts_with("https://") || address.ends_with(":443") {
         let text =
             format!("environment `{name}` is reached by TLS, which this version of micro does not speak yet");
-        return Err(Failure::new(exit::FAILED, text).into());
+        let hint = format!("reach it through a tunnel: `micro env add {name} 127.0.0.1:PORT`");
+        return Err(Failure::new(exit::FAILED, text).hint(hint).into());
     }
     Ok(Channel::tcp(address.clone()))
 }

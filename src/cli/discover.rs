@@ -1,7 +1,7 @@
 //! What services can be asked: their schemas from the registry, kept on disk for completion and
 //! for the next call.
 
-use std::{collections::HashMap, fs, path::PathBuf};
+use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use anyhow::Context as _;
 use micro_sdk::{
@@ -26,7 +26,7 @@ use super::{
 use crate::{
     config::{DEFAULT_NAMESPACE, LOCAL},
     names::BLOCKS,
-    paths::{create_private_folder, write_private_file},
+    paths::{create_private_folder, write_cache_file},
 };
 
 /// A service that was found, and where.
@@ -118,7 +118,7 @@ async fn descriptors(
     let set = registry.descriptors(request).await?.descriptor_set;
     if usable && create_private_folder(&cx.home.cache.join("descriptors")).is_ok() {
         // A cache that cannot be written only costs time.
-        drop(write_private_file(&path, &set));
+        drop(write_cache_file(&path, &set));
     }
     Ok(set)
 }
@@ -161,42 +161,31 @@ pub(super) async fn list(connection: &Connection, namespace: &str) -> anyhow::Re
     Ok(services)
 }
 
-/// The names of the services of a namespace, each once.
-///
-/// # Errors
-/// The registry cannot be asked.
-pub(super) async fn names(connection: &Connection, namespace: &str) -> anyhow::Result<Vec<String>> {
-    let mut names: Vec<String> =
-        list(connection, namespace).await?.into_iter().map(|service| service.name).collect();
-    names.dedup();
-    Ok(names)
-}
-
-/// Learns every service of the user's namespace, and keeps it for when the server is away.
-///
-/// # Errors
-/// The registry cannot be asked.
-pub(super) async fn refresh(cx: &Context, connection: &Connection) -> anyhow::Result<Known> {
+/// Learns what the services of the user's namespace can be asked, and keeps it for when the server
+/// is away.
+pub(super) async fn remember(cx: &Context, connection: &Connection, services: Vec<Registered>) -> Known {
     let namespace = connection.namespace();
-    let mut newest: HashMap<String, Registered> = HashMap::new();
-    for service in list(connection, namespace).await? {
+    let mut newest: BTreeMap<String, Registered> = BTreeMap::new();
+    for service in services {
         if !BLOCKS.contains(&service.name.as_str()) {
             newest.entry(service.name.clone()).or_insert(service);
         }
     }
     let mut known = Known::default();
     for service in newest.values() {
-        known.services.push(schema(cx, connection, service, namespace).await?);
+        let schema = schema(cx, connection, service, namespace).await;
+        // Without its descriptors a service is still known by what it registered.
+        known.services.push(schema.unwrap_or_else(|_| from_values(service)));
     }
-    known.services.sort_by(|a, b| a.name.cmp(&b.name));
     let path = known_file(cx, namespace);
     if let Some(folder) = path.parent()
         && create_private_folder(folder).is_ok()
+        && let Ok(text) = serde_json::to_vec(&known)
     {
         // A cache that cannot be written only costs time.
-        drop(write_private_file(&path, &serde_json::to_vec(&known)?));
+        drop(write_cache_file(&path, &text));
     }
-    Ok(known)
+    known
 }
 
 /// What was known last, with the building blocks.

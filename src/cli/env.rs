@@ -7,7 +7,7 @@ use super::{
     failure::{Failure, exit},
 };
 use crate::{
-    config::{Config, Environment, LOCAL},
+    config::{Config, Credentials, Environment, LOCAL},
     names,
 };
 
@@ -70,36 +70,70 @@ impl Env {
                 config.environment = Some(name);
                 Ok(())
             }),
-            Some(Action::Add { name, address, description }) => stored.change(|config: &mut Config| {
-                if name == LOCAL {
-                    return Err(
-                        Failure::usage("`local` is the server of this home and cannot be changed").into()
-                    );
-                }
-                if !names::follows_rule(&name.to_ascii_lowercase()) {
-                    return Err(Failure::usage(format!("`{name}` cannot be the name of an environment"))
-                        .hint(names::RULE)
-                        .into());
-                }
-                let environment = Environment { address: address.unwrap_or_default(), description };
-                config.environments.insert(name, environment);
-                Ok(())
-            }),
-            Some(Action::Del { name }) => stored.change(|config: &mut Config| {
-                known(config, &name)?;
-                if name == LOCAL {
-                    return Err(Failure::usage("`local` is always there and cannot be removed").into());
-                }
-                if config.environment.as_ref() == Some(&name) {
-                    return Err(Failure::new(exit::FAILED, format!("`{name}` is your current environment"))
-                        .hint("choose another one first, such as `micro env set local`")
-                        .into());
-                }
-                config.environments.remove(&name);
-                config.namespaces.remove(&name);
-                Ok(())
-            }),
+            Some(Action::Add { name, address, description }) => {
+                let address = address.as_deref().map(checked).transpose()?.unwrap_or_default();
+                add(&name, Environment { address, description }, cx)
+            }
+            Some(Action::Del { name }) => {
+                stored.change(|config: &mut Config| {
+                    known(config, &name)?;
+                    if name == LOCAL {
+                        return Err(Failure::usage("`local` is always there and cannot be removed").into());
+                    }
+                    if config.environment.as_ref() == Some(&name) {
+                        let text = format!("`{name}` is your current environment");
+                        return Err(Failure::new(exit::FAILED, text)
+                            .hint("choose another one first, such as `micro env set local`")
+                            .into());
+                    }
+                    config.environments.remove(&name);
+                    config.namespaces.remove(&name);
+                    Ok(())
+                })?;
+                forget_logins(&name, cx)
+            }
         }
+    }
+}
+
+fn add(name: &str, environment: Environment, cx: &Context) -> anyhow::Result<()> {
+    if name == LOCAL {
+        return Err(Failure::usage("`local` is the server of this home and cannot be changed").into());
+    }
+    if !names::follows_rule(&name.to_ascii_lowercase()) {
+        return Err(Failure::usage(format!("`{name}` cannot be the name of an environment"))
+            .hint(names::RULE)
+            .into());
+    }
+    let address = environment.address.clone();
+    let before = cx
+        .stored_config()
+        .change(|config: &mut Config| Ok(config.environments.insert(name.to_owned(), environment)))?;
+    if before.is_some_and(|before| before.address == address) { Ok(()) } else { forget_logins(name, cx) }
+}
+
+/// What was given to one server is not shown to the next one of the same name.
+fn forget_logins(environment: &str, cx: &Context) -> anyhow::Result<()> {
+    cx.stored_credentials().change(|credentials: &mut Credentials| {
+        credentials.forget(environment);
+        Ok(())
+    })
+}
+
+/// `host:port`, as it is kept. What is reached by TLS is refused when it is used.
+fn checked(address: &str) -> anyhow::Result<String> {
+    let bare = address.strip_prefix("http://").unwrap_or(address).trim_end_matches('/');
+    let authority: Result<http::uri::Authority, _> = bare.strip_prefix("https://").unwrap_or(bare).parse();
+    match authority {
+        Ok(authority)
+            if !authority.host().is_empty()
+                && (authority.port_u16().is_some() || bare.starts_with("https://")) =>
+        {
+            Ok(bare.to_owned())
+        }
+        _ => Err(Failure::usage(format!("`{address}` is no address"))
+            .hint("an address is HOST:PORT of a server's gRPC proxy, such as `micro.example.com:8081`")
+            .into()),
     }
 }
 
@@ -114,13 +148,16 @@ fn known(config: &Config, name: &str) -> anyhow::Result<()> {
 
 fn list(cx: &Context) -> anyhow::Result<()> {
     let config: Config = cx.stored_config().read()?;
-    let (current, _) = cx.environment()?;
+    let current = cx.environment_name(&config);
     let local = Environment {
         address: cx.state().map_or_else(|| "127.0.0.1:8081".to_owned(), |state| state.proxy),
         description: "Local running Micro Server".to_owned(),
     };
     let mut all = config.environments;
     all.insert(LOCAL.to_owned(), local);
+    if !all.contains_key(&current) {
+        cx.ui.warn(format_args!("there is no environment `{current}`, which was chosen"));
+    }
     let rows: Vec<Row> = all
         .into_iter()
         .map(|(name, Environment { address, description })| Row {

@@ -100,11 +100,13 @@ fn classify(error: &anyhow::Error) -> (u8, Option<String>) {
 /// The platform says so itself, not a service behind it.
 fn is_platform(error: &Error) -> bool {
     let first = error.id.split('.').next().unwrap_or_default();
-    first == "micro" || BLOCKS.contains(&first)
+    first.is_empty() || first == "micro" || BLOCKS.contains(&first)
 }
 
 fn of_wire(error: &Error) -> (u8, Option<String>) {
     match error.code {
+        // What a service of the user's says is its own affair.
+        401 | 403 if !is_platform(error) => (exit::SERVICE_ERROR, None),
         401 => (
             exit::NOT_ALLOWED,
             Some("log in with `micro login`; on your own machine `micro login --local` is enough".to_owned()),
@@ -115,6 +117,9 @@ fn of_wire(error: &Error) -> (u8, Option<String>) {
         }
         404 if error.id.starts_with("runtime.") => {
             (exit::NOT_FOUND, Some("see what was run with `micro status`".to_owned()))
+        }
+        404 if error.id.starts_with("registry.") => {
+            (exit::NOT_FOUND, Some("list what runs with `micro services`".to_owned()))
         }
         404 if is_platform(error) => (exit::NOT_FOUND, None),
         501 if error.detail.starts_with("unknown service ") => (exit::NOT_FOUND, None),
@@ -140,6 +145,8 @@ mod tests {
         for (error, expected) in [
             (Error::unauthorized("x"), 4),
             (Error::forbidden("x"), 4),
+            (Error::unauthorized("x").with_id("auth.Auth.Token"), 4),
+            (Error::forbidden("not your order").with_id("orders.Orders.Get"), 7),
             (Error::not_found("service a: route not found"), 5),
             (Error::not_found("x").with_id("registry.Registry.GetService"), 5),
             (Error::not_found("no such order").with_id("orders.Orders.Get"), 7),

@@ -22,19 +22,17 @@ use super::{
 };
 use crate::config::LOCAL;
 
-/// The flags of every command, as they stand before and among the words of a service.
+/// The flags of every command in a line without the name of the program, wherever they stand in
+/// it. Of one that is given twice the last counts.
 ///
 /// # Errors
 /// One of them has a wrong value.
-pub(super) fn globals(before: &Globals, words: &[OsString]) -> Result<Globals, clap::Error> {
-    let root = Globals::augment_args(Command::new("micro").no_binary_name(true).disable_help_flag(true));
-    let words: Vec<String> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-    let mut found = before.clone();
-    let among = dynamic::globals_among(&root, &words);
-    if !among.is_empty() {
-        found.update_from_arg_matches(&root.try_get_matches_from(among)?)?;
-    }
-    Ok(found)
+pub(super) fn globals(line: impl IntoIterator<Item = OsString>) -> Result<Globals, clap::Error> {
+    let root = Command::new("micro").no_binary_name(true).disable_help_flag(true).args_override_self(true);
+    let root = Globals::augment_args(root);
+    let words: Vec<String> = line.into_iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let found = dynamic::globals_among(&root, &words);
+    Globals::from_arg_matches(&root.try_get_matches_from(found)?)
 }
 
 /// The command tree without the catch-all for unknown words.
@@ -78,7 +76,9 @@ pub(super) async fn run(words: &[OsString], cx: &Context) -> anyhow::Result<()> 
         let header = http::HeaderName::try_from(header.to_ascii_lowercase()).map_err(bad)?;
         client = client.with_header(header, &value)?;
     }
-    let request = dynamic::request(endpoint, matches, &read_file)?;
+    // Reading standard input blocks, and Ctrl-C must end it.
+    let (asked, given) = (endpoint.clone(), matches.clone());
+    let request = tokio::task::spawn_blocking(move || dynamic::request(&asked, &given, &read_file)).await??;
     let call = Call { client, endpoint: endpoint.name.clone() };
     match (endpoint.request_stream, endpoint.response_stream) {
         (false, false) => call.unary(&request, cx).await,
@@ -95,26 +95,26 @@ async fn refuse_typos(name: &str, cx: &Context) -> anyhow::Result<()> {
     let names = super::command_names();
     let near = dynamic::similar(name, names.iter().map(String::as_str));
     let Some(near) = near.first() else { return Ok(()) };
+    if discover::remembered(cx).iter().any(|service| service.name == name) {
+        return Ok(());
+    }
     if cx.environment()?.0 == LOCAL && daemon::find(cx).await.is_none() {
-        return Err(unrecognized(name).hint(format!("did you mean `micro {near}`?")).into());
+        return Err(unrecognized(name, "").hint(format!("did you mean `micro {near}`?")).into());
     }
     Ok(())
 }
 
-fn unrecognized(name: &str) -> Failure {
-    Failure::new(
-        exit::NOT_FOUND,
-        format!(
-            "Unrecognized micro command: {name}. Please refer to 'micro --help' (no service {name} is registered either)"
-        ),
-    )
+fn unrecognized(name: &str, more: &str) -> Failure {
+    let text = format!("Unrecognized micro command: {name}. Please refer to 'micro --help'{more}");
+    Failure::new(exit::NOT_FOUND, text)
 }
 
 async fn unknown(cx: &Context, connection: &super::context::Connection, name: &str) -> anyhow::Error {
     let mut known = super::command_names();
-    known.extend(discover::names(connection, connection.namespace()).await.unwrap_or_default());
-    let failure = unrecognized(name);
-    drop(discover::refresh(cx, connection).await);
+    let services = discover::list(connection, connection.namespace()).await.unwrap_or_default();
+    known.extend(services.iter().map(|service| service.name.clone()));
+    let failure = unrecognized(name, &format!(" (no service {name} is registered either)"));
+    discover::remember(cx, connection, services).await;
     match dynamic::similar(name, known.iter().map(String::as_str)).first() {
         Some(near) => failure.hint(format!("did you mean `micro {near}`?")).into(),
         None => failure.hint("list the services with `micro services`").into(),

@@ -18,17 +18,30 @@ impl Kill {
     pub(super) async fn run(self, cx: &Context) -> anyhow::Result<()> {
         let connection = cx.connect().await?;
         let runtime: RuntimeClient = connection.block("runtime")?;
+        // One that cannot be stopped does not keep the others alive; the last one speaks for all.
+        let mut failure = None;
         for service in &self.services {
-            let (name, version) = source::name_and_version(service)?;
-            let service =
-                Service { name: name.clone(), version: version.unwrap_or_default(), ..Service::default() };
-            let request = DeleteRequest {
-                resource: Some(Resource { service: Some(service), ..Resource::default() }),
-                options: Some(DeleteOptions { namespace: connection.namespace().to_owned() }),
-            };
-            runtime.delete(request).await?;
-            cx.ui.say(format_args!("{name} has stopped"));
+            match stop(service, connection.namespace(), &runtime).await {
+                Ok(name) => cx.ui.say(format_args!("{name} has stopped")),
+                Err(error) => {
+                    if let Some(earlier) = failure.replace(error) {
+                        cx.ui.warn(format_args!("{earlier:#}"));
+                    }
+                }
+            }
         }
-        Ok(())
+        failure.map_or(Ok(()), Err)
     }
+}
+
+async fn stop(service: &str, namespace: &str, runtime: &RuntimeClient) -> anyhow::Result<String> {
+    let (name, version) = source::name_and_version(service)?;
+    let version = source::version_of(runtime, namespace, &name, version).await?;
+    let service = Service { name: name.clone(), version, ..Service::default() };
+    let request = DeleteRequest {
+        resource: Some(Resource { service: Some(service), ..Resource::default() }),
+        options: Some(DeleteOptions { namespace: namespace.to_owned() }),
+    };
+    runtime.delete(request).await?;
+    Ok(name)
 }

@@ -1,7 +1,4 @@
-use std::io;
-
 use clap::Args;
-use dialoguer::{Input, Password};
 use micro_sdk::{
     blocks::auth::AuthClient,
     proto::auth::{InspectRequest, Options, TokenRequest},
@@ -48,18 +45,14 @@ impl Login {
             cx.ui.say("you are the owner of the local environment again");
             return Ok(());
         }
-        let id = answer(cx, self.username, "--username", || {
-            Ok(Input::new().with_prompt("Enter username").interact_text()?)
-        })?;
-        let secret = match self.password.as_deref() {
-            Some("-") => {
-                let mut line = String::new();
-                io::stdin().read_line(&mut line)?;
-                line.trim_end_matches(['\r', '\n']).to_owned()
-            }
-            _ => answer(cx, self.password, "--password", || {
-                Ok(Password::new().with_prompt("Enter password").interact()?)
-            })?,
+        let id = match self.username {
+            Some(id) => id,
+            None => cx.ui.ask("Enter username", "--username").await?,
+        };
+        let secret = match self.password {
+            Some(secret) if secret == "-" => cx.ui.line_of_input().await?,
+            Some(secret) => secret,
+            None => cx.ui.ask_secret("Enter password", "--password").await?,
         };
         let connection = cx.connect_anonymously().await?;
         let auth: AuthClient = connection.block("auth")?;
@@ -83,19 +76,5 @@ impl Login {
             auth.inspect(InspectRequest { token: token.access_token.clone(), options: None }).await?;
         cx.remember(&environment, &namespace, &inspected.account.unwrap_or_default().id, &token)?;
         Ok(cx.ui.line("Successfully logged in.")?)
-    }
-}
-
-/// What was given, or what a person answers; where nobody can be asked the flag is missing.
-fn answer(
-    cx: &Context,
-    given: Option<String>,
-    flag: &str,
-    ask: impl FnOnce() -> anyhow::Result<String>,
-) -> anyhow::Result<String> {
-    match given {
-        Some(given) => Ok(given),
-        None if cx.ui.can_ask() => ask(),
-        None => Err(Failure::usage(format!("{flag} is missing, and nobody can be asked")).into()),
     }
 }

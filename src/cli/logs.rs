@@ -49,9 +49,10 @@ impl Logs {
         let runtime: RuntimeClient = connection.block("runtime")?;
         // A time alone means all that was written since then.
         let all = if self.since.is_some() { i64::MAX } else { i64::try_from(DEFAULT_LINES)? };
+        let version = source::version_of(&runtime, connection.namespace(), &name, version).await?;
         let request = LogsRequest {
             service: name,
-            version: version.unwrap_or_else(|| "latest".to_owned()),
+            version,
             count: self
                 .lines
                 .map_or(Ok(all), i64::try_from)

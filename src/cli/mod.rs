@@ -203,7 +203,7 @@ pub(crate) fn main() -> ExitCode {
     };
     // What a service is asked with may stand among the flags of every command.
     let globals = match &command {
-        Command::Dynamic(words) => match invoke::globals(&cli.globals, words) {
+        Command::Dynamic(_) => match invoke::globals(std::env::args_os().skip(1)) {
             Ok(globals) => globals,
             Err(error) => return usage(&error),
         },

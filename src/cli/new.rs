@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::{context::Context, failure::Failure};
-use crate::scaffold::{self, Created, Options, Workspace, patch, sdk};
+use crate::scaffold::{self, BadName, Created, Options, Workspace, patch, sdk};
 
 /// Write a new service.
 ///
@@ -55,9 +55,21 @@ fn last(name: &str) -> &str {
 pub(super) fn create(name: &str, parent: &Path, cx: &Context) -> anyhow::Result<Created> {
     let names = super::command_names();
     let commands: Vec<&str> = names.iter().map(String::as_str).collect();
-    let created = scaffold::new(&Options { name, parent, commands: &commands })
-        .map_err(|error| Failure::new(super::failure::exit::FAILED, format!("{error:#}")))?;
-    let patched = patch::ensure_patch(&created.folder, &sdk::unpack(&cx.home.data)?)?;
+    let created =
+        scaffold::new(&Options { name, parent, commands: &commands }).map_err(|error| {
+            match error.downcast::<BadName>() {
+                Ok(refused) => Failure::usage(refused.to_string()).into(),
+                Err(error) => error,
+            }
+        })?;
+    let patched = match patch::ensure_patch(&created.folder, &sdk::unpack(&cx.home.data)?) {
+        Ok(patched) => patched,
+        Err(error) => {
+            // The service is written; what keeps cargo from building it is for the user to mend.
+            cx.ui.warn(format_args!("cargo cannot find the SDK yet: {error:#}; then run `micro gen` there"));
+            return Ok(created);
+        }
+    };
     if matches!(patched.ignored, patch::Ignored::Shared) {
         cx.ui.warn(format_args!(
             "`{}` holds settings of yours, so it is not ignored by git: it now names the SDK's folder of this machine",

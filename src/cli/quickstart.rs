@@ -53,7 +53,9 @@ impl Quickstart {
         let state = daemon::find(cx).await.context("the server has ended meanwhile")?;
         let url = format!("http://{}/{NAME}/Call?name=John", state.api);
         cx.ui.line(format_args!("\n# Call it over HTTP\n$ curl \"{url}\""))?;
-        let response = reqwest::get(&url).await.with_context(|| format!("cannot call {url}"))?;
+        // The server of this home is never behind a proxy.
+        let client = reqwest::Client::builder().no_proxy().timeout(cx.timeout).build()?;
+        let response = client.get(&url).send().await.with_context(|| format!("cannot call {url}"))?;
         let status = response.status();
         let body = response.text().await.with_context(|| format!("cannot read the answer of {url}"))?;
         cx.ui.line(body.trim_end())?;

@@ -45,9 +45,9 @@ impl Run {
             );
         }
         let service = self.source.local(self.launch.builds(), cx)?;
+        let (service, options) = self.launch.request(&self.source, service, &cx.namespace()?)?;
         let connection = cx.connect().await?;
         let runtime: RuntimeClient = connection.block("runtime")?;
-        let (service, options) = self.launch.request(&self.source, service, connection.namespace())?;
         let request = CreateRequest {
             resource: Some(Resource { service: Some(service.clone()), ..Resource::default() }),
             options: Some(CreateOptions { force: self.force, ..options }),
@@ -96,9 +96,11 @@ pub(super) async fn wait(
             // A service that is being updated runs all the while.
             ("running", None) if doing.is_none() => {
                 drop(progress);
-                // Completion knows it from now on; if not, only that is lost.
-                drop(discover::refresh(cx, connection).await);
                 cx.ui.say(format_args!("{name} is running; call it with `micro {name} call`"));
+                // Completion knows it from now on; if not, only that is lost.
+                if let Ok(services) = discover::list(connection, connection.namespace()).await {
+                    discover::remember(cx, connection, services).await;
+                }
                 return Ok(());
             }
             ("running", Some(reason)) if doing.is_none() => {

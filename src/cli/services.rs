@@ -10,20 +10,24 @@ pub(super) struct Services {}
 impl Services {
     pub(super) async fn run(self, cx: &Context) -> anyhow::Result<()> {
         let connection = cx.connect().await?;
-        let mut names = discover::names(&connection, connection.namespace()).await?;
+        let services = discover::list(&connection, connection.namespace()).await?;
+        let mut names: Vec<String> = services.iter().map(|service| service.name.clone()).collect();
+        names.dedup();
         if connection.namespace() != DEFAULT_NAMESPACE {
             // The building blocks serve every namespace.
             names.extend(BLOCKS.iter().map(|&name| name.to_owned()));
             names.sort();
             names.dedup();
         }
-        drop(discover::refresh(cx, &connection).await);
         if cx.ui.output == Output::Table {
             for name in names {
                 cx.ui.line(name)?;
             }
-            return Ok(());
+        } else {
+            cx.ui.records(&names, &[], |_| Vec::new())?;
         }
-        cx.ui.records(&names, &[], |_| Vec::new())
+        // Completion knows them from now on.
+        discover::remember(cx, &connection, services).await;
+        Ok(())
     }
 }

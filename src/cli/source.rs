@@ -8,7 +8,10 @@ use std::{
 
 use anyhow::Context as _;
 use clap::Args;
-use micro_sdk::proto::runtime::{CreateOptions, Service, UpdateOptions};
+use micro_sdk::{
+    blocks::runtime::RuntimeClient,
+    proto::runtime::{CreateOptions, ReadOptions, ReadRequest, Service, UpdateOptions},
+};
 
 use super::{
     context::Context,
@@ -19,6 +22,9 @@ use crate::{
     scaffold::{generate, patch, sdk},
 };
 
+/// The version of a service that was given none.
+const LATEST: &str = "latest";
+
 /// Which service `run` and `update` mean, and how they wait.
 #[derive(Args)]
 pub(super) struct Source {
@@ -28,9 +34,9 @@ pub(super) struct Source {
     /// Its name; the last part of the folder if none is given.
     #[arg(long)]
     pub(super) name: Option<String>,
-    /// Its version.
-    #[arg(long, default_value = "latest")]
-    pub(super) version: String,
+    /// Its version; `latest` if none is given.
+    #[arg(long)]
+    pub(super) version: Option<String>,
     /// How many processes run it.
     #[arg(short, long, value_name = "COUNT")]
     pub(super) instances: Option<i64>,
@@ -62,6 +68,24 @@ impl Launch {
         self.command.is_none()
     }
 
+    fn command_words(&self) -> anyhow::Result<Vec<String>> {
+        let words = words("--command", self.command.as_deref())?;
+        if self.command.is_some() && words.is_empty() {
+            return Err(Failure::usage("--command is empty").into());
+        }
+        Ok(words)
+    }
+
+    fn checked_variables(&self) -> anyhow::Result<Vec<String>> {
+        let wrong = |pair: &&String| pair.split_once('=').is_none_or(|(name, _)| name.is_empty());
+        match self.variables.iter().find(wrong) {
+            Some(pair) => {
+                Err(Failure::usage(format!("`{pair}` is no variable of the form NAME=VALUE")).into())
+            }
+            None => Ok(self.variables.clone()),
+        }
+    }
+
     fn metadata(&self) -> anyhow::Result<HashMap<String, String>> {
         let mut metadata = HashMap::new();
         for pair in &self.metadata {
@@ -83,7 +107,7 @@ impl Launch {
     /// Completes what the server needs to run the service.
     ///
     /// # Errors
-    /// A pair of metadata is malformed.
+    /// A pair of metadata is malformed, or a quote in the command or its arguments is not closed.
     pub(super) fn request(
         &self,
         source: &Source,
@@ -93,9 +117,9 @@ impl Launch {
         service.metadata = self.metadata()?;
         let (path_env, cargo_home, rustup_home) = tools();
         let options = CreateOptions {
-            command: self.command.as_deref().map(words).unwrap_or_default(),
-            args: self.args.as_deref().map(words).unwrap_or_default(),
-            env: self.variables.clone(),
+            command: self.command_words()?,
+            args: words("--args", self.args.as_deref())?,
+            env: self.checked_variables()?,
             namespace: namespace.to_owned(),
             instances: source.instances.unwrap_or(0),
             path_env,
@@ -113,15 +137,12 @@ impl Source {
     /// # Errors
     /// There is no folder, no project, or no usable name; the text has the next step.
     pub(super) fn local(&self, builds: bool, cx: &Context) -> anyhow::Result<Service> {
-        let folder = fs::canonicalize(&self.folder).map_err(|error| {
-            let remote = self.folder.contains('/') && !self.folder.starts_with(['.', '/']);
-            if remote {
-                return Failure::new(exit::FAILED, format!("there is no folder `{}`", self.folder))
-                    .hint("running from a git repository is not available in this version: clone it, then run the folder");
-            }
-            Failure::new(exit::FAILED, format!("there is no folder `{}`: {error}", self.folder))
-                .hint(format!("make a service with `micro new {}`", self.folder.trim_start_matches("./")))
-        })?;
+        let folder = fs::canonicalize(&self.folder).map_err(|error| no_folder(&self.folder, &error))?;
+        if !folder.is_dir() {
+            return Err(Failure::usage(format!("`{}` is a file, not the folder of a service", self.folder))
+                .hint("name the folder it lies in")
+                .into());
+        }
         let name = self.name.clone().map_or_else(|| name_of(&folder), Ok)?;
         names::check(&name).map_err(|e| {
             Failure::usage(e.to_string()).hint("name the service with --name, such as `--name helloworld`")
@@ -135,7 +156,8 @@ impl Source {
             prepare(&folder, cx)?;
         }
         let source = folder.to_str().context("the path of the folder is not valid UTF-8")?.to_owned();
-        Ok(Service { name, version: self.version.clone(), source, ..Service::default() })
+        let version = self.version.clone().unwrap_or_else(|| LATEST.to_owned());
+        Ok(Service { name, version, source, ..Service::default() })
     }
 
     pub(super) fn update_options(&self, namespace: &str) -> UpdateOptions {
@@ -149,6 +171,21 @@ impl Source {
             ..UpdateOptions::default()
         }
     }
+}
+
+fn no_folder(folder: &str, error: &std::io::Error) -> Failure {
+    let failure = Failure::new(exit::FAILED, format!("there is no folder `{folder}`: {error}"));
+    let first = folder.split('/').next().unwrap_or_default();
+    if folder.contains("://") || (folder.contains('/') && first.contains('.') && !first.starts_with('.')) {
+        return failure.hint(
+            "running from a git repository is not available in this version: clone it, then run the folder",
+        );
+    }
+    let name = folder.trim_start_matches("./").trim_end_matches('/');
+    if names::follows_rule(name) {
+        return failure.hint(format!("make a service with `micro new {name}`"));
+    }
+    failure
 }
 
 /// Where the caller's build tools are.
@@ -181,8 +218,10 @@ pub(super) fn prepare(folder: &Path, cx: &Context) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn words(text: &str) -> Vec<String> {
-    text.split_whitespace().map(str::to_owned).collect()
+/// Words as a shell splits them, quotes and all.
+fn words(flag: &str, text: Option<&str>) -> anyhow::Result<Vec<String>> {
+    shell_words::split(text.unwrap_or_default())
+        .map_err(|_| Failure::usage(format!("a quote in {flag} is not closed")).into())
 }
 
 fn name_of(folder: &Path) -> anyhow::Result<String> {
@@ -209,6 +248,33 @@ pub(super) fn name_and_version(text: &str) -> anyhow::Result<(String, Option<Str
     Ok((last.to_owned(), version))
 }
 
+/// The version that is meant where none was given: `latest` if it was run, else the only one.
+///
+/// # Errors
+/// There are several, or the runtime cannot be asked.
+pub(super) async fn version_of(
+    runtime: &RuntimeClient,
+    namespace: &str,
+    name: &str,
+    given: Option<String>,
+) -> anyhow::Result<String> {
+    if let Some(version) = given {
+        return Ok(version);
+    }
+    let options =
+        ReadOptions { service: name.to_owned(), namespace: namespace.to_owned(), ..ReadOptions::default() };
+    let known = runtime.read(ReadRequest { options: Some(options) }).await?.services;
+    let mut versions: Vec<String> = known.into_iter().map(|service| service.version).collect();
+    match versions.as_slice() {
+        [] => Ok(LATEST.to_owned()),
+        [_] => Ok(versions.remove(0)),
+        _ if versions.iter().any(|version| version == LATEST) => Ok(LATEST.to_owned()),
+        _ => Err(Failure::usage(format!("{name} runs in the versions {}", versions.join(", ")))
+            .hint(format!("say which, such as `{name}@{}`", versions[0]))
+            .into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -224,5 +290,15 @@ mod tests {
         ] {
             assert_eq!(name_and_version(text).unwrap(), (name.to_owned(), version.map(str::to_owned)));
         }
+    }
+
+    #[test]
+    fn a_command_is_split_as_a_shell_does() {
+        assert_eq!(
+            words("--command", Some("sh -c 'a \"b\"' c\\ d")).unwrap(),
+            ["sh", "-c", "a \"b\"", "c d"]
+        );
+        assert!(words("--command", None).unwrap().is_empty());
+        assert!(words("--args", Some("'a")).unwrap_err().to_string().contains("--args"));
     }
 }

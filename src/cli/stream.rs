@@ -1,6 +1,9 @@
 use clap::Args;
 
-use super::{call::Request, context::Context};
+use super::{
+    call::{Prepared, Request},
+    context::Context,
+};
 
 /// Open a stream to an endpoint and print each answer on a line.
 ///
@@ -14,7 +17,7 @@ pub(super) struct Stream {
 
 impl Stream {
     pub(super) async fn run(self, cx: &Context) -> anyhow::Result<()> {
-        let (call, request) = self.request.prepare(cx).await?;
+        let Prepared { call, request, .. } = self.request.prepare(cx).await?;
         let stdin = request.is_none();
         call.stream(request.into_iter().collect(), stdin, cx).await
     }

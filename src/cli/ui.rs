@@ -7,14 +7,18 @@ use std::{
     time::Duration,
 };
 
+use anyhow::Context as _;
 use clap::{ValueEnum, builder::StyledStr};
 use console::Style;
+use dialoguer::{Input, Password};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::{
     Serializer, Value,
     ser::{CompactFormatter, Formatter},
 };
+
+use super::failure::Failure;
 
 /// Documents wider than this are printed over several lines.
 const WIDTH: usize = 80;
@@ -177,9 +181,66 @@ impl Ui {
         Progress(bar)
     }
 
-    /// Whether a person can be asked.
-    pub(crate) fn can_ask(&self) -> bool {
-        io::stdin().is_terminal() && io::stderr().is_terminal() && !self.yes
+    /// Asks a person for what a flag would have said.
+    ///
+    /// # Errors
+    /// Nobody can be asked: the flag is missing.
+    pub(crate) async fn ask(&self, prompt: &'static str, flag: &str) -> anyhow::Result<String> {
+        self.question(flag, move || Ok(Input::new().with_prompt(prompt).interact_text()?)).await
+    }
+
+    /// As [`Ui::ask`], for what must not be shown.
+    ///
+    /// # Errors
+    /// As [`Ui::ask`].
+    pub(crate) async fn ask_secret(&self, prompt: &'static str, flag: &str) -> anyhow::Result<String> {
+        self.question(flag, move || Ok(Password::new().with_prompt(prompt).interact()?)).await
+    }
+
+    async fn question(
+        &self,
+        flag: &str,
+        ask: impl FnOnce() -> anyhow::Result<String> + Send + 'static,
+    ) -> anyhow::Result<String> {
+        if self.yes || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+            return Err(Failure::usage(format!("{flag} is missing, and nobody can be asked")).into());
+        }
+        // Restored when Ctrl-C ends the question, which hides what is typed.
+        let _terminal = Terminal::new();
+        // An answer blocks, and Ctrl-C must be seen meanwhile.
+        tokio::task::spawn_blocking(ask).await?
+    }
+
+    /// A line of standard input, without its end.
+    ///
+    /// # Errors
+    /// Standard input cannot be read.
+    pub(crate) async fn line_of_input(&self) -> anyhow::Result<String> {
+        let read = || {
+            let mut line = String::new();
+            io::stdin().read_line(&mut line).map(|_| line)
+        };
+        let line = tokio::task::spawn_blocking(read).await?.context("cannot read standard input")?;
+        Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+    }
+}
+
+/// The settings of the terminal, put back when this is dropped.
+struct Terminal(Option<rustix::termios::Termios>);
+
+impl Terminal {
+    fn new() -> Self {
+        Self(rustix::termios::tcgetattr(io::stdin()).ok())
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        if let Some(settings) = &self.0 {
+            let now = rustix::termios::OptionalActions::Now;
+            // A terminal that has gone needs nothing.
+            let _ = rustix::termios::tcsetattr(io::stdin(), now, settings);
+        }
     }
 }
 

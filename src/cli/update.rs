@@ -1,7 +1,9 @@
+use std::path::Path;
+
 use clap::Args;
 use micro_sdk::{
     blocks::runtime::RuntimeClient,
-    proto::runtime::{ReadOptions, ReadRequest, Resource, Service, UpdateRequest},
+    proto::runtime::{ReadOptions, ReadRequest, Resource, UpdateRequest},
 };
 
 use super::{
@@ -26,29 +28,34 @@ impl Update {
         let connection = cx.connect().await?;
         let runtime: RuntimeClient = connection.block("runtime")?;
         let namespace = connection.namespace().to_owned();
-        let (name, version) = source::name_and_version(&self.source.folder)?;
+        let (named, version) = source::name_and_version(&self.source.folder)?;
+        let here = Path::new(&self.source.folder).exists();
+        let name = self.source.name.clone().unwrap_or(named);
+        let given = version.or(self.source.version.take());
+        let options = ReadOptions {
+            service: name.clone(),
+            version: source::version_of(&runtime, &namespace, &name, given).await?,
+            namespace: namespace.clone(),
+            ..ReadOptions::default()
+        };
+        let known = runtime.read(ReadRequest { options: Some(options) }).await?.services;
+        let Some(known) = known.into_iter().next() else {
+            let text = if here {
+                format!("`{name}` was not run yet")
+            } else {
+                format!("no service `{name}` was run, and there is no such folder")
+            };
+            let hint = if here { "run it with `micro run`" } else { "list what was run with `micro status`" };
+            return Err(Failure::new(exit::NOT_FOUND, text).hint(hint).into());
+        };
+        // What runs by a command is not built.
+        let builds = !known.metadata.contains_key("command");
         // A service that runs is known by its name and brings its folder.
-        if !std::path::Path::new(&self.source.folder).exists() {
-            let options = ReadOptions {
-                service: name.clone(),
-                version: version.unwrap_or_else(|| self.source.version.clone()),
-                namespace: namespace.clone(),
-                ..ReadOptions::default()
-            };
-            let known = runtime.read(ReadRequest { options: Some(options) }).await?.services;
-            let Some(Service { name, version, source, .. }) = known.into_iter().next() else {
-                let text = format!("no service `{name}` was run, and there is no such folder");
-                return Err(Failure::new(exit::NOT_FOUND, text)
-                    .hint("list what was run with `micro status`")
-                    .into());
-            };
-            (self.source.folder, self.source.version) = (source, version);
-            self.source.name = self.source.name.or(Some(name));
+        (self.source.name, self.source.version) = (Some(known.name), Some(known.version));
+        if !here {
+            self.source.folder = known.source;
         }
-        let service = self.source.local(false, cx)?;
-        if std::path::Path::new(&service.source).join("Cargo.toml").is_file() {
-            source::prepare(std::path::Path::new(&service.source), cx)?;
-        }
+        let service = self.source.local(builds, cx)?;
         let request = UpdateRequest {
             resource: Some(Resource { service: Some(service.clone()), ..Resource::default() }),
             options: Some(self.source.update_options(&namespace)),

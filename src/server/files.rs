@@ -28,21 +28,36 @@ pub(crate) struct RunsAlready {
     pub(crate) pid: Option<u32>,
 }
 
+/// The server of a home that runs, told by its lock: neither a file nor an open socket proves that
+/// a process is one.
+pub(crate) fn holder(home: &Home) -> Option<RunsAlready> {
+    let mut file = File::open(lock_file(home)).ok()?;
+    matches!(file.try_lock(), Err(TryLockError::WouldBlock)).then(|| RunsAlready { pid: pid_in(&mut file) })
+}
+
+fn lock_file(home: &Home) -> PathBuf {
+    home.server().join("lock")
+}
+
+fn pid_in(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    // Without the pid the message is shorter, that is all.
+    drop(file.read_to_string(&mut text));
+    text.trim().parse().ok()
+}
+
 /// Takes the lock of a home.
 ///
 /// # Errors
 /// [`RunsAlready`], or the lock file cannot be opened.
 pub(crate) fn lock(home: &Home) -> anyhow::Result<Lock> {
-    let path = home.server().join("lock");
+    let path = lock_file(home);
     let open = || File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
     let mut file = open().with_context(|| format!("cannot open `{}`", path.display()))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
-            let mut text = String::new();
-            // Without the pid the message is shorter, that is all.
-            drop(file.read_to_string(&mut text));
-            bail!(RunsAlready { pid: text.trim().parse().ok() });
+            bail!(RunsAlready { pid: pid_in(&mut file) });
         }
         Err(TryLockError::Error(error)) => {
             return Err(error).with_context(|| format!("cannot lock `{}`", path.display()));

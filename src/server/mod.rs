@@ -31,7 +31,7 @@ use crate::{
 use listen::Door;
 use router::Router;
 
-pub(crate) use files::RunsAlready;
+pub(crate) use files::{RunsAlready, holder};
 pub(crate) use settings::{Settings, address};
 pub(crate) use strangers::Welcome;
 
@@ -92,6 +92,7 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -
         api: local_address(&api)?,
         proxy: local_address(&proxy)?,
         network: local_address(&network)?,
+        grace: settings.grace.as_millis() as u64,
         arguments: settings.arguments.clone(),
     };
 

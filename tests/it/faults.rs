@@ -72,6 +72,30 @@ fn a_stale_state_never_ends_a_foreign_process() {
 }
 
 #[test]
+fn a_foreign_process_at_the_socket_is_neither_asked_nor_ended() {
+    let (home, socket) = used_home();
+    let _foreign = UnixListener::bind(&socket).unwrap();
+    // The listener is this very process: a signal to whoever has the socket open would end the test.
+    let stopped = home.run(["--timeout", "1s", "server", "stop"]);
+    assert_eq!((stopped.code, stopped.stderr.as_str()), (Some(0), "no micro server runs\n"));
+    home.fails(3, ["--timeout", "1s", "server", "status"]);
+    home.ok(["services"]);
+    assert_ne!(home.state().pid, std::process::id());
+}
+
+#[test]
+fn a_start_that_another_command_never_ends_is_not_waited_for_without_end() {
+    let (home, _) = used_home();
+    let path = home.data().join("server/start.lock");
+    let lock = fs::File::options().write(true).open(&path).unwrap();
+    lock.lock().unwrap();
+    let said = home.fails(6, ["--timeout", "500ms", "services"]);
+    assert!(said.contains("start.lock"), "{said}");
+    drop(lock);
+    home.ok(["services"]);
+}
+
+#[test]
 fn leftovers_of_a_killed_server_stop_no_start() {
     let (home, socket) = used_home();
     let server = home.data().join("server");

@@ -15,6 +15,7 @@ mod half_open;
 mod http_api;
 mod layering;
 mod login;
+mod manners;
 mod messages;
 mod misbehaving;
 mod processes;

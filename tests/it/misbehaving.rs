@@ -64,7 +64,7 @@ fn a_folder_without_a_project_and_bad_names_are_refused() {
         assert!(said.contains("--name"), "{name}: {said}");
         // To `new` they may be paths.
         if !name.contains('/') {
-            home.fails(1, ["new", "--", name]);
+            home.fails(2, ["new", "--", name]);
         }
     }
     let long = "a".repeat(300);

@@ -14,19 +14,25 @@ use micro_sdk::{Channel, local::State};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tokio::{
     net::UnixStream,
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 
 use super::super::{
     context::Context,
     failure::{Failure, exit},
 };
-use crate::{paths::create_private_folder, server::VERSION};
+use crate::{
+    paths::create_private_folder,
+    server::{RunsAlready, VERSION, holder},
+};
 
 /// How long a server may take to answer a probe.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a server may take to end beyond its grace period.
+/// How long a server may take to end beyond its grace period, and to start.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+const START_TIMEOUT: Duration = Duration::from_mins(2);
+/// Bytes of the log from which a new server begins a new one; the last one is kept.
+const LOG_LIMIT: u64 = 10 << 20;
 /// How often the end of a process is looked for, where the system does not tell it.
 const LOOK: Duration = Duration::from_millis(20);
 /// How glibc keeps memory: two arenas, and what is large goes back to the system when it is freed.
@@ -45,16 +51,23 @@ pub(super) enum Probe {
     /// None runs.
     Nothing,
     /// It answers.
-    Answers(State),
-    /// A process with this id has its socket open, but does not answer or cannot be found.
+    Answers(Running),
+    /// A server with this process id holds the home, but does not answer or cannot be found.
     Silent(u32),
+}
+
+/// A server that answers.
+pub(crate) struct Running {
+    pub(crate) state: State,
+    /// The way to it by its local socket, open.
+    pub(crate) socket: Channel,
 }
 
 /// Looks for the server of this home. What it left on disk is believed only if the process that
 /// has its socket open wrote it: the file may be left by a server that was killed, and its process
 /// id may belong to another program by now.
 pub(super) async fn probe(cx: &Context) -> Probe {
-    let deadline = Instant::now() + PROBE_TIMEOUT.min(cx.timeout);
+    let deadline = Instant::now() + PROBE_TIMEOUT;
     // One that was started with another runtime folder tells by its state where its socket is.
     let mut sockets = vec![cx.home.socket()];
     sockets.extend(cx.state().map(|state| state.socket).filter(|socket| *socket != sockets[0]));
@@ -80,13 +93,14 @@ pub(super) async fn probe(cx: &Context) -> Probe {
         let channel = Channel::unix(&socket);
         let request = http::Request::get("/").body(micro_sdk::tonic::body::Body::empty()).ok()?;
         let response = channel.ready().await.ok()?.send(request).await.ok()?;
-        response.status().is_success().then_some(state)
+        response.status().is_success().then_some(Running { state, socket: channel })
     };
     match timeout_at(deadline, answer).await {
-        Ok(Some(state)) => Probe::Answers(state),
-        Ok(None) | Err(_) => match pid.or_else(|| cx.state().map(|state| state.pid)) {
-            Some(pid) => Probe::Silent(pid),
-            None => Probe::Nothing,
+        Ok(Some(running)) => Probe::Answers(running),
+        // Whatever else has the socket open is no server of ours: the next one replaces it.
+        Ok(None) | Err(_) => match holder(&cx.home) {
+            Some(RunsAlready { pid: Some(pid) }) => Probe::Silent(pid),
+            Some(RunsAlready { pid: None }) | None => Probe::Nothing,
         },
     }
 }
@@ -94,7 +108,7 @@ pub(super) async fn probe(cx: &Context) -> Probe {
 /// The server of this home that answers, if there is one.
 pub(crate) async fn find(cx: &Context) -> Option<State> {
     match probe(cx).await {
-        Probe::Answers(state) => Some(state),
+        Probe::Answers(running) => Some(running.state),
         Probe::Nothing | Probe::Silent(_) => None,
     }
 }
@@ -117,25 +131,23 @@ pub(super) fn silent(pid: u32) -> anyhow::Error {
 ///
 /// # Errors
 /// None runs and none may be started, or it cannot start.
-pub(crate) async fn ensure(cx: &Context, start: bool) -> anyhow::Result<State> {
-    match probe(cx).await {
-        Probe::Answers(state) => {
-            if state.version != VERSION {
-                cx.ui.warn(format_args!(
-                    "the server runs version {}, this is {VERSION}; replace it with `micro server restart`",
-                    state.version
-                ));
-            }
-            return Ok(state);
+pub(crate) async fn ensure(cx: &Context, start: bool) -> anyhow::Result<Running> {
+    let found = probe(cx).await;
+    if let Probe::Answers(running) = found {
+        let version = &running.state.version;
+        if version != VERSION {
+            cx.ui.warn(format_args!(
+                "the server runs version {version}, this is {VERSION}; replace it with `micro server restart`"
+            ));
         }
-        Probe::Silent(pid) => return Err(silent(pid)),
-        Probe::Nothing => {}
+        return Ok(running);
     }
     let forbidden =
         std::env::var_os("MICRO_NO_AUTOSTART").is_some_and(|value| !value.is_empty() && value != "0");
     if !start || forbidden {
-        return Err(nothing());
+        return Err(if let Probe::Silent(pid) = found { silent(pid) } else { nothing() });
     }
+    // One that does not answer may be starting: that ends with the lock of its start.
     let (state, started) = start_once(cx, &[]).await?;
     if started {
         cx.ui.say(format_args!(
@@ -143,7 +155,8 @@ pub(crate) async fn ensure(cx: &Context, start: bool) -> anyhow::Result<State> {
             state.pid
         ));
     }
-    Ok(state)
+    let socket = Channel::unix(&state.socket);
+    Ok(Running { state, socket })
 }
 
 /// Starts a server with these arguments unless one runs; tells which of the two it was.
@@ -155,19 +168,30 @@ pub(super) async fn start_once(cx: &Context, arguments: &[String]) -> anyhow::Re
     create_private_folder(&folder)?;
     create_private_folder(&cx.home.data.join("logs"))?;
     // Whoever comes second waits here, and then finds what the first has started.
+    let path = folder.join("start.lock");
+    let locked = path.clone();
     let lock = tokio::task::spawn_blocking(move || -> io::Result<File> {
-        let path = folder.join("start.lock");
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(locked)?;
         file.lock()?;
         Ok(file)
     });
-    let _lock = lock.await?.context("cannot lock the start of the server")?;
+    let held = || {
+        let text = format!("another command has been starting the server for {:?}", cx.timeout);
+        let hint = format!("see who holds `{}`", path.display());
+        Failure::new(exit::TIMED_OUT, text).hint(hint)
+    };
+    let lock = timeout(cx.timeout, lock).await.map_err(|_| held())?;
+    let _lock = lock?.context("cannot lock the start of the server")?;
     match probe(cx).await {
-        Probe::Answers(state) => return Ok((state, false)),
+        Probe::Answers(running) => return Ok((running.state, false)),
         Probe::Silent(pid) => return Err(silent(pid)),
         Probe::Nothing => {}
     }
     let log = log_file(cx);
+    if fs::metadata(&log).is_ok_and(|metadata| metadata.len() > LOG_LIMIT) {
+        let old = log.with_extension("log.1");
+        fs::rename(&log, &old).with_context(|| format!("cannot rename `{}`", log.display()))?;
+    }
     let length = fs::metadata(&log).map_or(0, |metadata| metadata.len());
     let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&log);
     let file = file.with_context(|| format!("cannot open `{}`", log.display()))?;
@@ -176,6 +200,7 @@ pub(super) async fn start_once(cx: &Context, arguments: &[String]) -> anyhow::Re
         .args(["server", "--daemonized"])
         .env("GLIBC_TUNABLES", MALLOC)
         .args(arguments)
+        .envs(absolute_home()?)
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -188,9 +213,11 @@ pub(super) async fn start_once(cx: &Context, arguments: &[String]) -> anyhow::Re
         let mut line = String::new();
         BufReader::new(output).read_line(&mut line).is_ok_and(|read| read > 0)
     });
-    if ready.await?
-        && let Some(state) = cx.state()
-    {
+    let ready = timeout(START_TIMEOUT, ready).await.map_err(|_| {
+        let text = format!("the server (pid {}) has not started within {START_TIMEOUT:?}", child.id());
+        Failure::new(exit::TIMED_OUT, text).hint("see what it does with `micro server logs`")
+    })?;
+    if ready? && let Some(state) = cx.state() {
         return Ok((state, true));
     }
     // It may have lost a race against a server in the foreground.
@@ -206,21 +233,33 @@ pub(super) async fn start_once(cx: &Context, arguments: &[String]) -> anyhow::Re
     bail!("the server did not start: {reason}");
 }
 
+/// `MICRO_HOME` for a program in another folder.
+fn absolute_home() -> anyhow::Result<Option<(&'static str, PathBuf)>> {
+    const NAME: &str = "MICRO_HOME";
+    let Some(home) = std::env::var_os(NAME).filter(|home| !home.is_empty()) else { return Ok(None) };
+    Ok(Some((NAME, std::path::absolute(home).context("cannot resolve MICRO_HOME")?)))
+}
+
 /// Stops the server of this home; none if none runs.
 ///
 /// # Errors
 /// It does not end.
 pub(super) async fn stop(cx: &Context) -> anyhow::Result<Option<u32>> {
     let number = match probe(cx).await {
-        Probe::Answers(State { pid, .. }) | Probe::Silent(pid) => pid,
         Probe::Nothing => return Ok(None),
+        // A signal is sent to nobody but the process that holds the home.
+        Probe::Answers(_) | Probe::Silent(_) => match holder(&cx.home) {
+            Some(held) => held.pid.context("the process of the server cannot be told")?,
+            None => return Ok(None),
+        },
     };
     let pid = i32::try_from(number)
         .ok()
         .and_then(Pid::from_raw)
         .context("the process of the server cannot be told")?;
+    let grace = cx.state().map_or(Duration::ZERO, |state| Duration::from_millis(state.grace));
     kill_process(pid, Signal::TERM).with_context(|| format!("cannot stop the server (pid {number})"))?;
-    let deadline = Instant::now() + STOP_TIMEOUT;
+    let deadline = Instant::now() + grace + STOP_TIMEOUT;
     // It is no child of ours, so the system does not tell us when it ends.
     while !has_ended(pid) {
         if Instant::now() > deadline {

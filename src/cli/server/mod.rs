@@ -6,6 +6,7 @@ pub(super) mod daemon;
 use std::{
     fs::File,
     io::{Read as _, Seek as _, SeekFrom, Write as _},
+    os::unix::fs::MetadataExt as _,
     time::Duration,
 };
 
@@ -27,6 +28,8 @@ use crate::{
 
 /// How often a growing log is looked at.
 const FOLLOW: Duration = Duration::from_millis(100);
+/// Bytes of a log that are read first to find its last lines.
+const BLOCK: u64 = 64 << 10;
 
 /// Run the server, or manage it in the background.
 ///
@@ -179,7 +182,8 @@ impl Server {
             Some(Action::Start(options)) => start(&options.arguments(), cx).await,
             Some(Action::Stop) => stop(cx).await,
             Some(Action::Restart) => {
-                let arguments = daemon::find(cx).await.map(|state| state.arguments).unwrap_or_default();
+                // Also of one that does not answer any more.
+                let arguments = cx.state().map(|state| state.arguments).unwrap_or_default();
                 stop(cx).await?;
                 start(&arguments, cx).await
             }
@@ -264,7 +268,7 @@ async fn stop(cx: &Context) -> anyhow::Result<()> {
 
 async fn status(cx: &Context) -> anyhow::Result<()> {
     let state = match daemon::probe(cx).await {
-        Probe::Answers(state) => state,
+        Probe::Answers(running) => running.state,
         Probe::Silent(pid) => return Err(daemon::silent(pid)),
         Probe::Nothing => return Err(daemon::nothing()),
     };
@@ -291,25 +295,78 @@ impl Logs {
         let missing =
             || Failure::new(exit::NOT_FOUND, format!("there is no log `{}`", path.display())).hint(hint);
         let mut file = File::open(&path).map_err(|_| missing())?;
-        let mut text = String::new();
-        file.read_to_string(&mut text).context("the log is not readable")?;
-        let lines: Vec<&str> = text.lines().collect();
-        for line in &lines[lines.len().saturating_sub(self.lines)..] {
-            cx.ui.line(line)?;
-        }
-        if !self.follow {
-            return Ok(());
-        }
+        let unreadable = || format!("cannot read `{}`", path.display());
+        let mut text = end_of(&mut file, self.lines).with_context(unreadable)?;
         loop {
-            tokio::time::sleep(FOLLOW).await;
-            let position = file.stream_position()?;
-            if file.metadata()?.len() < position {
-                file.seek(SeekFrom::Start(0))?;
+            // What has no end yet is printed when it has one, or when nothing follows.
+            while let Some(end) = text.iter().position(|&byte| byte == b'\n') {
+                let line: Vec<u8> = text.drain(..=end).collect();
+                cx.ui.text(&String::from_utf8_lossy(&line[..end]))?;
             }
-            let mut more = String::new();
-            file.read_to_string(&mut more)?;
-            for line in more.lines() {
-                cx.ui.line(line)?;
+            if !self.follow {
+                return if text.is_empty() {
+                    Ok(())
+                } else {
+                    Ok(cx.ui.text(&String::from_utf8_lossy(&text))?)
+                };
+            }
+            tokio::time::sleep(FOLLOW).await;
+            if replaced(&file, &path) {
+                file.read_to_end(&mut text).with_context(unreadable)?;
+                file = File::open(&path).map_err(|_| missing())?;
+            }
+            file.read_to_end(&mut text).with_context(unreadable)?;
+        }
+    }
+}
+
+/// The last lines of a file, and the file at its end. Reads from the end, however long the file is.
+fn end_of(file: &mut File, lines: usize) -> std::io::Result<Vec<u8>> {
+    let length = file.seek(SeekFrom::End(0))?;
+    let mut taken = BLOCK.min(length);
+    loop {
+        file.seek(SeekFrom::Start(length - taken))?;
+        let mut text = Vec::new();
+        file.read_to_end(&mut text)?;
+        let ends = text.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n');
+        // The last line may have no end yet.
+        let whole = usize::from(text.last() == Some(&b'\n'));
+        if let Some((end, _)) = ends.clone().nth(lines.saturating_sub(1) + whole).filter(|_| lines > 0) {
+            return Ok(text.split_off(end + 1));
+        }
+        if lines == 0 || taken == length {
+            return Ok(if lines == 0 { Vec::new() } else { text });
+        }
+        taken = (taken * 2).min(length);
+    }
+}
+
+/// Whether another file has taken the place of this one.
+fn replaced(file: &File, path: &std::path::Path) -> bool {
+    let inode = |metadata: std::fs::Metadata| metadata.ino();
+    match (file.metadata().map(inode), std::fs::metadata(path).map(inode)) {
+        (Ok(ours), Ok(theirs)) => ours != theirs,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_log_is_exact_however_long_its_lines_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let long = "x".repeat(usize::try_from(BLOCK).unwrap());
+        let lines = ["first", &long, "", "third", &long, "last"];
+        for (text, ended) in [(lines.join("\n"), false), (lines.join("\n") + "\n", true)] {
+            std::fs::write(&path, text).unwrap();
+            for count in 0..=7 {
+                let end = end_of(&mut File::open(&path).unwrap(), count).unwrap();
+                let expected = lines[lines.len() - count.min(6)..].join("\n");
+                let expected = expected + if ended && count > 0 { "\n" } else { "" };
+                assert_eq!(String::from_utf8(end).unwrap(), expected, "{count} lines");
             }
         }
     }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 use micro_sdk::proto::runtime::Service;
 
-use super::record::Record;
+use super::record::{Origin, Record};
 use crate::supervisor::{Snapshot, State};
 
 /// The state's word, as `micro status` shows it.
@@ -50,6 +50,9 @@ pub(super) fn service(record: &Record, snapshot: Option<&Snapshot>) -> Service {
     add("owner", Some(record.owner.clone()));
     add("group", Some(record.namespace.clone()));
     add("source", Some(record.origin.folder().display().to_string()));
+    if let Origin::Command { command, .. } = &record.origin {
+        add("command", Some(command.join(" ")));
+    }
     let state = snapshot.map_or(State::Pending, |snapshot| snapshot.state);
     add("status", Some(word(state).to_owned()));
     if let Some(snapshot) = snapshot {
