@@ -59,7 +59,11 @@ class Home:
             process.terminate()
         for process in self.spawned:
             # A child that is not waited for looks alive to whoever stops it.
-            process.wait(PATIENCE)
+            try:
+                process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
         subprocess.run([self.binary, "server", "stop"], env=self.environment, capture_output=True)
         for pid in self.processes():
             kill(pid)
