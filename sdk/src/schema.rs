@@ -15,9 +15,16 @@ use crate::handler::Handler;
 /// How deep nested messages are followed.
 const DEPTH: usize = 6;
 
-/// Every descriptor the handlers bring, each file once, encoded as one set.
+/// Every descriptor the handlers bring, each file once, with that of the handler every service has,
+/// encoded as one set.
 pub(crate) fn descriptor_set(handlers: &[Box<dyn Handler>]) -> Vec<u8> {
+    let mut own = FileDescriptorSet::decode(micro_proto::DESCRIPTORS).unwrap_or_default();
+    own.file.retain(|file| file.package() == "debug");
+    let own = own.encode_to_vec();
     let mut merged: Vec<&[u8]> = Vec::new();
+    if !handlers.iter().any(|handler| handler.name() == "Debug") {
+        merged.push(&own);
+    }
     for descriptor in handlers.iter().map(|handler| handler.descriptor()) {
         if !merged.contains(&descriptor) {
             merged.push(descriptor);
@@ -102,8 +109,21 @@ impl<'a> Types<'a> {
         }
     }
 
+    /// The name Go gives a type: that of a type within a message goes behind the message's.
+    fn go_name(&self, full_name: &str) -> String {
+        let mut name = last(full_name).to_owned();
+        let mut scope = full_name;
+        while let Some((outer, _)) =
+            scope.rsplit_once('.').filter(|(outer, _)| self.messages.contains_key(*outer))
+        {
+            name = format!("{}_{name}", last(outer));
+            scope = outer;
+        }
+        name
+    }
+
     fn root(&self, full_name: &str) -> Value {
-        let name = go_name(full_name);
+        let name = self.go_name(full_name);
         Value { name: name.clone(), r#type: name, values: self.fields(full_name, 1) }
     }
 
@@ -155,15 +175,215 @@ impl<'a> Types<'a> {
             Type::Bytes => "[]uint8",
             Type::Enum => {
                 let known = self.enums.contains_key(field.type_name());
-                return if known { go_name(field.type_name()) } else { "int32".to_owned() };
+                return if known { self.go_name(field.type_name()) } else { "int32".to_owned() };
             }
-            Type::Message | Type::Group => return go_name(field.type_name()),
+            Type::Message | Type::Group => return self.go_name(field.type_name()),
         }
         .to_owned()
     }
 }
 
-/// The last part of a full name, as Go shortens it.
-fn go_name(full_name: &str) -> String {
-    full_name.rsplit('.').next().unwrap_or(full_name).to_owned()
+fn last(full_name: &str) -> &str {
+    full_name.rsplit('.').next().unwrap_or(full_name)
+}
+
+#[cfg(test)]
+mod tests {
+    use prost_types::{FileDescriptorProto, MessageOptions, ServiceDescriptorProto};
+
+    use super::*;
+
+    fn field(name: &str, kind: Type, type_name: &str) -> FieldDescriptorProto {
+        FieldDescriptorProto {
+            name: Some(name.to_owned()),
+            label: Some(Label::Optional.into()),
+            r#type: Some(kind.into()),
+            type_name: Some(type_name.to_owned()).filter(|name| !name.is_empty()),
+            ..FieldDescriptorProto::default()
+        }
+    }
+
+    fn repeated(name: &str, kind: Type, type_name: &str) -> FieldDescriptorProto {
+        FieldDescriptorProto { label: Some(Label::Repeated.into()), ..field(name, kind, type_name) }
+    }
+
+    fn message(name: &str, field: Vec<FieldDescriptorProto>) -> DescriptorProto {
+        DescriptorProto { name: Some(name.to_owned()), field, ..DescriptorProto::default() }
+    }
+
+    /// The message that protobuf makes of a map.
+    fn entry(name: &str, value: FieldDescriptorProto) -> DescriptorProto {
+        let options = MessageOptions { map_entry: Some(true), ..MessageOptions::default() };
+        let fields = vec![field("key", Type::String, ""), value];
+        DescriptorProto { options: Some(options), ..message(name, fields) }
+    }
+
+    fn method(name: &str, request: &str, streams: (bool, bool)) -> MethodDescriptorProto {
+        MethodDescriptorProto {
+            name: Some(name.to_owned()),
+            input_type: Some(request.to_owned()),
+            output_type: Some(".shop.Item".to_owned()),
+            client_streaming: Some(streams.0),
+            server_streaming: Some(streams.1),
+            ..MethodDescriptorProto::default()
+        }
+    }
+
+    /// The endpoints of a service `Shop` with these messages, besides `Item` and the enum `Kind`.
+    fn shop(messages: Vec<DescriptorProto>, methods: Vec<MethodDescriptorProto>) -> Vec<Endpoint> {
+        let kind = EnumDescriptorProto { name: Some("Kind".to_owned()), ..EnumDescriptorProto::default() };
+        let item = message("Item", vec![field("id", Type::String, "")]);
+        let service = ServiceDescriptorProto {
+            name: Some("Shop".to_owned()),
+            method: methods,
+            ..ServiceDescriptorProto::default()
+        };
+        let file = FileDescriptorProto {
+            package: Some("shop".to_owned()),
+            message_type: [vec![item], messages].concat(),
+            enum_type: vec![kind],
+            service: vec![service],
+            ..FileDescriptorProto::default()
+        };
+        let set = FileDescriptorSet { file: vec![file] }.encode_to_vec();
+        endpoints_of(&set).into_iter().map(|(_, endpoint)| endpoint).collect()
+    }
+
+    /// The endpoint of one method that is asked with this message.
+    fn asked_with(request: DescriptorProto) -> Endpoint {
+        let name = format!(".shop.{}", request.name());
+        let mut endpoints = shop(vec![request], vec![method("Buy", &name, (false, false))]);
+        assert_eq!(endpoints.len(), 1);
+        endpoints.remove(0)
+    }
+
+    /// A tree of values on one line: `name type{children}`.
+    fn shown(value: &Value) -> String {
+        let children: Vec<String> = value.values.iter().map(shown).collect();
+        let children =
+            if children.is_empty() { String::new() } else { format!("{{{}}}", children.join(", ")) };
+        format!("{} {}{children}", value.name, value.r#type)
+    }
+
+    fn request(endpoint: &Endpoint) -> String {
+        endpoint.request.as_ref().map(shown).unwrap_or_default()
+    }
+
+    #[test]
+    fn scalars_have_the_names_of_go() {
+        for (kind, name) in [
+            (Type::Double, "float64"),
+            (Type::Float, "float32"),
+            (Type::Int32, "int32"),
+            (Type::Sint32, "int32"),
+            (Type::Sfixed32, "int32"),
+            (Type::Int64, "int64"),
+            (Type::Sint64, "int64"),
+            (Type::Sfixed64, "int64"),
+            (Type::Uint32, "uint32"),
+            (Type::Fixed32, "uint32"),
+            (Type::Uint64, "uint64"),
+            (Type::Fixed64, "uint64"),
+            (Type::Bool, "bool"),
+            (Type::String, "string"),
+            (Type::Bytes, "[]uint8"),
+        ] {
+            let endpoint = asked_with(message("Ask", vec![field("one_field", kind, "")]));
+            assert_eq!(request(&endpoint), format!("Ask Ask{{one_field {name}}}"), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn enums_and_messages_go_by_their_names_and_only_messages_have_children() {
+        let endpoint = asked_with(message(
+            "Ask",
+            vec![
+                field("kind", Type::Enum, ".shop.Kind"),
+                field("elsewhere", Type::Enum, ".other.Kind"),
+                field("item", Type::Message, ".shop.Item"),
+            ],
+        ));
+        assert_eq!(request(&endpoint), "Ask Ask{kind Kind, elsewhere int32, item Item{id string}}");
+        assert_eq!(endpoint.response.as_ref().map(shown), Some("Item Item{id string}".to_owned()));
+        assert!(endpoint.metadata.is_empty());
+    }
+
+    #[test]
+    fn lists_and_maps_name_what_they_hold_and_have_no_children() {
+        let mut ask = message(
+            "Ask",
+            vec![
+                repeated("words", Type::String, ""),
+                repeated("kinds", Type::Enum, ".shop.Kind"),
+                repeated("items", Type::Message, ".shop.Item"),
+                repeated("labels", Type::Message, ".shop.Ask.LabelsEntry"),
+                repeated("stock", Type::Message, ".shop.Ask.StockEntry"),
+                repeated("files", Type::Message, ".shop.Ask.FilesEntry"),
+            ],
+        );
+        ask.nested_type = vec![
+            entry("LabelsEntry", field("value", Type::String, "")),
+            entry("StockEntry", field("value", Type::Message, ".shop.Item")),
+            entry("FilesEntry", field("value", Type::Bytes, "")),
+        ];
+        assert_eq!(
+            request(&asked_with(ask)),
+            "Ask Ask{words []string, kinds []Kind, items []Item, labels map[string]string, \
+             stock map[string]Item, files map[string][]uint8}"
+        );
+    }
+
+    #[test]
+    fn the_members_of_a_oneof_are_left_out_and_optional_fields_are_not() {
+        let in_oneof = |name: &str, optional: bool| FieldDescriptorProto {
+            oneof_index: Some(0),
+            proto3_optional: Some(optional),
+            ..field(name, Type::Int64, "")
+        };
+        let endpoint = asked_with(message("Ask", vec![in_oneof("member", false), in_oneof("maybe", true)]));
+        assert_eq!(request(&endpoint), "Ask Ask{maybe int64}");
+    }
+
+    #[test]
+    fn a_type_within_a_message_has_the_name_go_gives_it() {
+        let mut outer = message("Outer", vec![field("inner", Type::Message, ".shop.Outer.Inner")]);
+        let mut inner = message("Inner", vec![field("mood", Type::Enum, ".shop.Outer.Inner.Mood")]);
+        inner.enum_type =
+            vec![EnumDescriptorProto { name: Some("Mood".to_owned()), ..EnumDescriptorProto::default() }];
+        outer.nested_type = vec![inner];
+        assert_eq!(request(&asked_with(outer)), "Outer Outer{inner Outer_Inner{mood Outer_Inner_Mood}}");
+    }
+
+    #[test]
+    fn a_message_within_itself_is_followed_to_a_depth() {
+        let endpoint = asked_with(message("Tree", vec![field("child", Type::Message, ".shop.Tree")]));
+        let nested = "{child Tree".repeat(DEPTH) + &"}".repeat(DEPTH);
+        assert_eq!(request(&endpoint), format!("Tree Tree{nested}"));
+    }
+
+    #[test]
+    fn streams_of_every_direction_look_alike() {
+        let methods = [("Down", (false, true)), ("Up", (true, false)), ("Both", (true, true))];
+        let methods = methods.map(|(name, streams)| method(name, ".shop.Item", streams));
+        let endpoints = shop(Vec::new(), methods.to_vec());
+        let names: Vec<&str> = endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
+        assert_eq!(names, ["Shop.Both", "Shop.Down", "Shop.Up"]);
+        for endpoint in &endpoints {
+            assert_eq!(request(endpoint), "Context Context");
+            assert_eq!(endpoint.response.as_ref().map(shown), Some("Stream Stream".to_owned()));
+            assert_eq!(endpoint.metadata, HashMap::from([("stream".to_owned(), "true".to_owned())]));
+        }
+    }
+
+    #[test]
+    fn the_example_of_the_reference_comes_out_the_same() {
+        let endpoints = endpoints_of(micro_proto::DESCRIPTORS);
+        let token =
+            endpoints.iter().find(|(package, endpoint)| package == "auth" && endpoint.name == "Auth.Token");
+        assert_eq!(
+            request(&token.unwrap().1),
+            "TokenRequest TokenRequest{id string, secret string, refresh_token string, \
+             token_expiry int64, options Options{namespace string}}"
+        );
+    }
 }
