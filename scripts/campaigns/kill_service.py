@@ -11,9 +11,9 @@ from home import Failed, eventually, kill
 
 from campaign import eventually_answers, run_service, start
 
-CYCLES = (5, 100)
-# An end within a second of being ready is the service's own failure; five in a row are final.
-READY = 1.1
+CYCLES = (2, 100)
+# After so many seconds the waits between starts begin anew, so that each outage is that of a first one.
+READY = 10.1
 
 
 def run(campaign):

@@ -123,6 +123,7 @@ fn of_wire(error: &Error) -> (u8, Option<String>) {
         }
         404 if is_platform(error) => (exit::NOT_FOUND, None),
         501 if error.detail.starts_with("unknown service ") => (exit::NOT_FOUND, None),
+        429 => (exit::NOT_ALLOWED, None),
         408 => (exit::TIMED_OUT, Some("allow more time with `--timeout 2m`".to_owned())),
         503 if error.detail.starts_with("cannot connect to") || error.detail.contains("broke:") => (
             exit::UNREACHABLE,

@@ -5,6 +5,7 @@ use micro_sdk::{
 };
 
 use super::{
+    auth,
     context::{Context, TOKEN_LIFE},
     failure::{Failure, exit},
 };
@@ -49,32 +50,37 @@ impl Login {
             Some(id) => id,
             None => cx.ui.ask("Enter username", "--username").await?,
         };
-        let secret = match self.password {
-            Some(secret) if secret == "-" => cx.ui.line_of_input().await?,
-            Some(secret) => secret,
-            None => cx.ui.ask_secret("Enter password", "--password").await?,
-        };
-        let connection = cx.connect_anonymously().await?;
-        let auth: AuthClient = connection.block("auth")?;
-        let request = TokenRequest {
-            id,
-            secret,
-            token_expiry: TOKEN_LIFE,
-            options: Some(Options { namespace: namespace.clone() }),
-            ..TokenRequest::default()
-        };
-        // Nothing is changed before the new login is good.
-        let token = auth.token(request).await.map_err(|error| match error.code {
-            400 | 401 => anyhow::Error::from(
-                Failure::new(exit::NOT_ALLOWED, error.detail)
-                    .hint("nothing was changed: you are still who you were (see `micro user`)"),
-            ),
-            _ => error.into(),
-        })?;
-        let token = token.token.unwrap_or_default();
-        let inspected =
-            auth.inspect(InspectRequest { token: token.access_token.clone(), options: None }).await?;
-        cx.remember(&environment, &namespace, &inspected.account.unwrap_or_default().id, &token)?;
+        let secret = auth::secret(self.password, "Enter password", "--password", cx).await?;
+        log_in(id, secret, cx).await?;
         Ok(cx.ui.line("Successfully logged in.")?)
     }
+}
+
+/// Logs in, and keeps the login for the environment and namespace of the command.
+///
+/// # Errors
+/// The account or its secret is not right; then nothing is changed.
+pub(super) async fn log_in(id: String, secret: String, cx: &Context) -> anyhow::Result<()> {
+    let (environment, _) = cx.environment()?;
+    let namespace = cx.namespace()?;
+    let connection = cx.connect_anonymously().await?;
+    let auth: AuthClient = connection.block("auth")?;
+    let request = TokenRequest {
+        id,
+        secret,
+        token_expiry: TOKEN_LIFE,
+        options: Some(Options { namespace: namespace.clone() }),
+        ..TokenRequest::default()
+    };
+    // Nothing is changed before the new login is good.
+    let token = auth.token(request).await.map_err(|error| match error.code {
+        400 | 401 => anyhow::Error::from(
+            Failure::new(exit::NOT_ALLOWED, error.detail)
+                .hint("nothing was changed: you are still who you were (see `micro user`)"),
+        ),
+        _ => error.into(),
+    })?;
+    let token = token.token.unwrap_or_default();
+    let inspected = auth.inspect(InspectRequest { token: token.access_token.clone(), options: None }).await?;
+    cx.remember(&environment, &namespace, &inspected.account.unwrap_or_default().id, &token)
 }

@@ -1,6 +1,7 @@
 //! The command line: words in, calls to the server, words out. A command is a file with its
 //! arguments (the doc comments are its help) and a `run`, and three lines here.
 
+mod auth;
 mod call;
 mod completion;
 mod context;
@@ -107,6 +108,7 @@ struct Globals {
 
 #[derive(Subcommand)]
 enum Command {
+    Auth(auth::Auth),
     Call(call::Call),
     Completion(completion::Completion),
     Env(env::Env),
@@ -132,6 +134,7 @@ enum Command {
 impl Command {
     async fn run(self, cx: &Context) -> anyhow::Result<()> {
         match self {
+            Self::Auth(command) => command.run(cx).await,
             Self::Call(command) => command.run(cx).await,
             Self::Completion(command) => command.run(cx),
             Self::Env(command) => command.run(cx),

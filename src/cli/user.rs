@@ -3,8 +3,10 @@ use clap::{Args, Subcommand};
 use micro_sdk::{blocks::auth::AuthClient, proto::auth::InspectRequest};
 
 use super::{
+    auth,
     context::Context,
     failure::{Failure, exit},
+    login,
 };
 use crate::{
     config::{Config, Credentials, LOCAL, Login},
@@ -20,12 +22,30 @@ pub(super) struct User {
 
 #[derive(Subcommand)]
 enum Action {
+    /// Change something of yours.
+    Set {
+        #[command(subcommand)]
+        what: Set,
+    },
     /// Print the access token.
     Token,
     /// Print or choose the namespace for the current environment.
     Namespace {
         #[command(subcommand)]
         action: Option<Namespace>,
+    },
+}
+
+#[derive(Subcommand)]
+enum Set {
+    /// Change your password; every other login of yours ends, and this one goes on.
+    Password {
+        /// The present password; `-` reads it from standard input.
+        #[arg(long, visible_alias = "old_password", value_name = "SECRET")]
+        old_password: Option<String>,
+        /// The password from now on.
+        #[arg(long, visible_alias = "new_password", value_name = "SECRET")]
+        new_password: Option<String>,
     },
 }
 
@@ -42,6 +62,9 @@ impl User {
     pub(super) async fn run(self, cx: &Context) -> anyhow::Result<()> {
         match self.action {
             None => whoami(cx).await,
+            Some(Action::Set { what: Set::Password { old_password, new_password } }) => {
+                set_password(old_password, new_password, cx).await
+            }
             Some(Action::Token) => token(cx).await,
             Some(Action::Namespace { action: None }) => Ok(cx.ui.text(&cx.namespace()?)?),
             Some(Action::Namespace { action: Some(Namespace::Set { name }) }) => {
@@ -72,6 +95,34 @@ async fn whoami(cx: &Context) -> anyhow::Result<()> {
             Ok(cx.ui.text(if account.name.is_empty() { &account.id } else { &account.name })?)
         }
     }
+}
+
+async fn set_password(old: Option<String>, new: Option<String>, cx: &Context) -> anyhow::Result<()> {
+    let (environment, _) = cx.environment()?;
+    let namespace = cx.namespace()?;
+    let credentials: Credentials = cx.stored_credentials().read()?;
+    let id = match credentials.get(&environment, &namespace) {
+        Some(Login::Account { id, .. }) => id.clone(),
+        // Whoever owns the home sets the password of its administrator.
+        None if environment == LOCAL => "admin".to_owned(),
+        None | Some(Login::Anonymous) => return Err(not_logged_in(&environment)),
+    };
+    let is_owner = !matches!(credentials.get(&environment, &namespace), Some(Login::Account { .. }));
+    let old = match old {
+        None if is_owner => String::new(),
+        old => auth::secret(old, "Enter current password", "--old-password", cx).await?,
+    };
+    let asked = new.is_none();
+    let new = auth::secret(new, "Enter a new password", "--new-password", cx).await?;
+    if asked && cx.ui.ask_secret("Verify your password", "--new-password").await? != new {
+        return Err(Failure::usage("the passwords do not match: nothing was changed").into());
+    }
+    auth::change_secret(&id, old, new.clone(), &cx.connect().await?).await?;
+    if !is_owner {
+        // The change has ended this login with all others.
+        login::log_in(id, new, cx).await?;
+    }
+    Ok(())
 }
 
 async fn token(cx: &Context) -> anyhow::Result<()> {

@@ -3,7 +3,7 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -63,10 +63,10 @@ pub(super) fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 pub(super) enum Peer {
     /// The local socket: the user who owns the home.
     Owner,
-    /// A program on this machine.
-    Machine,
-    /// Another machine.
-    Remote,
+    /// A program on this machine or another, by its address.
+    Address(IpAddr),
+    /// Nobody knows.
+    Unknown,
 }
 
 /// A service whose requests carry where they come from.
@@ -106,8 +106,7 @@ impl Door {
                 let (stream, from): (TcpStream, SocketAddr) = listener.accept().await?;
                 // A connection that is gone already shows when it is read.
                 drop(stream.set_nodelay(true));
-                let peer = if from.ip().to_canonical().is_loopback() { Peer::Machine } else { Peer::Remote };
-                Ok(Some((Box::new(stream), peer)))
+                Ok(Some((Box::new(stream), Peer::Address(from.ip().to_canonical()))))
             }
             Self::Local(listener, owner) => {
                 let (stream, _): (UnixStream, _) = listener.accept().await?;

@@ -5,6 +5,7 @@ mod api;
 mod files;
 mod listen;
 mod owner;
+mod revocable;
 mod router;
 mod settings;
 mod strangers;
@@ -99,7 +100,7 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -
     let background = Tasks::default();
     let database = format!("sqlite:{}", home.server().join("micro.db").display());
     let kv = backend::open(&database).await?;
-    let auth = Auth::open(kv.clone(), &home.server().join("keys"))?;
+    let auth = Auth::open(kv.clone(), &home.server().join("keys")).await?;
     let registry = Registry::open(kv.clone(), &state.network, &background).await?;
     let runtime = Runtime::open(
         settings.runtime(&state.network),

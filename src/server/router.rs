@@ -1,7 +1,7 @@
 //! One way in: every call of every door is authenticated, authorised and routed here, to a
 //! building block in this process or to the nodes of a service.
 
-use std::sync::Arc;
+use std::{net::Ipv4Addr, sync::Arc};
 
 use bytes::Bytes;
 use http::{
@@ -16,6 +16,7 @@ use tonic::body::Body;
 use super::{
     VERSION,
     listen::Peer,
+    revocable,
     strangers::Welcome,
     target::{Target, Wire},
     upstream,
@@ -23,7 +24,7 @@ use super::{
 use crate::{
     services::{
         Blocks, PLATFORM,
-        auth::{Caller, Resource, authorise},
+        auth::{Caller, Resource},
         registry::{CatalogNode, Missing, Schema},
     },
     transcode,
@@ -159,7 +160,7 @@ impl Router {
         };
         let home = if matches!(to, To::Block(_)) { PLATFORM } else { &namespace };
         let resource = Resource { namespace: home, service: &target.service, endpoint: &target.endpoint };
-        authorise(&caller, resource)?;
+        self.0.blocks.auth.authorise(&caller, resource).map_err(|e| e.with_id("auth"))?;
         let described = hash.is_some() || matches!(to, To::Block(_));
         let method = match (&to, hash) {
             (To::Block(_), _) if schema => self.block_method(&target),
@@ -180,16 +181,21 @@ impl Router {
     }
 
     fn authenticate(&self, headers: &http::HeaderMap, peer: Peer) -> Result<Caller> {
-        let (owner, remote) = (peer == Peer::Owner, peer == Peer::Remote);
+        let (owner, address) = match peer {
+            Peer::Owner => (true, None),
+            Peer::Address(address) => (false, Some(address)),
+            // Whoever is not known is not trusted.
+            Peer::Unknown => (false, Some(Ipv4Addr::UNSPECIFIED.into())),
+        };
         match (headers.get(AUTHORIZATION), owner) {
             (None, true) => Ok(Caller::owner()),
-            (None, false) => Ok(Caller { remote, ..Caller::default() }),
+            (None, false) => Ok(Caller { address, ..Caller::default() }),
             (Some(_), _) => {
                 let expected =
                     || Error::unauthorized("invalid authorization header: expected `Bearer <token>`");
                 let token = header::bearer(headers).ok_or_else(expected)?;
-                let account = self.0.blocks.auth.verify(token).map_err(|e| e.with_id("auth"))?;
-                Ok(Caller { account: Some(account), owner, remote })
+                let caller = self.0.blocks.auth.verify(token).map_err(|e| e.with_id("auth"))?;
+                Ok(Caller { owner, address, ..caller })
             }
         }
     }
@@ -216,19 +222,23 @@ impl Router {
                 .map_err(|_| Error::bad_request("the namespace cannot stand in a header"))?;
             headers.insert(header::NAMESPACE, value);
         }
-        match route.to {
+        let watched = route.caller.account.is_some().then(|| route.caller.clone());
+        let response = match route.to {
             To::Block(block) => {
                 request.extensions_mut().insert(route.caller);
-                Ok(block.serve(request).await)
+                block.serve(request).await
             }
-            To::Nodes(nodes) => upstream::forward(nodes, request).await,
-        }
+            To::Nodes(nodes) => upstream::forward(nodes, request).await?,
+        };
+        let Some(caller) = watched else { return Ok(response) };
+        let auth = self.0.blocks.auth.clone();
+        Ok(response.map(|body| Body::new(revocable::Revocable::new(body, auth, caller))))
     }
 }
 
 /// Where a request comes from; whoever is not known is not trusted.
 pub(super) fn peer_of(extensions: &http::Extensions) -> Peer {
-    extensions.get().copied().unwrap_or(Peer::Remote)
+    extensions.get().copied().unwrap_or(Peer::Unknown)
 }
 
 fn absent(missing: Missing, service: &str, namespace: &str, version: Option<&str>) -> Error {

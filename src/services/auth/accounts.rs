@@ -7,17 +7,26 @@ use std::{
 };
 
 use micro_sdk::{Error, Result, proto::auth::Account};
+use ring::hmac;
 use serde::{Deserialize, Serialize};
 
-use super::{caller::USER, secret, token::now};
+use super::{
+    caller::USER,
+    revocation::{Revocations, Ties},
+    secret,
+    token::now,
+};
 use crate::{
     backend::{self, Commit, Kv},
     services::{PLATFORM, every},
 };
 
 const TABLE: &str = "auth";
-/// How long a refresh token lives after its login.
+/// How long a login can be renewed.
 const REFRESH_LIFE: Duration = Duration::from_hours(30 * 24);
+/// How long an exchanged refresh token still gets its successor, for commands that run at the same
+/// time, in seconds.
+const REFRESH_GRACE: u64 = 60;
 /// The account and secret of a fresh server (reference: Micro v4's bootstrap account).
 const DEFAULT_ACCOUNT: (&str, &str) = ("admin", "micro");
 
@@ -34,6 +43,30 @@ pub(super) struct Record {
     /// The secret is the one that every fresh server has.
     #[serde(default)]
     pub(super) default_secret: bool,
+    /// Grows with each secret; what was issued for an older one does not count any more.
+    #[serde(default)]
+    pub(super) generation: u64,
+}
+
+/// A refresh token as it is stored, under its digest.
+#[derive(Debug, Deserialize, Serialize)]
+struct Refresh {
+    id: String,
+    /// The login it comes from.
+    session: String,
+    generation: u64,
+    /// When the login ends whatever happens, in Unix seconds.
+    until: u64,
+    /// When it was exchanged, in Unix seconds.
+    used: Option<u64>,
+}
+
+/// A login that goes on.
+pub(super) struct Renewed {
+    pub(super) record: Record,
+    pub(super) ties: Ties,
+    /// The refresh token from now on.
+    pub(super) successor: String,
 }
 
 impl Record {
@@ -53,6 +86,8 @@ impl Record {
 /// The accounts of every namespace.
 pub(super) struct Accounts {
     kv: Arc<dyn Kv>,
+    /// Makes the successors of refresh tokens.
+    refresh_key: hmac::Key,
 }
 
 fn account_key(namespace: &str, id: &str) -> String {
@@ -68,8 +103,9 @@ fn refresh_key(namespace: &str, token: &str) -> String {
 }
 
 impl Accounts {
-    pub(super) fn new(kv: Arc<dyn Kv>) -> Self {
-        Self { kv }
+    /// `refresh_key` must be the same after a restart, and known to this server alone.
+    pub(super) fn new(kv: Arc<dyn Kv>, refresh_key: hmac::Key) -> Self {
+        Self { kv, refresh_key }
     }
 
     /// Stores a new account.
@@ -78,7 +114,7 @@ impl Accounts {
     /// 400 when its id or its name is taken.
     pub(super) async fn create(&self, namespace: &str, record: &Record) -> Result<()> {
         let (account, name) = (account_key(namespace, &record.id), name_key(namespace, &record.name));
-        let value = serde_json::to_vec(record).map_err(|e| Error::internal(e.to_string()))?;
+        let value = encode(record)?;
         let commit = Commit::new()
             .require_absent(TABLE, account.as_bytes())
             .require_absent(TABLE, name.as_bytes())
@@ -118,7 +154,7 @@ impl Accounts {
     }
 
     /// Creates the account of a fresh server, if its namespace has no person's account yet.
-    pub(super) async fn ensure_default(&self) -> Result<()> {
+    pub(super) async fn ensure_default(&self, revocations: &Revocations) -> Result<()> {
         let prefix = account_key(PLATFORM, "");
         for entry in every(&*self.kv, TABLE, &prefix).await? {
             if serde_json::from_slice::<Record>(&entry.value).is_ok_and(|record| record.r#type == USER) {
@@ -134,6 +170,7 @@ impl Accounts {
             metadata: BTreeMap::from([("created".to_owned(), now().to_string())]),
             secret: secret::hash(chosen.to_owned()).await?,
             default_secret: true,
+            generation: revocations.floor(PLATFORM, id),
         };
         match self.create(PLATFORM, &record).await {
             // Somebody else was first.
@@ -142,26 +179,171 @@ impl Accounts {
         }
     }
 
-    /// A new refresh token for an account.
-    pub(super) async fn new_refresh_token(&self, namespace: &str, id: &str) -> Result<String> {
-        let token = secret::generate()?;
-        let until = SystemTime::now() + REFRESH_LIFE;
-        let key = refresh_key(namespace, &token);
-        self.kv.commit(Commit::new().put_until(TABLE, key.as_bytes(), id.as_bytes().to_vec(), until)).await?;
-        Ok(token)
+    /// The accounts of a namespace, in the order of their ids.
+    pub(super) async fn list(&self, namespace: &str) -> Result<Vec<Record>> {
+        let entries = every(&*self.kv, TABLE, &account_key(namespace, "")).await?;
+        let record = |entry: &backend::Entry| {
+            serde_json::from_slice(&entry.value)
+                .map_err(|e| Error::internal(format!("a stored account is damaged: {e}")))
+        };
+        entries.iter().map(record).collect()
     }
 
-    /// The account a refresh token was given to.
-    pub(super) async fn refresh(&self, namespace: &str, token: &str) -> Result<Option<Record>> {
-        match self.kv.get(TABLE, refresh_key(namespace, token).as_bytes()).await? {
-            Some(entry) => self.by_id(namespace, &String::from_utf8_lossy(&entry.value)).await,
-            None => Ok(None),
+    /// Deletes an account, and with it all that was issued for it.
+    ///
+    /// # Errors
+    /// 409 when it was changed meanwhile.
+    pub(super) async fn delete(
+        &self,
+        namespace: &str,
+        record: &Record,
+        revocations: &Revocations,
+    ) -> Result<()> {
+        let floor = record.generation + 1;
+        let commit = Commit::new()
+            .delete(TABLE, account_key(namespace, &record.id))
+            .delete(TABLE, name_key(namespace, &record.name));
+        self.kv.commit(Revocations::store_account(commit, namespace, &record.id, floor)).await?;
+        revocations.revoke_account(namespace, &record.id, floor);
+        Ok(())
+    }
+
+    /// Gives an account another secret; all that was issued for the old one ends.
+    ///
+    /// # Errors
+    /// 409 when it was changed meanwhile, 404 when it is gone.
+    pub(super) async fn change_secret(
+        &self,
+        namespace: &str,
+        id: &str,
+        stored_secret: String,
+        revocations: &Revocations,
+    ) -> Result<()> {
+        let key = account_key(namespace, id);
+        let gone = || Error::not_found(format!("no account {id} in namespace {namespace}"));
+        let entry = self.kv.get(TABLE, key.as_bytes()).await?.ok_or_else(gone)?;
+        let mut record: Record = serde_json::from_slice(&entry.value)
+            .map_err(|e| Error::internal(format!("the stored account {id} is damaged: {e}")))?;
+        record.secret = stored_secret;
+        record.default_secret = false;
+        record.generation += 1;
+        let floor = record.generation;
+        let commit = Commit::new().require_version(TABLE, key.as_bytes(), entry.version).put(
+            TABLE,
+            key.as_bytes(),
+            encode(&record)?,
+        );
+        match self.kv.commit(Revocations::store_account(commit, namespace, id, floor)).await {
+            Ok(_) => {}
+            Err(backend::Error::Conflict { .. }) => {
+                return Err(Error::conflict(format!("account {id} was changed meanwhile: try again")));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        revocations.revoke_account(namespace, id, floor);
+        Ok(())
+    }
+
+    /// A new login of an account: its refresh token, and what ties its tokens to it.
+    pub(super) async fn begin_session(&self, namespace: &str, record: &Record) -> Result<(String, Ties)> {
+        let (token, session) = (secret::generate()?, uuid::Uuid::new_v4().simple().to_string());
+        let until = now() + REFRESH_LIFE.as_secs();
+        let refresh = Refresh {
+            id: record.id.clone(),
+            session: session.clone(),
+            generation: record.generation,
+            until,
+            used: None,
+        };
+        self.kv.commit(put_refresh(Commit::new(), namespace, &token, &refresh)?).await?;
+        Ok((token, Ties { generation: record.generation, session }))
+    }
+
+    /// Exchanges a refresh token for its successor. One that was exchanged before gets the same
+    /// successor for a minute; later it must have been stolen, and the whole login ends.
+    ///
+    /// # Errors
+    /// 400 for a token that is not valid, without a word about why.
+    pub(super) async fn renew(
+        &self,
+        namespace: &str,
+        token: &str,
+        revocations: &Revocations,
+    ) -> Result<Renewed> {
+        let invalid = || Error::bad_request("the refresh token is not valid or has expired: log in again");
+        let key = refresh_key(namespace, token);
+        let successor = self.successor(token);
+        loop {
+            let entry = self.kv.get(TABLE, key.as_bytes()).await?.ok_or_else(invalid)?;
+            let refresh: Refresh = serde_json::from_slice(&entry.value).map_err(|_| invalid())?;
+            let ties = Ties { generation: refresh.generation, session: refresh.session.clone() };
+            let record = self.by_id(namespace, &refresh.id).await?.ok_or_else(invalid)?;
+            if record.generation != refresh.generation || !revocations.allow(namespace, &record.id, &ties) {
+                return Err(invalid());
+            }
+            match refresh.used {
+                Some(used) if now() <= used + REFRESH_GRACE => {}
+                Some(_) => {
+                    self.end_session(&refresh.session, revocations).await?;
+                    tracing::warn!(
+                        account = record.id,
+                        namespace,
+                        "a refresh token was used again: its login has ended"
+                    );
+                    return Err(invalid());
+                }
+                None => {
+                    let next = Refresh { used: None, ..refresh.clone_for_successor() };
+                    let used = Refresh { used: Some(now()), ..refresh };
+                    let commit = Commit::new().require_version(TABLE, key.as_bytes(), entry.version);
+                    let commit = put_refresh(commit, namespace, token, &used)?;
+                    match self.kv.commit(put_refresh(commit, namespace, &successor, &next)?).await {
+                        Ok(_) => {}
+                        // Another command exchanged it at the same time.
+                        Err(backend::Error::Conflict { .. }) => continue,
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+            }
+            return Ok(Renewed { record, ties, successor });
         }
     }
 
-    /// Ends a refresh token; an unknown one is no error.
-    pub(super) async fn revoke(&self, namespace: &str, token: &str) -> Result<()> {
-        self.kv.commit(Commit::new().delete(TABLE, refresh_key(namespace, token).as_bytes())).await?;
+    /// The one token that follows a refresh token: made of it and of a key of this server, so that it
+    /// is the same for all who ask, and stored nowhere in clear.
+    fn successor(&self, token: &str) -> String {
+        secret::encode(hmac::sign(&self.refresh_key, token.as_bytes()).as_ref())
+    }
+
+    /// Ends the login a refresh token belongs to; an unknown one is no error.
+    pub(super) async fn revoke(&self, namespace: &str, token: &str, revocations: &Revocations) -> Result<()> {
+        let Some(entry) = self.kv.get(TABLE, refresh_key(namespace, token).as_bytes()).await? else {
+            return Ok(());
+        };
+        match serde_json::from_slice::<Refresh>(&entry.value) {
+            Ok(refresh) => self.end_session(&refresh.session, revocations).await,
+            Err(_) => Ok(()),
+        }
+    }
+
+    async fn end_session(&self, session: &str, revocations: &Revocations) -> Result<()> {
+        self.kv.commit(Revocations::store_session(Commit::new(), session)).await?;
+        revocations.revoke_session(session);
         Ok(())
     }
+}
+
+impl Refresh {
+    fn clone_for_successor(&self) -> Self {
+        Self { id: self.id.clone(), session: self.session.clone(), ..*self }
+    }
+}
+
+fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>> {
+    serde_json::to_vec(value).map_err(|e| Error::internal(e.to_string()))
+}
+
+fn put_refresh(commit: Commit, namespace: &str, token: &str, refresh: &Refresh) -> Result<Commit> {
+    let until = SystemTime::UNIX_EPOCH + Duration::from_secs(refresh.until);
+    Ok(commit.put_until(TABLE, refresh_key(namespace, token), encode(refresh)?, until))
 }

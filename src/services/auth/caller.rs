@@ -1,10 +1,11 @@
 //! Who calls, and what that lets them do. The server makes a [`Caller`] once per call, at the
 //! door; the building blocks ask it.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use micro_sdk::{Context, Error, Result, proto::auth::Account};
 
+use super::revocation::Ties;
 use crate::services::PLATFORM;
 
 /// The type of the accounts that services have.
@@ -21,8 +22,10 @@ pub(crate) struct Caller {
     pub(crate) account: Option<Arc<Account>>,
     /// It came by the local socket, from the user who owns the home.
     pub(crate) owner: bool,
-    /// It came from another machine.
-    pub(crate) remote: bool,
+    /// The address it came from; none for the local socket.
+    pub(crate) address: Option<IpAddr>,
+    /// What the account's token depends on.
+    pub(crate) ties: Ties,
 }
 
 impl Caller {
@@ -41,7 +44,7 @@ impl Caller {
             issuer: PLATFORM.into(),
             ..Account::default()
         };
-        Self { account: Some(Arc::new(account)), owner: true, remote: false }
+        Self { account: Some(Arc::new(account)), owner: true, ..Self::default() }
     }
 
     /// The account.
@@ -52,8 +55,13 @@ impl Caller {
         self.account.as_deref().ok_or_else(|| Error::unauthorized("an account is required: log in first"))
     }
 
+    /// It came from another machine.
+    pub(super) fn is_remote(&self) -> bool {
+        self.address.is_some_and(|address| !address.to_canonical().is_loopback())
+    }
+
     /// Administrators of the platform may enter every namespace.
-    fn rules_all(&self) -> bool {
+    pub(super) fn rules_all(&self) -> bool {
         self.account.as_ref().is_some_and(|a| a.issuer == PLATFORM && is_admin(a))
     }
 
@@ -115,21 +123,6 @@ pub(crate) struct Resource<'a> {
     pub(crate) service: &'a str,
     /// `Handler.Method`.
     pub(crate) endpoint: &'a str,
-}
-
-/// Decides each call, at every door, before it is routed. Without stored rules the default rule
-/// of Micro v4 holds: every call may be made, and what a building block protects it protects by
-/// the namespace in the request.
-///
-/// # Errors
-/// 401 or 403 for a call that must not be made.
-#[expect(clippy::unnecessary_wraps, reason = "every door asks it, and stored rules will refuse")]
-pub(crate) fn authorise(caller: &Caller, resource: Resource<'_>) -> Result<()> {
-    // A token that proves nothing was refused before; what is left is known or anonymous.
-    let Resource { namespace, service, endpoint } = resource;
-    let account = caller.account.as_ref().map(|account| account.id.as_str());
-    tracing::trace!(account, namespace, service, endpoint, "the default rule lets the call pass");
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,14 +1,22 @@
 //! The building block `auth`: accounts, logins, tokens, and who may call what.
 
 mod accounts;
+mod attempts;
 mod caller;
+mod management;
+mod revocation;
+mod rules;
 mod secret;
 mod token;
+
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::HashMap,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
+    time::Instant,
 };
 
 use micro_sdk::{
@@ -20,12 +28,16 @@ use micro_sdk::{
     },
 };
 
-use super::{absent, namespace_or_default};
+use super::namespace_or_default;
 use crate::{backend::Kv, names};
 
-use accounts::{Accounts, Record};
-pub(crate) use caller::{Caller, Resource, authorise};
+use accounts::{Accounts, Record, Renewed};
+use attempts::Attempts;
+pub(crate) use caller::{Caller, Resource};
 use caller::{SERVICE, USER};
+use revocation::Revocations;
+pub(crate) use revocation::Ties;
+use rules::{Rules, Subject};
 use token::{Tokens, now};
 
 /// A handle on the building block, cheap to clone.
@@ -35,6 +47,9 @@ pub(crate) struct Auth(Arc<Inner>);
 struct Inner {
     tokens: Tokens,
     accounts: Accounts,
+    rules: Rules,
+    revocations: Revocations,
+    attempts: Attempts,
     /// The digests of the secrets that running instances were given, by namespace and service.
     instances: Mutex<HashMap<(String, String), Vec<Credential>>>,
 }
@@ -62,27 +77,81 @@ impl Auth {
     /// Opens it, with the signing key in `keys`.
     ///
     /// # Errors
-    /// The key cannot be read, written or used.
-    pub(crate) fn open(kv: Arc<dyn Kv>, keys: &Path) -> anyhow::Result<Self> {
+    /// The key cannot be read, written or used, or the rules cannot be read.
+    pub(crate) async fn open(kv: Arc<dyn Kv>, keys: &Path) -> anyhow::Result<Self> {
+        let tokens = Tokens::open(keys)?;
         Ok(Self(Arc::new(Inner {
-            tokens: Tokens::open(keys)?,
-            accounts: Accounts::new(kv),
+            accounts: Accounts::new(kv.clone(), tokens.refresh_key()),
+            tokens,
+            rules: Rules::open(kv.clone()).await?,
+            revocations: Revocations::open(&kv).await?,
+            attempts: Attempts::default(),
             instances: Mutex::default(),
         })))
     }
 
     pub(crate) fn handlers(&self) -> Vec<Box<dyn Handler>> {
-        let mut handlers: Vec<Box<dyn Handler>> = vec![Box::new(blocks::auth::AuthServer::new(self.clone()))];
-        handlers.extend(absent::handlers("the management of accounts and rules", &["Accounts", "Rules"]));
-        handlers
+        vec![
+            Box::new(blocks::auth::AuthServer::new(self.clone())),
+            Box::new(blocks::auth::AccountsServer::new(self.clone())),
+            Box::new(blocks::auth::RulesServer::new(self.clone())),
+        ]
     }
 
-    /// Who a token belongs to.
+    /// Who calls with this token.
     ///
     /// # Errors
-    /// 401 for a token that is not valid.
-    pub(crate) fn verify(&self, token: &str) -> Result<Arc<Account>> {
-        self.0.tokens.verify(token)
+    /// 401 for a token that is not valid or was revoked.
+    pub(crate) fn verify(&self, token: &str) -> Result<Caller> {
+        let proof = self.0.tokens.verify(token)?;
+        let account = &proof.account;
+        if !self.0.revocations.allow(&account.issuer, &account.id, &proof.ties) {
+            return Err(token::invalid());
+        }
+        Ok(Caller { account: Some(account.clone()), ties: proof.ties.clone(), ..Caller::default() })
+    }
+
+    /// Whether the token of a caller still counts.
+    pub(crate) fn still_counts(&self, caller: &Caller) -> bool {
+        let allow =
+            |account: &Arc<Account>| self.0.revocations.allow(&account.issuer, &account.id, &caller.ties);
+        caller.account.as_ref().is_none_or(allow)
+    }
+
+    /// Changes whenever a token may have ceased to count.
+    pub(crate) fn revocations(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.0.revocations.changed()
+    }
+
+    /// Decides each call, at every door, before it is routed, by the rules of the namespace the
+    /// service lives in. Whoever mends the rules of the platform cannot be shut out by them.
+    ///
+    /// # Errors
+    /// 401 for an anonymous call that is refused, 403 for that of an account.
+    pub(crate) fn authorise(&self, caller: &Caller, resource: Resource<'_>) -> Result<()> {
+        let Resource { namespace, service, endpoint } = resource;
+        let subject = Subject { r#type: "service", name: service, endpoint };
+        let account = caller.account.as_deref();
+        if self.0.rules.allow(account, subject, namespace) || (service == "auth" && caller.rules_all()) {
+            return Ok(());
+        }
+        tracing::info!(
+            account = account.map(|account| account.id.as_str()),
+            issuer = account.map(|account| account.issuer.as_str()),
+            namespace,
+            service,
+            endpoint,
+            "a rule refused a call"
+        );
+        Err(match account {
+            None => {
+                Error::unauthorized(format!("{service} {endpoint} is not open to everybody: log in first"))
+            }
+            Some(account) => Error::forbidden(format!(
+                "the rules of namespace {namespace} do not let account {} call {service} {endpoint}",
+                account.id
+            )),
+        })
     }
 
     /// The id and secret with which a new process of a service proves who it is. They end with
@@ -105,6 +174,7 @@ impl Auth {
 
     /// The instance is gone: what it was given is worth nothing any more.
     pub(crate) fn end_instance(&self, instance: &str) {
+        self.0.revocations.revoke_session(instance);
         self.instances().retain(|_, credentials| {
             credentials.retain(|credential| credential.instance != instance);
             !credentials.is_empty()
@@ -115,30 +185,53 @@ impl Auth {
         self.0.instances.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_instance(&self, namespace: &str, id: &str, secret: &str) -> bool {
+    /// The running instance of a service that has this secret.
+    fn instance_of(&self, namespace: &str, id: &str, secret: &str) -> Option<String> {
         let digest = secret::digest(secret);
         let key = (namespace.to_owned(), id.to_owned());
-        self.instances().get(&key).is_some_and(|all| all.iter().any(|credential| credential.digest == digest))
+        let instances = self.instances();
+        let known = instances.get(&key)?.iter().find(|credential| credential.digest == digest)?;
+        Some(known.instance.clone())
     }
 
-    /// The account that these credentials prove, and whether it is stored.
-    async fn log_in(&self, namespace: &str, id: &str, given: &str) -> Result<Option<Record>> {
-        if self.is_instance(namespace, id, given) {
-            return Ok(None);
-        }
-        let Some(record) = self.0.accounts.find(namespace, id).await? else {
-            return Err(Error::bad_request(format!(
-                "no account {id} in namespace {namespace}, or another secret"
-            )));
+    /// The stored account that these credentials prove.
+    async fn log_in(&self, caller: &Caller, namespace: &str, id: &str, given: &str) -> Result<Record> {
+        let attempt = if caller.owner {
+            None
+        } else {
+            Some(self.0.attempts.begin(namespace, id, caller.address, Instant::now())?)
         };
-        if secret::matches(given, &record.secret).await? {
-            return Ok(Some(record));
+        let record = self.0.accounts.find(namespace, id).await?;
+        let stored = record.as_ref().map(|record| record.secret.as_str());
+        let good = secret::matches(given, stored).await?;
+        let peer = caller.address.map_or_else(|| "local socket".to_owned(), |address| address.to_string());
+        if let Some(record) = record.filter(|_| good) {
+            if record.default_secret && caller.is_remote() {
+                return Err(Error::forbidden(
+                    "the account of a fresh server can be used on its own machine only, until its secret is changed",
+                ));
+            }
+            if let Some(attempt) = attempt {
+                attempt.succeeded();
+            }
+            tracing::info!(account = record.id, namespace, peer, "logged in");
+            return Ok(record);
         }
+        if let Some(attempt) = attempt {
+            attempt.failed(Instant::now());
+        }
+        tracing::warn!(account = id, namespace, peer, "a login failed");
         Err(Error::bad_request(format!("no account {id} in namespace {namespace}, or another secret")))
     }
 
-    fn answer(&self, account: &Account, life: i64, refresh_token: String) -> Result<TokenResponse> {
-        let issued = self.0.tokens.issue(account, life)?;
+    fn answer(
+        &self,
+        account: &Account,
+        ties: &Ties,
+        life: i64,
+        refresh_token: String,
+    ) -> Result<TokenResponse> {
+        let issued = self.0.tokens.issue(account, ties, life)?;
         let seconds = |at: u64| i64::try_from(at).unwrap_or(i64::MAX);
         let token = Token {
             access_token: issued.text,
@@ -177,43 +270,43 @@ impl blocks::auth::Auth for Auth {
             metadata: metadata.into_iter().collect(),
             secret: stored,
             default_secret: false,
+            generation: 0,
         };
+        record.generation = self.0.revocations.floor(namespace, &record.id);
         record.metadata.entry("created".to_owned()).or_insert_with(|| now().to_string());
         self.0.accounts.create(namespace, &record).await?;
+        let by = Caller::of(&cx).account.map(|account| account.id.clone());
+        tracing::info!(account = record.id, namespace, by, "an account was made");
         let account = Account { secret: plain, ..record.account(namespace) };
         Ok(GenerateResponse { account: Some(account) })
     }
 
     async fn inspect(&self, _: Context, request: InspectRequest) -> Result<InspectResponse> {
-        let account = self.verify(&request.token).map_err(|e| Error::bad_request(e.detail))?;
-        Ok(InspectResponse { account: Some(Account::clone(&account)) })
+        let caller = self.verify(&request.token).map_err(|e| Error::bad_request(e.detail))?;
+        Ok(InspectResponse { account: caller.account.as_deref().cloned() })
     }
 
     async fn token(&self, cx: Context, request: TokenRequest) -> Result<TokenResponse> {
         let namespace = namespace(request.options.as_ref());
-        self.0.accounts.ensure_default().await?;
+        self.0.accounts.ensure_default(&self.0.revocations).await?;
         let life = request.token_expiry;
         if !request.refresh_token.is_empty() {
-            let Some(record) = self.0.accounts.refresh(namespace, &request.refresh_token).await? else {
-                return Err(Error::bad_request(
-                    "the refresh token is not valid or has expired: log in again",
-                ));
-            };
-            return self.answer(&record.account(namespace), life, request.refresh_token);
+            let renewed =
+                self.0.accounts.renew(namespace, &request.refresh_token, &self.0.revocations).await?;
+            let Renewed { record, ties, successor } = renewed;
+            return self.answer(&record.account(namespace), &ties, life, successor);
         }
         if request.id.is_empty() || request.secret.is_empty() {
             return Err(Error::bad_request("an id and a secret, or a refresh token, are required"));
         }
-        match self.log_in(namespace, &request.id, &request.secret).await? {
-            None => self.answer(&service_account(namespace, &request.id), life, String::new()),
-            Some(record) if record.default_secret && Caller::of(&cx).remote => Err(Error::forbidden(
-                "the account of a fresh server can be used on its own machine only, until its secret is changed",
-            )),
-            Some(record) => {
-                let refresh_token = self.0.accounts.new_refresh_token(namespace, &record.id).await?;
-                self.answer(&record.account(namespace), life, refresh_token)
-            }
+        if let Some(session) = self.instance_of(namespace, &request.id, &request.secret) {
+            // Its tokens end with the instance.
+            let ties = Ties { session, ..Ties::default() };
+            return self.answer(&service_account(namespace, &request.id), &ties, life, String::new());
         }
+        let record = self.log_in(&Caller::of(&cx), namespace, &request.id, &request.secret).await?;
+        let (refresh_token, ties) = self.0.accounts.begin_session(namespace, &record).await?;
+        self.answer(&record.account(namespace), &ties, life, refresh_token)
     }
 
     async fn local(&self, cx: Context, request: LocalRequest) -> Result<TokenResponse> {
@@ -223,11 +316,13 @@ impl blocks::auth::Auth for Auth {
         let namespace = namespace_or_default(&request.namespace);
         names::check_namespace(namespace).map_err(|e| Error::bad_request(e.to_string()))?;
         names::check_registered(&request.service).map_err(|e| Error::bad_request(e.to_string()))?;
-        self.answer(&service_account(namespace, &request.service), 3600, String::new())
+        let account = service_account(namespace, &request.service);
+        self.answer(&account, &Ties::default(), 3600, String::new())
     }
 
     async fn revoke(&self, _: Context, request: RevokeTokenRequest) -> Result<RevokeTokenResponse> {
-        self.0.accounts.revoke(namespace(request.options.as_ref()), &request.refresh_token).await?;
+        let namespace = namespace(request.options.as_ref());
+        self.0.accounts.revoke(namespace, &request.refresh_token, &self.0.revocations).await?;
         Ok(RevokeTokenResponse {})
     }
 }

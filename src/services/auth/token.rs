@@ -18,6 +18,7 @@ use jsonwebtoken::{
 use lru::LruCache;
 use micro_sdk::{Error, Result, proto::auth::Account};
 use ring::{
+    hmac,
     rand::SystemRandom,
     signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey},
 };
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use signature::{Signer, Verifier};
 
+use super::revocation::Ties;
 use crate::paths::{create_private_folder, write_private_file};
 
 /// How long a token lives that is asked for without a time.
@@ -36,7 +38,7 @@ const MAX_LENGTH: usize = 8 << 10;
 /// How many verified tokens are remembered.
 const VERIFIED: NonZeroUsize = NonZeroUsize::new(4096).expect("4096 is not zero");
 
-/// The claims of Micro v4's tokens, in its order.
+/// The claims of Micro v4's tokens, in its order, and what ties a token to its login.
 #[derive(Deserialize, Serialize)]
 struct Claims {
     r#type: String,
@@ -47,6 +49,17 @@ struct Claims {
     exp: u64,
     iss: String,
     sub: String,
+    #[serde(default, rename = "gen")]
+    generation: u64,
+    #[serde(default, rename = "sid", skip_serializing_if = "String::is_empty")]
+    session: String,
+}
+
+/// Who a token belongs to, and what its worth depends on.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Proof {
+    pub(crate) account: Arc<Account>,
+    pub(super) ties: Ties,
 }
 
 /// An issued token.
@@ -59,13 +72,14 @@ pub(crate) struct Issued {
 }
 
 /// Tokens by their SHA-256: whom each proves, and until when in Unix seconds.
-type Verified = LruCache<[u8; 32], (Arc<Account>, u64)>;
+type Verified = LruCache<[u8; 32], (Arc<Proof>, u64)>;
 
 /// Issues and verifies tokens.
 pub(crate) struct Tokens {
     header: Header,
     signing: EncodingKey,
     verifying: DecodingKey,
+    refresh: hmac::Key,
     validation: Validation,
     verified: Mutex<Verified>,
 }
@@ -108,16 +122,25 @@ impl Tokens {
             header,
             signing: EncodingKey::from_ed_der(&document),
             verifying: DecodingKey::from_ed_der(public),
+            refresh: hmac::Key::new(
+                hmac::HMAC_SHA256,
+                &Sha256::digest([b"refresh", document.as_slice()].concat()),
+            ),
             validation,
             verified: Mutex::new(LruCache::new(VERIFIED)),
         })
+    }
+
+    /// A key that the successors of refresh tokens are made with; it lasts as long as the signing key.
+    pub(crate) fn refresh_key(&self) -> hmac::Key {
+        self.refresh.clone()
     }
 
     /// A token for this account. `life` is in seconds; 0 means 15 minutes, 24 hours is the most.
     ///
     /// # Errors
     /// 500 when it cannot be signed.
-    pub(crate) fn issue(&self, account: &Account, life: i64) -> Result<Issued> {
+    pub(crate) fn issue(&self, account: &Account, ties: &Ties, life: i64) -> Result<Issued> {
         let life = match u64::try_from(life) {
             Ok(0) | Err(_) => DEFAULT_LIFE,
             Ok(seconds) => Duration::from_secs(seconds).min(MAX_LIFE),
@@ -132,21 +155,23 @@ impl Tokens {
             exp: expiry,
             iss: account.issuer.clone(),
             sub: account.id.clone(),
+            generation: ties.generation,
+            session: ties.session.clone(),
         };
         let text = jsonwebtoken::encode(&self.header, &claims, &self.signing)
             .map_err(|e| Error::internal(format!("cannot sign a token: {e}")))?;
         Ok(Issued { text, created, expiry })
     }
 
-    /// The account a token proves.
+    /// What a token proves, unless it was revoked.
     ///
     /// # Errors
     /// 401, with the same words for whatever is wrong with it.
-    pub(crate) fn verify(&self, text: &str) -> Result<Arc<Account>> {
+    pub(crate) fn verify(&self, text: &str) -> Result<Arc<Proof>> {
         let key: [u8; 32] = Sha256::digest(text).into();
         let known = self.verified().get(&key).cloned();
-        if let Some((account, expiry)) = known {
-            return if expiry > now() { Ok(account) } else { Err(invalid()) };
+        if let Some((proof, expiry)) = known {
+            return if expiry > now() { Ok(proof) } else { Err(invalid()) };
         }
         if text.len() > MAX_LENGTH {
             return Err(invalid());
@@ -166,8 +191,10 @@ impl Tokens {
             name: claims.name,
             secret: String::new(),
         });
-        self.verified().put(key, (account.clone(), claims.exp));
-        Ok(account)
+        let ties = Ties { generation: claims.generation, session: claims.session };
+        let proof = Arc::new(Proof { account, ties });
+        self.verified().put(key, (proof.clone(), claims.exp));
+        Ok(proof)
     }
 
     fn verified(&self) -> std::sync::MutexGuard<'_, Verified> {
@@ -175,7 +202,8 @@ impl Tokens {
     }
 }
 
-fn invalid() -> Error {
+/// What is said of every token that proves nothing.
+pub(super) fn invalid() -> Error {
     Error::unauthorized("the token is not valid or has expired: log in again")
 }
 
@@ -262,11 +290,11 @@ mod tests {
     #[test]
     fn a_token_proves_its_account_also_after_a_restart() {
         let folder = tempfile::tempdir().unwrap();
-        let issued = Tokens::open(folder.path()).unwrap().issue(&account(), 60).unwrap();
+        let issued = Tokens::open(folder.path()).unwrap().issue(&account(), &Ties::default(), 60).unwrap();
         assert_eq!(issued.text.matches('.').count(), 2);
         let again = Tokens::open(folder.path()).unwrap();
         for _ in 0..2 {
-            assert_eq!(*again.verify(&issued.text).unwrap(), account());
+            assert_eq!(*again.verify(&issued.text).unwrap().account, account());
         }
     }
 
@@ -290,12 +318,15 @@ mod tests {
     fn forged_tokens_are_refused_with_the_same_words() {
         let folder = tempfile::tempdir().unwrap();
         let tokens = Tokens::open(folder.path()).unwrap();
-        let good = tokens.issue(&account(), 60).unwrap().text;
+        let good = tokens.issue(&account(), &Ties::default(), 60).unwrap().text;
         let [head, payload, signature]: [&str; 3] = good.split('.').collect::<Vec<_>>().try_into().unwrap();
         let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
         let kid = tokens.header.kid.clone().unwrap();
-        let other =
-            Tokens::open(tempfile::tempdir().unwrap().path()).unwrap().issue(&account(), 60).unwrap().text;
+        let other = Tokens::open(tempfile::tempdir().unwrap().path())
+            .unwrap()
+            .issue(&account(), &Ties::default(), 60)
+            .unwrap()
+            .text;
         let mut forged = vec![
             String::new(),
             "a.b".into(),
@@ -323,7 +354,7 @@ mod tests {
     fn an_expired_token_is_refused_though_it_was_verified_before() {
         let folder = tempfile::tempdir().unwrap();
         let tokens = Tokens::open(folder.path()).unwrap();
-        let text = tokens.issue(&account(), 60).unwrap().text;
+        let text = tokens.issue(&account(), &Ties::default(), 60).unwrap().text;
         tokens.verify(&text).unwrap();
         for (_, value) in tokens.verified().iter_mut() {
             value.1 = now() - 1;
@@ -336,7 +367,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let tokens = Tokens::open(folder.path()).unwrap();
         for (asked, granted) in [(0, 900), (-5, 900), (60, 60), (i64::MAX, 86_400)] {
-            let issued = tokens.issue(&account(), asked).unwrap();
+            let issued = tokens.issue(&account(), &Ties::default(), asked).unwrap();
             assert_eq!(issued.expiry - issued.created, granted);
         }
     }

@@ -1,0 +1,114 @@
+//! The management of accounts and rules: who may, then the deed, then a line in the log.
+
+use micro_sdk::{
+    Context, Error, Result, blocks,
+    proto::auth::{
+        ChangeSecretRequest, ChangeSecretResponse, CreateRequest, CreateResponse, DeleteAccountRequest,
+        DeleteAccountResponse, DeleteRequest, DeleteResponse, ListAccountsRequest, ListAccountsResponse,
+        ListRequest, ListResponse,
+    },
+};
+
+use super::{Auth, Caller, namespace, secret};
+use crate::services::PLATFORM;
+
+impl blocks::auth::Accounts for Auth {
+    async fn list(&self, cx: Context, request: ListAccountsRequest) -> Result<ListAccountsResponse> {
+        let namespace = namespace(request.options.as_ref());
+        Caller::of(&cx).may_administer(namespace)?;
+        if namespace == PLATFORM {
+            self.0.accounts.ensure_default(&self.0.revocations).await?;
+        }
+        let records = self.0.accounts.list(namespace).await?;
+        Ok(ListAccountsResponse {
+            accounts: records.iter().map(|record| record.account(namespace)).collect(),
+        })
+    }
+
+    async fn delete(&self, cx: Context, request: DeleteAccountRequest) -> Result<DeleteAccountResponse> {
+        let namespace = namespace(request.options.as_ref());
+        let caller = Caller::of(&cx);
+        let by = caller.may_administer(namespace)?;
+        let record = self.known(namespace, &request.id).await?;
+        if by.issuer == namespace && by.id == record.id {
+            return Err(Error::bad_request("nobody can delete their own account: another administrator can"));
+        }
+        self.0.accounts.delete(namespace, &record, &self.0.revocations).await?;
+        tracing::info!(account = record.id, namespace, by = by.id, "an account was deleted");
+        Ok(DeleteAccountResponse {})
+    }
+
+    async fn change_secret(&self, cx: Context, request: ChangeSecretRequest) -> Result<ChangeSecretResponse> {
+        let namespace = namespace(request.options.as_ref());
+        let caller = Caller::of(&cx);
+        let by = caller.may_enter(namespace)?;
+        if request.new_secret.is_empty() {
+            return Err(Error::bad_request("the new secret is missing"));
+        }
+        let own = |id: &str, name: &str| {
+            by.issuer == namespace && by.r#type == super::USER && (by.id == id || by.id == name)
+        };
+        // Whoever may change only their own learns nothing about the others.
+        if caller.may_administer(namespace).is_err() && by.id != request.id && by.name != request.id {
+            return Err(Error::forbidden(format!("account {} may change its own secret only", by.id)));
+        }
+        let record = self.known(namespace, &request.id).await?;
+        // An administrator may change another's secret, the owner of the home any; whoever changes
+        // their own has to know it.
+        let must_know = own(&record.id, &record.name) && !caller.owner;
+        let mut good = !must_know && request.old_secret.is_empty();
+        if !good {
+            let old = self.log_in(&caller, namespace, &record.id, &request.old_secret).await;
+            good = old.is_ok_and(|known| known.id == record.id);
+        }
+        if !good {
+            return Err(Error::bad_request("the old secret is not right"));
+        }
+        let stored = secret::hash(request.new_secret).await?;
+        self.0.accounts.change_secret(namespace, &record.id, stored, &self.0.revocations).await?;
+        tracing::info!(account = record.id, namespace, by = by.id, "a secret was changed");
+        Ok(ChangeSecretResponse {})
+    }
+}
+
+impl Auth {
+    async fn known(&self, namespace: &str, id_or_name: &str) -> Result<super::Record> {
+        if id_or_name.is_empty() {
+            return Err(Error::bad_request("the id of the account is missing"));
+        }
+        let missing = || Error::not_found(format!("no account {id_or_name} in namespace {namespace}"));
+        self.0.accounts.find(namespace, id_or_name).await?.ok_or_else(missing)
+    }
+}
+
+impl blocks::auth::Rules for Auth {
+    async fn create(&self, cx: Context, request: CreateRequest) -> Result<CreateResponse> {
+        let namespace = namespace(request.options.as_ref());
+        let caller = Caller::of(&cx);
+        let by = caller.may_administer(namespace)?;
+        let rule = request.rule.ok_or_else(|| Error::bad_request("the rule is missing"))?;
+        let id = rule.id.clone();
+        self.0.rules.create(namespace, rule).await?;
+        tracing::info!(rule = id, namespace, by = by.id, "a rule was made");
+        Ok(CreateResponse {})
+    }
+
+    async fn delete(&self, cx: Context, request: DeleteRequest) -> Result<DeleteResponse> {
+        let namespace = namespace(request.options.as_ref());
+        let caller = Caller::of(&cx);
+        let by = caller.may_administer(namespace)?;
+        if request.id.is_empty() {
+            return Err(Error::bad_request("the id of the rule is missing"));
+        }
+        if self.0.rules.delete(namespace, &request.id).await? {
+            tracing::info!(rule = request.id, namespace, by = by.id, "a rule was deleted");
+        }
+        Ok(DeleteResponse {})
+    }
+
+    async fn list(&self, cx: Context, request: ListRequest) -> Result<ListResponse> {
+        let namespace = namespace(request.options.as_ref());
+        Caller::of(&cx).may_enter(namespace)?;
+        Ok(ListResponse { rules: self.0.rules.list(namespace) })
+    }
+}

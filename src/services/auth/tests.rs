@@ -1,0 +1,367 @@
+//! The building block as its callers meet it: logins, renewals, revocation, who may change what.
+
+use std::{net::IpAddr, sync::Arc};
+
+use micro_sdk::{
+    Client,
+    blocks::auth::{AccountsClient, RulesClient},
+    proto::auth::{
+        Access, ChangeSecretRequest, CreateRequest, DeleteAccountRequest, ListAccountsRequest, ListRequest,
+        Resource as Named, RevokeTokenRequest, Rule, Token,
+    },
+};
+use tempfile::TempDir;
+
+use super::*;
+use crate::backend;
+
+/// A building block with its own state, and the place its keys lie in.
+struct Block {
+    auth: Auth,
+    kv: Arc<dyn Kv>,
+    keys: TempDir,
+}
+
+impl Block {
+    async fn new() -> Self {
+        let (kv, keys) = (backend::open("memory:").await.unwrap(), tempfile::tempdir().unwrap());
+        Self { auth: Auth::open(kv.clone(), keys.path()).await.unwrap(), kv, keys }
+    }
+
+    /// The same state after a restart.
+    async fn again(self) -> Self {
+        Self { auth: Auth::open(self.kv.clone(), self.keys.path()).await.unwrap(), ..self }
+    }
+
+    async fn log_in(&self, caller: &Caller, id: &str, given: &str) -> Result<Token> {
+        let request = TokenRequest { id: id.to_owned(), secret: given.to_owned(), ..TokenRequest::default() };
+        self.exchange(caller, request).await
+    }
+
+    async fn renew(&self, token: &str) -> Result<Token> {
+        let request = TokenRequest { refresh_token: token.to_owned(), ..TokenRequest::default() };
+        self.exchange(&from("127.0.0.1"), request).await
+    }
+
+    async fn exchange(&self, caller: &Caller, request: TokenRequest) -> Result<Token> {
+        let answer: TokenResponse = self.call(caller, "Auth.Token", request).await?;
+        Ok(answer.token.unwrap())
+    }
+
+    async fn make(&self, id: &str, scopes: &[&str]) -> Result<GenerateResponse> {
+        let request = GenerateRequest {
+            id: id.to_owned(),
+            secret: "old".to_owned(),
+            scopes: scopes.iter().map(|&scope| scope.to_owned()).collect(),
+            ..GenerateRequest::default()
+        };
+        self.call(&Caller::owner(), "Auth.Generate", request).await
+    }
+
+    async fn change_secret(&self, caller: &Caller, id: &str, old: &str, new: &str) -> Result<()> {
+        let request = ChangeSecretRequest {
+            id: id.to_owned(),
+            old_secret: old.to_owned(),
+            new_secret: new.to_owned(),
+            options: None,
+        };
+        let _: micro_sdk::proto::auth::ChangeSecretResponse =
+            self.call(caller, "Accounts.ChangeSecret", request).await?;
+        Ok(())
+    }
+
+    async fn call<I, O>(&self, caller: &Caller, endpoint: &str, request: I) -> Result<O>
+    where
+        I: micro_sdk::prost::Message,
+        O: micro_sdk::prost::Message + Default,
+    {
+        self.client(caller).unary(endpoint, &request).await
+    }
+
+    /// A client whose calls come from this caller, as the server's doors would say.
+    fn client(&self, caller: &Caller) -> Client {
+        let router = micro_sdk::Router::new("auth", self.auth.handlers());
+        let caller = caller.clone();
+        let (sender, mut pipes) = tokio::sync::mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Some(pipe) = pipes.recv().await {
+                let (router, caller) = (router.clone(), caller.clone());
+                let service =
+                    hyper::service::service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
+                        request.extensions_mut().insert(caller.clone());
+                        let router = router.clone();
+                        async move { Ok::<_, std::convert::Infallible>(router.serve(request).await) }
+                    });
+                let executor = hyper_util::rt::TokioExecutor::new();
+                let connection = hyper::server::conn::http2::Builder::new(executor)
+                    .serve_connection(hyper_util::rt::TokioIo::new(pipe), service);
+                tokio::spawn(connection);
+            }
+        });
+        Client::new(micro_sdk::Channel::new(micro_sdk::Address::Pipe(sender)), "auth")
+    }
+}
+
+fn from(address: &str) -> Caller {
+    Caller { address: Some(address.parse::<IpAddr>().unwrap()), ..Caller::default() }
+}
+
+fn code<T>(result: Result<T>) -> i32 {
+    result.map_or_else(|error| error.code, |_| 200)
+}
+
+#[tokio::test]
+async fn the_account_of_a_fresh_server_works_on_its_own_machine_until_its_secret_is_changed() {
+    let block = Block::new().await;
+    let (near, far) = (from("127.0.0.1"), from("10.0.0.1"));
+    block.log_in(&near, "admin", "micro").await.unwrap();
+    assert_eq!(code(block.log_in(&far, "admin", "micro").await), 403);
+    assert_eq!(code(block.log_in(&from("::ffff:127.0.0.1"), "admin", "micro").await), 200);
+    block.change_secret(&Caller::owner(), "admin", "", "a long one").await.unwrap();
+    assert_eq!(code(block.log_in(&near, "admin", "micro").await), 400);
+    block.log_in(&far, "admin", "a long one").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_refresh_token_is_exchanged_once_and_a_minute_long_for_the_same_successor() {
+    let block = Block::new().await;
+    let near = from("127.0.0.1");
+    let first = block.log_in(&near, "admin", "micro").await.unwrap();
+    let (one, two) = tokio::join!(block.renew(&first.refresh_token), block.renew(&first.refresh_token));
+    let (one, two) = (one.unwrap(), two.unwrap());
+    assert_eq!(one.refresh_token, two.refresh_token);
+    assert_ne!(one.refresh_token, first.refresh_token);
+    let block = block.again().await;
+    assert_eq!(block.renew(&first.refresh_token).await.unwrap().refresh_token, one.refresh_token);
+    let third = block.renew(&one.refresh_token).await.unwrap();
+    // A refresh token is no secret, and an access token is neither.
+    for token in [&third.refresh_token, &third.access_token] {
+        assert_eq!(code(block.log_in(&near, "admin", token).await), 400);
+    }
+    assert_eq!(code(block.renew(&third.access_token).await), 400);
+}
+
+#[tokio::test]
+async fn a_refresh_token_used_again_later_ends_the_whole_login() {
+    let block = Block::new().await;
+    let first = block.log_in(&from("127.0.0.1"), "admin", "micro").await.unwrap();
+    let other = block.log_in(&from("127.0.0.1"), "admin", "micro").await.unwrap();
+    let second = block.renew(&first.refresh_token).await.unwrap();
+    // As if the exchange had been two minutes ago.
+    for entry in block.kv.list("auth", &backend::Range::prefix("refresh/")).await.unwrap() {
+        let mut stored: serde_json::Value = serde_json::from_slice(&entry.value).unwrap();
+        if let Some(used) = stored["used"].as_u64() {
+            stored["used"] = (used - 120).into();
+            let put = backend::Commit::new().put("auth", entry.key, stored.to_string().into_bytes());
+            block.kv.commit(put).await.unwrap();
+        }
+    }
+    block.auth.verify(&second.access_token).unwrap();
+    assert_eq!(code(block.renew(&first.refresh_token).await), 400);
+    assert_eq!(code(block.renew(&second.refresh_token).await), 400);
+    assert_eq!(code(block.auth.verify(&second.access_token)), 401);
+    block.auth.verify(&other.access_token).unwrap();
+    block.renew(&other.refresh_token).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_logout_ends_the_login_and_no_other() {
+    let block = Block::new().await;
+    let near = from("127.0.0.1");
+    let [gone, stays] =
+        [block.log_in(&near, "admin", "micro").await, block.log_in(&near, "admin", "micro").await];
+    let (gone, stays) = (gone.unwrap(), stays.unwrap());
+    let request = RevokeTokenRequest { refresh_token: gone.refresh_token.clone(), options: None };
+    let _: RevokeTokenResponse = block.call(&near, "Auth.Revoke", request).await.unwrap();
+    let block = block.again().await;
+    assert_eq!(code(block.auth.verify(&gone.access_token)), 401);
+    assert_eq!(code(block.renew(&gone.refresh_token).await), 400);
+    block.auth.verify(&stays.access_token).unwrap();
+}
+
+#[tokio::test]
+async fn another_secret_and_a_deletion_end_all_that_was_issued() {
+    let block = Block::new().await;
+    let near = from("127.0.0.1");
+    block.make("jane", &[]).await.unwrap();
+    let before = block.log_in(&near, "jane", "old").await.unwrap();
+    let jane = block.auth.verify(&before.access_token).unwrap();
+    assert!(block.auth.still_counts(&jane));
+    let mut told = block.auth.revocations();
+    block.change_secret(&jane, "jane", "old", "new").await.unwrap();
+    assert!(told.has_changed().unwrap());
+    told.mark_unchanged();
+    assert!(!block.auth.still_counts(&jane));
+    assert_eq!(code(block.auth.verify(&before.access_token)), 401);
+    assert_eq!(code(block.renew(&before.refresh_token).await), 400);
+    assert_eq!(code(block.log_in(&near, "jane", "old").await), 400);
+
+    let after = block.log_in(&near, "jane", "new").await.unwrap();
+    let block = block.again().await;
+    block.auth.verify(&after.access_token).unwrap();
+    let delete = || DeleteAccountRequest { id: "jane".to_owned(), options: None };
+    let owner = Caller::owner();
+    let deleted = |request| block.call(&owner, "Accounts.Delete", request);
+    let _: micro_sdk::proto::auth::DeleteAccountResponse = deleted(delete()).await.unwrap();
+    assert_eq!(code(block.auth.verify(&after.access_token)), 401);
+    assert_eq!(code(block.renew(&after.refresh_token).await), 400);
+    let again: Result<micro_sdk::proto::auth::DeleteAccountResponse> = deleted(delete()).await;
+    assert_eq!(code(again), 404);
+
+    // Whoever gets the name later does not inherit the tokens.
+    block.make("jane", &[]).await.unwrap();
+    let block = block.again().await;
+    assert_eq!(code(block.auth.verify(&after.access_token)), 401);
+    let fresh = block.log_in(&near, "jane", "old").await.unwrap();
+    block.auth.verify(&fresh.access_token).unwrap();
+}
+
+#[tokio::test]
+async fn a_secret_is_changed_by_who_knows_it_or_by_an_administrator_for_another() {
+    let block = Block::new().await;
+    let near = from("127.0.0.1");
+    for (id, scopes) in [("jane", &[][..]), ("john", &[]), ("boss", &["admin"])] {
+        block.make(id, scopes).await.unwrap();
+    }
+    let caller = |id: &'static str| {
+        let block = &block;
+        let near = near.clone();
+        async move {
+            let token = block.log_in(&near, id, "old").await.unwrap();
+            Caller { address: near.address, ..block.auth.verify(&token.access_token).unwrap() }
+        }
+    };
+    let (jane, boss) = (caller("jane").await, caller("boss").await);
+    for (who, id, old, new, expected) in [
+        (&near, "jane", "old", "new", 401),
+        (&jane, "jane", "wrong", "new", 400),
+        (&jane, "jane", "", "new", 400),
+        (&jane, "jane", "old", "", 400),
+        (&jane, "john", "old", "new", 403),
+        (&jane, "nobody", "old", "new", 403),
+        (&boss, "nobody", "", "new", 404),
+        (&boss, "boss", "", "new", 400),
+        (&boss, "boss", "wrong", "new", 400),
+        (&boss, "john", "wrong", "new", 400),
+        (&boss, "john", "", "new", 200),
+        (&boss, "boss", "old", "new", 200),
+    ] {
+        assert_eq!(code(block.change_secret(who, id, old, new).await), expected, "{id} {old:?} {new:?}");
+    }
+    block.log_in(&near, "john", "new").await.unwrap();
+}
+
+#[tokio::test]
+async fn secrets_of_any_length_are_taken_or_refused_whole() {
+    let block = Block::new().await;
+    block.make("jane", &[]).await.unwrap();
+    let owner = Caller::owner();
+    let (longest, longer) = ("x".repeat(1024), "x".repeat(1025));
+    block.change_secret(&owner, "jane", "", &longest).await.unwrap();
+    assert_eq!(code(block.log_in(&from("127.0.0.1"), "jane", &longer).await), 400);
+    assert_eq!(code(block.log_in(&from("127.0.0.1"), "jane", &longest[..1023]).await), 400);
+    block.log_in(&from("127.0.0.1"), "jane", &longest).await.unwrap();
+    assert_eq!(code(block.change_secret(&owner, "jane", "", &longer).await), 400);
+}
+
+#[tokio::test]
+async fn guesses_are_slowed_and_tell_nothing() {
+    let block = Block::new().await;
+    block.make("jane", &[]).await.unwrap();
+    let far = from("10.0.0.1");
+    let mut said = Vec::new();
+    for id in ["jane", "nobody"] {
+        for attempt in 0..6 {
+            let error = block.log_in(&far, id, "guess").await.unwrap_err();
+            said.push((attempt, error.code, error.detail.replace(id, "X")));
+        }
+    }
+    let (jane, nobody) = said.split_at(6);
+    assert_eq!(jane, nobody);
+    assert_eq!(jane.iter().map(|said| said.1).collect::<Vec<_>>(), [400, 400, 400, 400, 400, 429]);
+    // Who comes from elsewhere, or owns the home, does not pay for it.
+    block.log_in(&from("10.0.0.2"), "jane", "old").await.unwrap();
+    block.log_in(&Caller::owner(), "jane", "old").await.unwrap();
+}
+
+#[tokio::test]
+async fn rules_are_enforced_and_never_shut_out_who_mends_them() {
+    let block = Block::new().await;
+    block.make("boss", &["admin"]).await.unwrap();
+    block.make("jane", &[]).await.unwrap();
+    let near = from("127.0.0.1");
+    let token = block.log_in(&near, "jane", "old").await.unwrap();
+    let jane = block.auth.verify(&token.access_token).unwrap();
+    let resource = |service, endpoint| Resource { namespace: "micro", service, endpoint };
+    let allowed =
+        |caller: &Caller, service, endpoint| code(block.auth.authorise(caller, resource(service, endpoint)));
+    assert_eq!(allowed(&near, "store", "Store.Read"), 200);
+    let rules = RulesClient::new(block.client(&Caller::owner()));
+    let rule = |id: &str, scope: &str, name: &str, endpoint: &str| CreateRequest {
+        rule: Some(Rule {
+            id: id.to_owned(),
+            scope: scope.to_owned(),
+            resource: Some(Named { name: name.into(), r#type: "*".into(), endpoint: endpoint.into() }),
+            access: Access::Granted.into(),
+            priority: 0,
+        }),
+        options: None,
+    };
+    rules.create(rule("known", "*", "*", "*")).await.unwrap();
+    rules.create(rule("login", "", "auth", "Auth.Token")).await.unwrap();
+    assert_eq!(allowed(&near, "store", "Store.Read"), 200);
+    rules
+        .delete(micro_sdk::proto::auth::DeleteRequest { id: "default".into(), options: None })
+        .await
+        .unwrap();
+    assert_eq!(allowed(&near, "store", "Store.Read"), 401);
+    assert_eq!(allowed(&near, "auth", "Auth.Token"), 200);
+    assert_eq!(allowed(&jane, "store", "store.read"), 200);
+    rules.create(rule("few", "few", "*", "*")).await.unwrap();
+    rules.delete(micro_sdk::proto::auth::DeleteRequest { id: "known".into(), options: None }).await.unwrap();
+    assert_eq!(allowed(&jane, "store", "Store.Read"), 403);
+    assert_eq!(allowed(&Caller::owner(), "store", "Store.Read"), 403);
+    assert_eq!(allowed(&Caller::owner(), "auth", "Rules.Create"), 200);
+    assert_eq!(allowed(&jane, "auth", "Rules.Create"), 403);
+    let block = block.again().await;
+    assert_eq!(code(block.auth.authorise(&jane, resource("store", "Store.Read"))), 403);
+    let listed = RulesClient::new(block.client(&jane)).list(ListRequest { options: None }).await.unwrap();
+    assert_eq!(listed.rules.iter().map(|rule| rule.id.as_str()).collect::<Vec<_>>(), ["few", "login"]);
+    let refused = RulesClient::new(block.client(&jane)).create(rule("mine", "", "*", "*")).await;
+    assert_eq!(code(refused), 403);
+}
+
+#[tokio::test]
+async fn accounts_are_listed_without_secrets_and_nobody_deletes_themselves() {
+    let block = Block::new().await;
+    let owner = AccountsClient::new(block.client(&Caller::owner()));
+    block.make("jane", &["a"]).await.unwrap();
+    assert_eq!(code(block.make("jane", &[]).await), 400);
+    let listed = owner.list(ListAccountsRequest { options: None }).await.unwrap().accounts;
+    // The account of a fresh server is not made beside one that somebody has made before it.
+    assert_eq!(listed.iter().map(|account| account.id.as_str()).collect::<Vec<_>>(), ["jane"]);
+    assert!(listed.iter().all(|account| account.secret.is_empty()));
+    let token = block.log_in(&from("127.0.0.1"), "jane", "old").await.unwrap();
+    let jane = AccountsClient::new(block.client(&block.auth.verify(&token.access_token).unwrap()));
+    assert_eq!(code(jane.list(ListAccountsRequest { options: None }).await), 403);
+    let own = DeleteAccountRequest { id: "admin".to_owned(), options: None };
+    block.make("admin", &["admin"]).await.unwrap();
+    assert_eq!(code(owner.delete(own).await), 400);
+}
+
+#[tokio::test]
+async fn the_tokens_of_an_instance_end_with_it() {
+    let block = Block::new().await;
+    let (id, secret) = block.auth.begin_instance("shop", "orders", "orders-1").unwrap();
+    let request = TokenRequest {
+        id,
+        secret,
+        options: Some(Options { namespace: "shop".to_owned() }),
+        ..TokenRequest::default()
+    };
+    let token = block.exchange(&from("127.0.0.1"), request.clone()).await.unwrap();
+    block.auth.verify(&token.access_token).unwrap();
+    block.auth.end_instance("orders-1");
+    assert_eq!(code(block.auth.verify(&token.access_token)), 401);
+    assert_eq!(code(block.exchange(&from("127.0.0.1"), request).await), 400);
+}

@@ -1,0 +1,217 @@
+//! Accounts, secrets and rules as people manage them, at every door: what Micro v4's own tests of them
+//! ask for, and what ends when an account loses its rights.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    process::Stdio,
+};
+
+use serde_json::Value;
+
+use crate::support::{Home, eventually, helloworld, http};
+
+fn log_in(home: &Home, id: &str, secret: &str) {
+    assert_eq!(home.ok(["login", "--username", id, "--password", secret]), "Successfully logged in.\n");
+}
+
+#[test]
+fn a_namespace_has_no_account_by_itself() {
+    let home = Home::new();
+    log_in(&home, "admin", "micro");
+    home.ok(["user", "namespace", "set", "random-namespace"]);
+    let said = home.fails(4, ["login", "--email", "admin", "--password", "micro"]);
+    assert!(!said.contains("Success"), "{said}");
+    home.ok(["logout"]);
+    let program = helloworld().join("target/debug/helloworld");
+    let run = ["run", helloworld().to_str().unwrap(), "--command", program.to_str().unwrap()];
+    home.fails(4, run);
+    home.fails(4, ["status"]);
+}
+
+#[test]
+fn an_administrator_of_a_namespace_runs_services_there_for_everybody() {
+    let home = Home::new();
+    let create =
+        ["auth", "create", "account", "--secret", "micro", "--scopes", "admin", "-n", "shop", "admin"];
+    assert!(home.ok(create).starts_with("Account created: {"));
+    home.ok(["user", "namespace", "set", "shop"]);
+    log_in(&home, "admin", "micro");
+    home.run_helloworld();
+    let called = eventually("the service to be called over HTTP", || {
+        let headers = [("Micro-Namespace", "shop")];
+        let (status, body) = http(&home.state().api, "GET", "/helloworld/Call?name=Jane", &headers, "");
+        (status == 200).then_some(body)
+    });
+    assert_eq!(called, "{\"msg\":\"Hello Jane\"}");
+    assert!(home.ok(["status"]).contains("owner=admin"));
+    // The administrator of one namespace is nobody in another.
+    let bearer = format!("Bearer {}", home.ok(["user", "token"]).trim());
+    for (namespace, expected) in [("shop", 200), ("micro", 403)] {
+        let path = format!("/auth/Accounts/List?options.namespace={namespace}");
+        let (status, _) = http(&home.state().api, "GET", &path, &[("Authorization", &bearer)], "");
+        assert_eq!(status, expected, "{namespace}");
+    }
+}
+
+#[test]
+fn accounts_and_rules_are_listed_and_tokens_given_out() {
+    let home = Home::new();
+    assert!(home.ok(["auth", "list", "accounts"]).contains("admin"));
+    let rules = home.ok(["auth", "list", "rules"]);
+    assert!(rules.contains("default") && rules.contains("<public>") && rules.contains("*:*:*"), "{rules}");
+    let answer = home.ok(["call", "auth", "Auth.Token", r#"{"id":"admin","secret":"micro"}"#]);
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    for field in ["access_token", "refresh_token", "expiry"] {
+        assert!(answer["token"][field].is_string(), "{answer}");
+    }
+    let token = home.ok(["-o", "json", "auth", "create", "token", "--id", "admin", "--secret", "micro"]);
+    let token: Value = serde_json::from_str(&token).unwrap();
+    assert!(token["expiry"].as_str().unwrap().ends_with('Z'), "{token}");
+}
+
+#[test]
+fn a_locked_server_is_open_to_whom_a_rule_names() {
+    let home = Home::new();
+    home.ok(["services"]);
+    let (status, body) = home.http("/registry/listServices");
+    let body: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((status, &body["code"]), (401, &Value::from(401)));
+    log_in(&home, "admin", "micro");
+    home.ok(["auth", "create", "account", "--secret", "mystrongpass", "me@email.com"]);
+    home.ok(["auth", "create", "rule", "--access=granted", "--scope=*", "--resource=*:*:*", "onlyloggedin"]);
+    let token =
+        ["auth", "create", "rule", "--access=granted", "--resource=service:auth:Auth.Token", "authpublic"];
+    assert_eq!(home.ok(token), "Rule created\n");
+    home.ok(["auth", "create", "rule", "--resource=service:auth:Auth.Inspect", "inspectpublic"]);
+    assert_eq!(home.ok(["auth", "delete", "rule", "admin"]), "Rule deleted\n");
+    assert_eq!(home.http("/auth/Auth/Inspect?token=x").0, 400);
+    home.ok(["auth", "delete", "rule", "default"]);
+    home.ok(["logout"]);
+    home.fails(4, ["auth", "list", "rules"]);
+    for path in ["/helloworld/Call", "/registry/getService?service=auth", "/auth/Auth/Revoke"] {
+        let (status, body) = home.http(path);
+        assert!(matches!(status, 401 | 404), "{path}: {status} {body}");
+    }
+    assert_eq!(home.http("/auth/Auth/Revoke").0, 401);
+    log_in(&home, "me@email.com", "mystrongpass");
+    let rules = home.ok(["auth", "list", "rules"]);
+    assert!(rules.contains("onlyloggedin") && rules.contains("authpublic"), "{rules}");
+    home.fails(4, ["auth", "list", "accounts"]);
+    home.fails(4, ["auth", "create", "rule", "mine"]);
+    // The last ones keep the door ajar; who owns the home is never shut out.
+    home.ok(["login", "--local"]);
+    for rule in ["onlyloggedin", "inspectpublic"] {
+        home.ok(["auth", "delete", "rule", rule]);
+    }
+    let said = home.fails(7, ["auth", "delete", "rule", "authpublic"]);
+    assert!(said.contains("last rule"), "{said}");
+    home.fails(4, ["services"]);
+    home.ok(["auth", "create", "rule", "everybody"]);
+    home.ok(["services"]);
+}
+
+#[test]
+fn a_rule_holds_for_a_service_at_every_door_from_the_next_call_on() {
+    let home = Home::new();
+    home.run_helloworld();
+    let call = ["helloworld", "call", "--name=Jane"];
+    home.ok(call);
+    home.ok([
+        "auth",
+        "create",
+        "rule",
+        "--access=denied",
+        "--priority=1",
+        "--resource=service:HelloWorld:*",
+        "no",
+    ]);
+    let said = home.fails(4, call);
+    assert!(said.contains("the rules of namespace micro"), "{said}");
+    assert_eq!(home.http("/helloworld/Call?name=Jane").0, 401);
+    assert_eq!(home.http("/helloworld/call?name=Jane").0, 401);
+    home.ok(["auth", "delete", "rule", "no"]);
+    home.ok(call);
+    assert_eq!(home.http("/helloworld/Call?name=Jane").0, 200);
+}
+
+#[test]
+fn a_password_is_changed_by_who_knows_it() {
+    let home = Home::new();
+    assert!(home.ok(["auth", "list", "accounts"]).contains("admin"));
+    home.ok(["auth", "create", "account", "--secret", "mystrongpass", "me@email.com"]);
+    log_in(&home, "me@email.com", "mystrongpass");
+    let change = |old: &str| {
+        home.run(["user", "set", "password", "--old-password", old, "--new-password", "shinyNewPass"])
+    };
+    let refused = change("micro121212");
+    assert_eq!(refused.code, Some(7), "{refused:#?}");
+    assert_eq!(change("mystrongpass").code, Some(0));
+    // The login that changed it goes on.
+    assert_eq!(home.ok(["user"]), "me@email.com\n");
+    home.fails(4, ["login", "--username", "me@email.com", "--password", "mystrongpass"]);
+    log_in(&home, "me@email.com", "shinyNewPass");
+    // The owner of the home needs no old one; the account of a fresh server has none any more.
+    home.ok(["login", "--local"]);
+    home.ok(["user", "set", "password", "--new-password", "a long one"]);
+    home.fails(4, ["login", "--username", "admin", "--password", "micro"]);
+    log_in(&home, "admin", "a long one");
+}
+
+#[test]
+fn an_account_is_known_by_its_id_and_by_its_name() {
+    let home = Home::new();
+    let generate = |id: &str| {
+        let request =
+            format!(r#"{{"id":"{id}","name":"someUsername","secret":"password","scopes":["admin"]}}"#);
+        home.run(["call", "auth", "Auth.Generate", &request])
+    };
+    assert_eq!(generate("someID").code, Some(0));
+    for id in ["someUsername", "someID"] {
+        log_in(&home, id, "password");
+        home.ok(["login", "--email", id, "--password", "password"]);
+    }
+    assert_eq!(generate("someID2").code, Some(7));
+    assert!(home.ok(["auth", "list", "accounts"]).contains("someUsername"));
+    assert_eq!(home.ok(["user"]), "someUsername\n");
+    home.ok(["user", "set", "password", "--old-password", "password", "--new-password", "password1"]);
+    log_in(&home, "someUsername", "password1");
+    let said = home.fails(7, ["auth", "delete", "account", "someUsername"]);
+    assert!(said.contains("own account"), "{said}");
+    home.fails(5, ["auth", "delete", "account", "nobody"]);
+}
+
+#[test]
+fn an_account_that_is_deleted_is_out_at_once_and_so_are_its_open_streams() {
+    let home = Home::new();
+    home.run_helloworld();
+    home.ok(["auth", "create", "account", "--secret", "s", "--scopes", "admin", "jane"]);
+    home.ok(["env", "add", "far", &home.state().proxy]);
+    home.ok(["-e", "far", "login", "--username", "jane", "--password", "s"]);
+    let token = home.ok(["-e", "far", "user", "token"]);
+    let bearer = format!("Bearer {}", token.trim());
+    let listed =
+        || http(&home.state().api, "GET", "/registry/listServices", &[("Authorization", &bearer)], "").0;
+    assert_eq!(listed(), 200);
+    let mut follow = home.command(["-e", "far", "logs", "-f", "helloworld"]);
+    let mut follow = follow.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(follow.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(!line.is_empty());
+    home.ok(["auth", "delete", "account", "jane"]);
+    assert_eq!(listed(), 401);
+    home.fails(4, ["-e", "far", "services"]);
+    let ended = eventually("the stream to end", || follow.try_wait().unwrap());
+    assert_eq!(ended.code(), Some(4));
+}
+
+#[test]
+fn a_logout_ends_the_token_too() {
+    let home = Home::new();
+    log_in(&home, "admin", "micro");
+    let bearer = format!("Bearer {}", home.ok(["user", "token"]).trim());
+    let listed =
+        || http(&home.state().api, "GET", "/registry/listServices", &[("Authorization", &bearer)], "").0;
+    assert_eq!(listed(), 200);
+    home.ok(["logout"]);
+    assert_eq!(listed(), 401);
+}
