@@ -149,8 +149,7 @@ impl Accounts {
         let Some(entry) = self.kv.get(TABLE, key.as_bytes()).await? else {
             return Ok(None);
         };
-        let damaged = |e| Error::internal(format!("the stored account {id} is damaged: {e}"));
-        serde_json::from_slice(&entry.value).map(Some).map_err(damaged)
+        decode(id, &entry).map(Some)
     }
 
     /// Creates the account of a fresh server, if its namespace has no person's account yet.
@@ -192,20 +191,16 @@ impl Accounts {
     /// Deletes an account, and with it all that was issued for it.
     ///
     /// # Errors
-    /// 409 when it was changed meanwhile.
-    pub(super) async fn delete(
-        &self,
-        namespace: &str,
-        record: &Record,
-        revocations: &Revocations,
-    ) -> Result<()> {
+    /// 409 when it was changed meanwhile, 404 when it is gone.
+    pub(super) async fn delete(&self, namespace: &str, id: &str, revocations: &Revocations) -> Result<()> {
+        let (record, version) = self.present(namespace, id).await?;
         let floor = record.generation + 1;
+        let key = account_key(namespace, id);
         let commit = Commit::new()
-            .delete(TABLE, account_key(namespace, &record.id))
+            .require_version(TABLE, key.as_bytes(), version)
+            .delete(TABLE, key.as_bytes())
             .delete(TABLE, name_key(namespace, &record.name));
-        self.kv.commit(Revocations::store_account(commit, namespace, &record.id, floor)).await?;
-        revocations.revoke_account(namespace, &record.id, floor);
-        Ok(())
+        self.end_generation(commit, namespace, id, floor, revocations).await
     }
 
     /// Gives an account another secret; all that was issued for the old one ends.
@@ -219,20 +214,35 @@ impl Accounts {
         stored_secret: String,
         revocations: &Revocations,
     ) -> Result<()> {
-        let key = account_key(namespace, id);
-        let gone = || Error::not_found(format!("no account {id} in namespace {namespace}"));
-        let entry = self.kv.get(TABLE, key.as_bytes()).await?.ok_or_else(gone)?;
-        let mut record: Record = serde_json::from_slice(&entry.value)
-            .map_err(|e| Error::internal(format!("the stored account {id} is damaged: {e}")))?;
+        let (mut record, version) = self.present(namespace, id).await?;
         record.secret = stored_secret;
         record.default_secret = false;
         record.generation += 1;
-        let floor = record.generation;
-        let commit = Commit::new().require_version(TABLE, key.as_bytes(), entry.version).put(
+        let key = account_key(namespace, id);
+        let commit = Commit::new().require_version(TABLE, key.as_bytes(), version).put(
             TABLE,
             key.as_bytes(),
             encode(&record)?,
         );
+        self.end_generation(commit, namespace, id, record.generation, revocations).await
+    }
+
+    /// An account and its version.
+    async fn present(&self, namespace: &str, id: &str) -> Result<(Record, u64)> {
+        let gone = || Error::not_found(format!("no account {id} in namespace {namespace}"));
+        let entry = self.kv.get(TABLE, account_key(namespace, id).as_bytes()).await?.ok_or_else(gone)?;
+        Ok((decode(id, &entry)?, entry.version))
+    }
+
+    /// Makes a change after which what was issued for older generations of an account has ended.
+    async fn end_generation(
+        &self,
+        commit: Commit,
+        namespace: &str,
+        id: &str,
+        floor: u64,
+        revocations: &Revocations,
+    ) -> Result<()> {
         match self.kv.commit(Revocations::store_account(commit, namespace, id, floor)).await {
             Ok(_) => {}
             Err(backend::Error::Conflict { .. }) => {
@@ -337,6 +347,11 @@ impl Refresh {
     fn clone_for_successor(&self) -> Self {
         Self { id: self.id.clone(), session: self.session.clone(), ..*self }
     }
+}
+
+fn decode(id: &str, entry: &backend::Entry) -> Result<Record> {
+    let damaged = |e| Error::internal(format!("the stored account {id} is damaged: {e}"));
+    serde_json::from_slice(&entry.value).map_err(damaged)
 }
 
 fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>> {

@@ -33,7 +33,7 @@ impl blocks::auth::Accounts for Auth {
         if by.issuer == namespace && by.id == record.id {
             return Err(Error::bad_request("nobody can delete their own account: another administrator can"));
         }
-        self.0.accounts.delete(namespace, &record, &self.0.revocations).await?;
+        self.0.accounts.delete(namespace, &record.id, &self.0.revocations).await?;
         tracing::info!(account = record.id, namespace, by = by.id, "an account was deleted");
         Ok(DeleteAccountResponse {})
     }
