@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -88,6 +91,8 @@ pub(super) struct Accounts {
     kv: Arc<dyn Kv>,
     /// Makes the successors of refresh tokens.
     refresh_key: hmac::Key,
+    /// There is a person's account on the platform; asked before every login, so known by heart.
+    has_person: AtomicBool,
 }
 
 fn account_key(namespace: &str, id: &str) -> String {
@@ -105,7 +110,7 @@ fn refresh_key(namespace: &str, token: &str) -> String {
 impl Accounts {
     /// `refresh_key` must be the same after a restart, and known to this server alone.
     pub(super) fn new(kv: Arc<dyn Kv>, refresh_key: hmac::Key) -> Self {
-        Self { kv, refresh_key }
+        Self { kv, refresh_key, has_person: AtomicBool::new(false) }
     }
 
     /// Stores a new account.
@@ -154,9 +159,13 @@ impl Accounts {
 
     /// Creates the account of a fresh server, if its namespace has no person's account yet.
     pub(super) async fn ensure_default(&self, revocations: &Revocations) -> Result<()> {
+        if self.has_person.load(Ordering::Acquire) {
+            return Ok(());
+        }
         let prefix = account_key(PLATFORM, "");
         for entry in every(&*self.kv, TABLE, &prefix).await? {
             if serde_json::from_slice::<Record>(&entry.value).is_ok_and(|record| record.r#type == USER) {
+                self.has_person.store(true, Ordering::Release);
                 return Ok(());
             }
         }
@@ -200,7 +209,10 @@ impl Accounts {
             .require_version(TABLE, key.as_bytes(), version)
             .delete(TABLE, key.as_bytes())
             .delete(TABLE, name_key(namespace, &record.name));
-        self.end_generation(commit, namespace, id, floor, revocations).await
+        self.end_generation(commit, namespace, id, floor, revocations).await?;
+        // It may have been the last one.
+        self.has_person.store(false, Ordering::Release);
+        Ok(())
     }
 
     /// Gives an account another secret; all that was issued for the old one ends.

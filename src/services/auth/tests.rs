@@ -365,3 +365,15 @@ async fn the_tokens_of_an_instance_end_with_it() {
     assert_eq!(code(block.auth.verify(&token.access_token)), 401);
     assert_eq!(code(block.exchange(&from("127.0.0.1"), request).await), 400);
 }
+
+#[tokio::test]
+async fn the_account_of_a_fresh_server_is_there_whenever_no_person_has_one() {
+    let block = Block::new().await;
+    let near = from("127.0.0.1");
+    block.make("jane", &[]).await.unwrap();
+    assert_eq!(code(block.log_in(&near, "admin", "micro").await), 400);
+    let request = DeleteAccountRequest { id: "jane".to_owned(), options: None };
+    let _: micro_sdk::proto::auth::DeleteAccountResponse =
+        block.call(&Caller::owner(), "Accounts.Delete", request).await.unwrap();
+    block.log_in(&near, "admin", "micro").await.unwrap();
+}
