@@ -13,6 +13,7 @@ use micro_sdk::{
     },
     testing::serve,
 };
+use tokio::time::timeout;
 
 /// Answers by what the topic says.
 struct Topics;
@@ -69,7 +70,15 @@ async fn publishing(client: Client, topic: &str) -> Result<Empty> {
     blocks::broker::BrokerClient::new(client).publish(publish(topic)).await
 }
 
+/// How long a call may take on a busy machine.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// What a subscription brings until it ends.
 async fn subscribed(client: Client, topic: &str) -> (Vec<u8>, Option<Error>) {
+    timeout(PATIENCE, read(client, topic)).await.expect("the stream ends")
+}
+
+async fn read(client: Client, topic: &str) -> (Vec<u8>, Option<Error>) {
     let broker = blocks::broker::BrokerClient::new(client);
     let request = SubscribeRequest { topic: topic.to_owned(), queue: String::new() };
     let mut messages = match broker.subscribe(request).await {
@@ -186,7 +195,7 @@ impl blocks::store::BlobStore for Blobs {
         while let Some(request) = requests.next().await? {
             size += request.blob.len();
         }
-        if size == 6 { Ok(BlobWriteResponse {}) } else { Err(Error::bad_request(size.to_string())) }
+        if size == 6 { Ok(BlobWriteResponse::default()) } else { Err(Error::bad_request(size.to_string())) }
     }
 
     async fn delete(&self, _: Context, _: BlobDeleteRequest) -> Result<BlobDeleteResponse> {
@@ -221,8 +230,7 @@ async fn a_service_without_a_server_says_so_when_it_calls_another() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_stream_arrives_whole_and_in_order() {
-    let messages = tokio::time::timeout(Duration::from_mins(1), subscribed(broker(), "long")).await;
-    let (bodies, failure) = messages.expect("the stream ends");
+    let (bodies, failure) = subscribed(broker(), "long").await;
     assert_eq!(failure, None);
     let expected: Vec<u8> = (0..LONG).map(|number| number as u8).collect();
     assert!(bodies == expected, "{} of {LONG} messages arrived, or in another order", bodies.len());

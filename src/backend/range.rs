@@ -128,6 +128,21 @@ fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
     Some(successor)
 }
 
+/// The names that begin with `prefix`, as bounds: the first is in it, the second, if there is one, is
+/// not. The order of UTF-8 is that of its characters.
+pub(super) fn names(prefix: &str) -> (&str, Option<String>) {
+    let mut end = prefix.to_owned();
+    while let Some(last) = end.pop() {
+        // Between U+D7FF and U+E000 there are no characters.
+        let next = if last == '\u{d7ff}' { Some('\u{e000}') } else { char::from_u32(u32::from(last) + 1) };
+        if let Some(next) = next {
+            end.push(next);
+            return (prefix, Some(end));
+        }
+    }
+    (prefix, None)
+}
+
 /// A key for a person to read.
 pub(super) fn printable(key: &[u8]) -> String {
     match std::str::from_utf8(key) {

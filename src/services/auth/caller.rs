@@ -117,6 +117,54 @@ pub(crate) struct Resource<'a> {
     pub(crate) endpoint: &'a str,
 }
 
+/// What is kept for a namespace, beside its services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A table of the store.
+    Table,
+    /// The config, by its paths.
+    Config,
+    /// The blobs, by their keys.
+    Blob,
+}
+
+impl Kind {
+    /// As rules name it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Table => "table",
+            Self::Config => "config",
+            Self::Blob => "blob",
+        }
+    }
+}
+
+/// Something that is kept, and what is to be done with it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Thing<'a> {
+    pub(crate) kind: Kind,
+    /// The table, path or key.
+    pub(crate) name: &'a str,
+    /// `Handler.Method`.
+    pub(crate) method: &'a str,
+}
+
+impl Thing<'_> {
+    /// Whether it is a service's own: its table, what stands below its name in the config or among
+    /// the blobs. Config is read by every service of the namespace.
+    pub(super) fn belongs_to(&self, service: &str) -> bool {
+        let below = |separator| self.name.split(separator).next() == Some(service);
+        match self.kind {
+            Kind::Table => self.name == service,
+            Kind::Config => {
+                below('.')
+                    || matches!(self.method, "Config.Get" | "Config.List" | "Config.Read" | "Config.Watch")
+            }
+            Kind::Blob => below('/'),
+        }
+    }
+}
+
 /// Decides each call, at every door, before it is routed. Without stored rules the default rule
 /// of Micro v4 holds: every call may be made, and what a building block protects it protects by
 /// the namespace in the request.
