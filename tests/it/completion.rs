@@ -1,6 +1,8 @@
 //! What a shell is answered when somebody presses TAB, live and from what was known last.
 
-use crate::support::Home;
+use std::path::Path;
+
+use crate::support::{Home, eventually, outcome};
 
 /// The candidates for the last word, as fish asks for them.
 fn candidates(home: &Home, words: &[&str]) -> Vec<String> {
@@ -34,6 +36,43 @@ fn services_endpoints_and_fields_are_offered_live_and_when_the_server_is_away() 
     offers(&home);
     home.ok(["server", "stop"]);
     offers(&home);
+}
+
+#[test]
+fn a_service_that_is_new_is_offered_and_then_remembered() {
+    let home = Home::new();
+    home.run_helloworld();
+    let offered = || has(&candidates(&home, &["micro", "sho"]), &["shop"]);
+    assert!(!offered());
+    let shop = r#"{"name": "shop", "version": "1", "nodes": [{"id": "1", "address": "127.0.0.1:1"}],
+        "endpoints": [{"name": "Shop.Buy"}], "options": {"ttl": "600"}}"#;
+    home.ok(["call", "registry", "Registry.Register", shop]);
+    // Not at once only where the server is too busy to answer a key press.
+    eventually("the new service to be offered", || offered().then_some(()));
+    assert!(has(&candidates(&home, &["micro", "shop", ""]), &["buy"]));
+    home.ok(["server", "stop"]);
+    assert!(offered());
+}
+
+#[test]
+fn bash_completes_by_its_script() {
+    let home = Home::new();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("completions/micro.bash");
+    let complete = |words: &str| {
+        let press = format!(
+            "source '{}'; COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); COMP_TYPE=9; \
+             _clap_complete_micro micro \"${{COMP_WORDS[COMP_CWORD]}}\" micro; \
+             printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+            script.display()
+        );
+        let answered = outcome(&mut home.shell("bash", &press));
+        assert_eq!((answered.code, answered.stderr.as_str()), (Some(0), ""), "{answered:#?}");
+        answered.stdout.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(complete("micro ser"), ["server", "services"]);
+    assert_eq!(complete("micro server sta"), ["start", "status"]);
+    assert_eq!(complete("micro -e lo"), ["local"]);
+    assert!(!home.data().exists(), "completion has started a server");
 }
 
 #[test]

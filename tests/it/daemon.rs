@@ -3,7 +3,7 @@
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     process::Stdio,
     thread,
 };
@@ -11,7 +11,8 @@ use std::{
 use micro_sdk::local;
 
 use crate::{
-    processes::{Foreground, alive, descendants, signal},
+    faulty,
+    processes::{Foreground, alive, descendants, of_home, signal},
     support::{Home, PATIENCE, eventually, outcome},
 };
 
@@ -57,6 +58,32 @@ fn a_second_server_of_a_home_is_refused_and_the_first_goes_on() {
     assert_eq!(again.code, Some(0));
     assert!(again.stderr.starts_with(&format!("the micro server runs already (pid {pid})\n")), "{again:?}");
     assert_eq!(home.state().pid, pid);
+    home.ok(["services"]);
+    eventually("nothing but the first server to be there", || (of_home(&home) == [pid]).then_some(()));
+}
+
+#[test]
+fn a_port_that_is_taken_leaves_no_process_and_no_door() {
+    let home = Home::new();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    for doors in [["API", "PROXY", "NETWORK"], ["PROXY", "API", "NETWORK"], ["NETWORK", "API", "PROXY"]] {
+        // The others are free ports: they were free a moment ago, and are tried until they still are.
+        eventually("the other doors to be free", || {
+            let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+            let addresses = [taken.clone(), free(), free()];
+            let mut command = home.command(["server", "start"]);
+            command.env_remove("MICRO_ISOLATED");
+            for (door, address) in doors.iter().zip(&addresses) {
+                command.env(format!("MICRO_{door}_ADDRESS"), address);
+            }
+            let refused = outcome(&mut command);
+            assert_eq!(refused.code, Some(1), "{refused:#?}");
+            eventually("the server to be gone", || of_home(&home).is_empty().then_some(()));
+            assert!(!local::file(&home.data()).exists(), "state.json is left");
+            addresses[1..].iter().all(|address| TcpListener::bind(address).is_ok()).then_some(())
+        });
+    }
     home.ok(["services"]);
 }
 
@@ -115,6 +142,31 @@ fn a_second_signal_ends_a_server_that_waits_for_a_call() {
     let ended = server.wait();
     assert_eq!(ended.code, Some(0), "{ended:#?}");
     assert!(ended.stderr.contains("stopped by a second signal"), "{ended:#?}");
+    assert_gone(&home, &socket);
+}
+
+#[test]
+fn a_call_that_hangs_holds_a_server_up_no_longer_than_its_grace() {
+    let home = Home::new();
+    let server = Foreground::start(&home, &["--grace", "1s"]);
+    faulty::run(&home, &[]);
+    let socket = home.state().socket;
+    let mut call = home.command(["helloworld", "call", "--name=wait"]);
+    let mut call = call.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    eventually("the call to be under way", || {
+        home.ok(["logs", "helloworld"]).contains("waiting\n").then_some(())
+    });
+    let processes = descendants(server.pid());
+    assert!(!processes.is_empty());
+    signal(server.pid(), "TERM");
+    let ended = server.wait();
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    let called = eventually("the call to end", || call.try_wait().unwrap());
+    assert!(!called.success(), "it was not answered");
+    for pid in processes {
+        assert!(!alive(pid), "process {pid} of a service is left");
+    }
+    eventually("nothing of the home to be left", || of_home(&home).is_empty().then_some(()));
     assert_gone(&home, &socket);
 }
 
@@ -236,6 +288,23 @@ fn where_no_server_may_be_started_a_command_says_how_to_start_one() {
     assert_eq!(refused.stderr, "error: no micro server runs\nhint: start one with `micro server start`\n");
     assert!(!local::file(&home.data()).exists());
     assert_eq!(home.run(["server", "stop"]).code, Some(0));
+}
+
+#[test]
+fn the_log_of_a_server_is_shown_to_the_line() {
+    let home = Home::new();
+    assert!(home.fails(5, ["server", "logs"]).contains("there is no log"));
+    home.ok(["server", "start"]);
+    home.ok(["server", "restart"]);
+    let all = home.ok(["server", "logs"]);
+    let lines: Vec<&str> = all.lines().collect();
+    assert!(lines.len() >= 4 && lines[0].contains("the server is ready"), "{all}");
+    for count in [0, 1, 2, lines.len(), 1000] {
+        let shown = home.ok(["server", "logs", "-n", &count.to_string()]);
+        let expected = &lines[lines.len().saturating_sub(count)..];
+        assert_eq!(shown.lines().collect::<Vec<_>>(), expected, "-n {count}");
+    }
+    home.fails(2, ["server", "logs", "-n", "many"]);
 }
 
 #[test]

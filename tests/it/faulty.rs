@@ -8,13 +8,24 @@ use std::{
     sync::OnceLock,
 };
 
-use crate::support::{Home, copy, helloworld};
+use crate::support::{Home, SOURCES, helloworld, mirror};
 
-/// What the greeting does instead when it is called with these names.
+/// What the greeting does instead when it is called with these names: `until` waits for the file
+/// `go-on` in the folder it runs in.
 const CALL: &str = r#"
         match request.name.as_str() {
             "panic" => panic!("the handler gave up"),
-            "wait" => std::future::pending::<()>().await,
+            "wait" => {
+                eprintln!("waiting");
+                std::future::pending::<()>().await;
+            }
+            "until" => {
+                eprintln!("waiting");
+                while !std::path::Path::new("go-on").exists() {
+                    micro_sdk::tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                }
+                return Ok(CallResponse { msg: "Hello at last".to_owned() });
+            }
             "deadline" => return Ok(CallResponse { msg: cx.remaining().is_some().to_string() }),
             "variables" => {
                 let all: Vec<String> = std::env::vars().map(|(name, value)| format!("{name}={value}")).collect();
@@ -47,20 +58,23 @@ pub(crate) fn program() -> &'static Path {
         // Another run of the tests may be building it.
         let lock = fs::File::create(good.with_file_name("faulty.lock")).unwrap();
         lock.lock().unwrap();
-        for entry in ["src", "proto", ".cargo", "Cargo.toml"] {
-            drop(fs::remove_dir_all(folder.join(entry)));
-            fs::create_dir_all(&folder).unwrap();
-            copy(&good.join(entry), &folder.join(entry));
+        let fresh = tempfile::tempdir().unwrap();
+        for entry in SOURCES {
+            mirror(&good.join(entry), &fresh.path().join(entry));
         }
-        edit(&folder.join("Cargo.toml"), &[("name = \"helloworld\"", "name = \"faulty\"")]);
+        edit(&fresh.path().join("Cargo.toml"), &[("name = \"helloworld\"", "name = \"faulty\"")]);
         edit(
-            &folder.join("src/handler.rs"),
+            &fresh.path().join("src/handler.rs"),
             &[
                 ("_cx: Context, request: CallRequest", "cx: Context, request: CallRequest"),
                 ("eprintln!(\"received Helloworld.Call\");", CALL),
                 ("eprintln!(\"received Helloworld.Stream\");", STREAM),
             ],
         );
+        fs::create_dir_all(&folder).unwrap();
+        for entry in SOURCES {
+            mirror(&fresh.path().join(entry), &folder.join(entry));
+        }
         let target = good.join("target");
         let built = Command::new("cargo")
             .args(["build", "--quiet"])

@@ -5,7 +5,9 @@
 
 mod command_line;
 mod completion;
+mod contract;
 mod daemon;
+mod debug;
 mod dynamic;
 mod faults;
 mod faulty;
@@ -20,8 +22,11 @@ mod messages;
 mod misbehaving;
 mod processes;
 mod python;
+mod quickstart;
 mod raw;
 mod services;
+mod stopping;
 mod support;
 mod tour;
+mod updating;
 mod wire;

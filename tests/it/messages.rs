@@ -82,6 +82,21 @@ pub(crate) struct Account {
 pub(crate) struct Empty {}
 
 #[derive(Clone, PartialEq, Message)]
+pub(crate) struct WatchRequest {
+    #[prost(string, tag = "1")]
+    pub(crate) service: String,
+}
+
+/// `Result` of the registry.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Change {
+    #[prost(string, tag = "1")]
+    pub(crate) action: String,
+    #[prost(message, optional, tag = "2")]
+    pub(crate) service: Option<Service>,
+}
+
+#[derive(Clone, PartialEq, Message)]
 pub(crate) struct ListResponse {
     #[prost(message, repeated, tag = "1")]
     pub(crate) services: Vec<Service>,

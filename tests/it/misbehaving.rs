@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     faulty,
-    support::{Home, Outcome, eventually, outcome},
+    support::{Home, Outcome, eventually, outcome, project},
 };
 
 fn status(home: &Home, name: &str) -> Value {
@@ -29,17 +29,6 @@ fn look(home: &Home, name: &str) -> Option<Value> {
     let mut services: Vec<Value> = serde_json::from_str(&outcome.stdout).unwrap();
     assert_eq!(services.len(), 1, "{outcome:#?}");
     Some(services.remove(0))
-}
-
-/// A cargo project with this program, which depends on nothing.
-fn project(home: &Home, name: &str, program: &str) -> PathBuf {
-    let folder = home.path().join(name);
-    fs::create_dir_all(folder.join("src")).unwrap();
-    let manifest =
-        format!("[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[workspace]\n");
-    fs::write(folder.join("Cargo.toml"), manifest).unwrap();
-    fs::write(folder.join("src/main.rs"), program).unwrap();
-    folder
 }
 
 fn run_command(home: &Home, name: &str, command: &str) -> Outcome {
@@ -135,14 +124,12 @@ fn a_program_that_exits_at_once_fails_with_its_last_words() {
 #[test]
 fn a_program_that_never_registers_or_never_answers_fails_in_time() {
     let home = Home::new();
-    let silent = "print('thinking', flush=True)\nimport time\ntime.sleep(1000)\n";
-    fs::write(home.path().join("silent.py"), silent).unwrap();
     home.ok(["server", "start"]);
     let start = |name: &str, command: &str| {
         let mut command = home.command(["run", ".", "--name", name, "--command", command]);
         command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
     };
-    let silent = start("silent", "python3 silent.py");
+    let silent = start("silent", "sh -c 'echo thinking; exec sleep 1000'");
     // The other one is registered, and its address accepts connections; nobody reads them.
     let deaf = start("deaf", "sleep 1000");
     eventually("its process to run", || look(&home, "deaf").filter(|seen| seen["status"] == "starting"));
@@ -182,13 +169,32 @@ fn a_service_that_hangs_is_told_to_be_unhealthy_and_lives_again() {
     assert_eq!(home.ok(["helloworld", "call", "--name=Jane"]), "{\"msg\": \"Hello Jane\"}\n");
 }
 
+/// A project named `slow`, whose build goes on until it is stopped.
+fn endless(home: &Home) -> PathBuf {
+    let folder = project(home, "slow", "fn main() {}\n");
+    let build = "fn main() { println!(\"cargo::warning=building\"); loop { std::thread::park(); } }\n";
+    fs::write(folder.join("build.rs"), build).unwrap();
+    folder
+}
+
+#[test]
+fn a_run_that_is_not_waited_for_returns_while_the_build_goes_on() {
+    let home = Home::new();
+    let folder = endless(&home);
+    home.ok(["server", "start"]);
+    let run = outcome(home.command(["run", ".", "--detach"]).current_dir(&folder));
+    assert_eq!((run.code, run.stderr.as_str()), (Some(0), "slow was accepted; see `micro status slow`\n"));
+    eventually("the build script to run", || script(&home).then_some(()));
+    assert_eq!(status(&home, "slow")["status"], "building");
+    home.ok(["kill", "slow"]);
+    eventually("the whole build to end", || (!script(&home)).then_some(()));
+    home.fails(5, ["status", "slow"]);
+}
+
 #[test]
 fn a_build_can_be_killed_and_two_services_start_at_once() {
     let home = Home::new();
-    // A build that goes on until it is stopped.
-    let slow = project(&home, "slow", "fn main() {}\n");
-    let endless = "fn main() { println!(\"cargo::warning=building\"); loop { std::thread::park(); } }\n";
-    fs::write(slow.join("build.rs"), endless).unwrap();
+    let slow = endless(&home);
     home.ok(["server", "start"]);
     let mut waiting = home.command(["run", "."]);
     let waiting = waiting.current_dir(&slow).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
@@ -222,21 +228,4 @@ fn script(home: &Home) -> bool {
                 && line.windows(12).any(|part| part == b"build-script")
         })
     })
-}
-
-#[test]
-fn quickstart_works_again_and_again() {
-    let home = Home::new();
-    for round in ["first", "second"] {
-        let said = home.ok(["quickstart", "--folder", "tour"]);
-        for part in [
-            "$ micro run .",
-            "$ micro helloworld call --name=Jane",
-            "{\"msg\": \"Hello Jane\"}",
-            "Hello John",
-        ] {
-            assert!(said.contains(part), "{round}: {part} is not in {said}");
-        }
-    }
-    assert!(home.path().join("tour/helloworld/src/handler.rs").is_file());
 }

@@ -78,3 +78,14 @@ pub(crate) fn descendants(ancestor: u32) -> Vec<u32> {
     }
     found.split_off(1)
 }
+
+/// The processes of `micro` in a home, whoever their parents are by now: their environment names
+/// the home, which that of a service does not. None where the system has no /proc (proc(5)).
+pub(crate) fn of_home(home: &Home) -> Vec<u32> {
+    let mark = format!("MICRO_HOME={}\0", home.path().join("home").display());
+    let found = fs::read_dir("/proc").into_iter().flatten().flatten().filter(|process| {
+        fs::read(process.path().join("environ"))
+            .is_ok_and(|variables| variables.windows(mark.len()).any(|part| part == mark.as_bytes()))
+    });
+    found.filter_map(|process| process.file_name().to_str()?.parse().ok()).collect()
+}

@@ -53,6 +53,7 @@ fn a_client_of_grpcio_calls_services_and_blocks_in_every_direction() {
         run.stdout,
         "unary Hello Jane\n\
          stream 0 1 2\n\
+         open-stream 0 1 2\n\
          ping-pong 0 1 2\n\
          anonymous UNAUTHENTICATED\n\
          services auth broker config events helloworld network registry runtime store\n"

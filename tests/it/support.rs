@@ -12,8 +12,11 @@ use std::{
 };
 
 use micro_sdk::local::State;
+use serde_json::Value;
 use tempfile::TempDir;
 
+/// What is tested.
+const BINARY: &str = env!("CARGO_BIN_EXE_micro");
 /// How long a condition may take to come true on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -48,8 +51,24 @@ impl Home {
 
     /// The binary, in this home, with a clean environment.
     pub(crate) fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_micro"));
-        command.args(arguments).current_dir(self.path()).stdin(Stdio::null()).env_clear();
+        let mut command = self.program(BINARY);
+        command.args(arguments);
+        command
+    }
+
+    /// A shell, in this home, that runs a script in which `micro` is the binary.
+    pub(crate) fn shell(&self, shell: &str, script: &str) -> Command {
+        let folder = Path::new(BINARY).parent().unwrap().to_owned();
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let folders = std::env::join_paths([folder].into_iter().chain(std::env::split_paths(&path)));
+        let mut command = self.program(shell);
+        command.args(["-c", script]).env("PATH", folders.unwrap());
+        command
+    }
+
+    fn program(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(self.path()).stdin(Stdio::null()).env_clear();
         for name in ["PATH", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "TMPDIR"] {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);
@@ -91,6 +110,14 @@ impl Home {
         assert_eq!(outcome.code, Some(code), "{command:?} should fail with {code}: {outcome:#?}");
         assert_eq!(outcome.stdout, "", "{command:?} printed data although it failed");
         outcome.stderr
+    }
+
+    /// What `micro status` knows of a service.
+    pub(crate) fn status(&self, service: &str) -> Value {
+        let text = self.ok(["status", service, "-o", "json"]);
+        let mut services: Vec<Value> = serde_json::from_str(&text).unwrap();
+        assert_eq!(services.len(), 1, "{text}");
+        services.remove(0)
     }
 
     /// Where the server of this home is.
@@ -158,27 +185,20 @@ pub(crate) fn helloworld() -> &'static Path {
         let folder = shared.join("helloworld");
         let fresh = home.path().join("helloworld");
         home.ok(["new", "helloworld"]);
-        // The target folder is kept, so that a second run builds what has changed.
-        for entry in ["src", "proto", ".cargo", "Cargo.toml"] {
-            drop(fs::remove_dir_all(folder.join(entry)));
-            drop(fs::remove_file(folder.join(entry)));
-            fs::create_dir_all(&folder).unwrap();
-            copy(&fresh.join(entry), &folder.join(entry));
-        }
         // The SDK of a home that is about to go must stay readable.
         let sdk = shared.join("sdk");
-        drop(fs::remove_dir_all(&sdk));
         let unpacked =
             fs::read_dir(home.data().join("sdk")).unwrap().flatten().find(|e| e.path().is_dir()).unwrap();
-        copy(&unpacked.path(), &sdk);
+        mirror(&unpacked.path(), &sdk);
         let config =
             format!("[patch.crates-io]\nmicro-sdk = {{ path = \"{}\" }}\n", sdk.join("sdk").display());
-        fs::write(folder.join(".cargo/config.toml"), config).unwrap();
-        fs::write(
-            folder.join("Cargo.toml"),
-            fs::read_to_string(folder.join("Cargo.toml")).unwrap() + "\n[workspace]\n",
-        )
-        .unwrap();
+        fs::write(fresh.join(".cargo/config.toml"), config).unwrap();
+        let manifest = fs::read_to_string(fresh.join("Cargo.toml")).unwrap() + "\n[workspace]\n";
+        fs::write(fresh.join("Cargo.toml"), manifest).unwrap();
+        fs::create_dir_all(&folder).unwrap();
+        for entry in SOURCES {
+            mirror(&fresh.join(entry), &folder.join(entry));
+        }
         let built = Command::new("cargo")
             .args(["build", "--quiet"])
             .current_dir(&folder)
@@ -190,17 +210,39 @@ pub(crate) fn helloworld() -> &'static Path {
     })
 }
 
-/// Copies a file or a folder.
-pub(crate) fn copy(from: &Path, to: &Path) {
-    if from.is_dir() {
-        fs::create_dir_all(to).unwrap();
-        for entry in fs::read_dir(from).unwrap() {
-            let entry = entry.unwrap();
-            copy(&entry.path(), &to.join(entry.file_name()));
+/// What a scaffold is built from. What cargo itself writes beside it stays.
+pub(crate) const SOURCES: [&str; 4] = ["src", "proto", ".cargo", "Cargo.toml"];
+
+/// Makes a file or a folder like another. What is alike already is not touched: cargo does not
+/// build it again, and another run of the tests may be reading it.
+pub(crate) fn mirror(from: &Path, to: &Path) {
+    if !from.is_dir() {
+        let content = fs::read(from).unwrap();
+        if !fs::read(to).is_ok_and(|present| present == content) {
+            fs::write(to, content).unwrap();
         }
-    } else {
-        fs::copy(from, to).unwrap();
+        return;
     }
+    fs::create_dir_all(to).unwrap();
+    let names = |folder: &Path| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+    for stray in names(to).filter(|name| !from.join(name).exists()) {
+        let stray = to.join(stray);
+        if stray.is_dir() { fs::remove_dir_all(stray) } else { fs::remove_file(stray) }.unwrap();
+    }
+    for name in names(from) {
+        mirror(&from.join(&name), &to.join(&name));
+    }
+}
+
+/// A cargo project with this program, which depends on nothing.
+pub(crate) fn project(home: &Home, name: &str, program: &str) -> PathBuf {
+    let folder = home.path().join(name);
+    fs::create_dir_all(folder.join("src")).unwrap();
+    let manifest =
+        format!("[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[workspace]\n");
+    fs::write(folder.join("Cargo.toml"), manifest).unwrap();
+    fs::write(folder.join("src/main.rs"), program).unwrap();
+    folder
 }
 
 /// An HTTP/1.1 request written by hand, so that every header is what the test says.

@@ -54,7 +54,7 @@ const TABLES: &str = "
         SELECT (SELECT min(table_name) FROM entries WHERE table_name >= ?1)
         UNION ALL
         SELECT (SELECT min(table_name) FROM entries WHERE table_name > found.name)
-        FROM found WHERE found.name < ?2 OR ?2 IS NULL
+        FROM found WHERE found.name IS NOT NULL AND (found.name < ?2 OR ?2 IS NULL)
     )
     SELECT name FROM found WHERE name IS NOT NULL AND (name < ?2 OR ?2 IS NULL) AND EXISTS (
         SELECT 1 FROM entries WHERE table_name = name AND (expires IS NULL OR expires > ?3)
@@ -162,6 +162,9 @@ impl Kv for Sqlite {
     }
 
     async fn scan(&self, prefix: &str) -> Result<Scan, Error> {
+        if self.closing.is_cancelled() {
+            return Err(Error::Closed);
+        }
         scan::begin(&self.path, prefix, self.closing.clone()).await.map_err(|error| self.error(&error))
     }
 

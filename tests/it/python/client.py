@@ -26,6 +26,18 @@ with grpc.insecure_channel(sys.argv[2]) as channel:
     replies = hello.Stream(helloworld_pb2.StreamRequest(count=3), timeout=PATIENCE)
     print("stream", *[reply.count for reply in replies])
 
+    # A request that stays open, as a client of Micro v4 in Go leaves it.
+    counts = queue.SimpleQueue()
+    counts.put(helloworld_pb2.StreamRequest(count=3))
+    stream = channel.stream_stream(
+        "/helloworld.Helloworld/Stream",
+        request_serializer=helloworld_pb2.StreamRequest.SerializeToString,
+        response_deserializer=helloworld_pb2.StreamResponse.FromString,
+    )
+    replies = stream(iter(counts.get, None), timeout=PATIENCE)
+    print("open-stream", *[reply.count for reply in replies])
+    counts.put(None)
+
     # The next ping is sent when the last pong has come: both directions are open at once.
     strokes = queue.SimpleQueue()
     strokes.put(0)
