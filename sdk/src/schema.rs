@@ -15,9 +15,16 @@ use crate::handler::Handler;
 /// How deep nested messages are followed.
 const DEPTH: usize = 6;
 
-/// Every descriptor the handlers bring, each file once, encoded as one set.
+/// Every descriptor the handlers bring, each file once, with that of the handler every service has,
+/// encoded as one set.
 pub(crate) fn descriptor_set(handlers: &[Box<dyn Handler>]) -> Vec<u8> {
+    let mut own = FileDescriptorSet::decode(micro_proto::DESCRIPTORS).unwrap_or_default();
+    own.file.retain(|file| file.package() == "debug");
+    let own = own.encode_to_vec();
     let mut merged: Vec<&[u8]> = Vec::new();
+    if !handlers.iter().any(|handler| handler.name() == "Debug") {
+        merged.push(&own);
+    }
     for descriptor in handlers.iter().map(|handler| handler.descriptor()) {
         if !merged.contains(&descriptor) {
             merged.push(descriptor);
@@ -102,8 +109,20 @@ impl<'a> Types<'a> {
         }
     }
 
+    /// The name Go gives a type: that of a type within a message goes behind the message's.
+    fn go_name(&self, full_name: &str) -> String {
+        let mut name = last(full_name).to_owned();
+        let mut scope = full_name;
+        while let Some((outer, _)) = scope.rsplit_once('.').filter(|(outer, _)| self.messages.contains_key(*outer))
+        {
+            name = format!("{}_{name}", last(outer));
+            scope = outer;
+        }
+        name
+    }
+
     fn root(&self, full_name: &str) -> Value {
-        let name = go_name(full_name);
+        let name = self.go_name(full_name);
         Value { name: name.clone(), r#type: name, values: self.fields(full_name, 1) }
     }
 
@@ -155,17 +174,16 @@ impl<'a> Types<'a> {
             Type::Bytes => "[]uint8",
             Type::Enum => {
                 let known = self.enums.contains_key(field.type_name());
-                return if known { go_name(field.type_name()) } else { "int32".to_owned() };
+                return if known { self.go_name(field.type_name()) } else { "int32".to_owned() };
             }
-            Type::Message | Type::Group => return go_name(field.type_name()),
+            Type::Message | Type::Group => return self.go_name(field.type_name()),
         }
         .to_owned()
     }
 }
 
-/// The last part of a full name, as Go shortens it.
-fn go_name(full_name: &str) -> String {
-    full_name.rsplit('.').next().unwrap_or(full_name).to_owned()
+fn last(full_name: &str) -> &str {
+    full_name.rsplit('.').next().unwrap_or(full_name)
 }
 
 #[cfg(test)]
@@ -323,6 +341,19 @@ mod tests {
         };
         let endpoint = asked_with(message("Ask", vec![in_oneof("member", false), in_oneof("maybe", true)]));
         assert_eq!(request(&endpoint), "Ask Ask{maybe int64}");
+    }
+
+    #[test]
+    fn a_type_within_a_message_has_the_name_go_gives_it() {
+        let mut outer = message("Outer", vec![field("inner", Type::Message, ".shop.Outer.Inner")]);
+        let mut inner = message("Inner", vec![field("mood", Type::Enum, ".shop.Outer.Inner.Mood")]);
+        inner.enum_type =
+            vec![EnumDescriptorProto { name: Some("Mood".to_owned()), ..EnumDescriptorProto::default() }];
+        outer.nested_type = vec![inner];
+        assert_eq!(
+            request(&asked_with(outer)),
+            "Outer Outer{inner Outer_Inner{mood Outer_Inner_Mood}}"
+        );
     }
 
     #[test]

@@ -27,6 +27,7 @@ mod raw;
 mod services;
 mod stopping;
 mod support;
+mod terminal;
 mod tour;
 mod updating;
 mod wire;

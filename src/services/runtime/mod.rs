@@ -26,7 +26,7 @@ use crate::{
     supervisor::{self, Change, Folders, Id, Snapshot, State, Supervisor, Tail},
     tasks::Tasks,
 };
-use record::Records;
+use record::{Origin, Records};
 use watcher::Watcher;
 
 /// Where the runtime works, and how patient it is.
@@ -197,9 +197,13 @@ impl blocks::runtime::Runtime for Runtime {
         if !caller.owner {
             return super::not_yet("updating a service from another machine, or over the network,");
         }
+        let before = record.instances;
         request::update(&mut record, &service, options)?;
         self.records.put(&record).await?;
-        self.supervisor.apply(record.spec(), Change::Update).await?;
+        // Nobody can see whether a program that is not built here has changed.
+        let unseen = matches!(record.origin, Origin::Command { .. }) && record.instances == before;
+        let change = if unseen { Change::Replace } else { Change::Update };
+        self.supervisor.apply(record.spec(), change).await?;
         Ok(UpdateResponse {})
     }
 

@@ -164,8 +164,11 @@ impl Look {
         loop {
             let services = self.registry.catalog.get(&self.id.namespace, &self.id.name);
             let ready = services.iter().filter(|service| service.version == self.id.version && service.ready);
-            let mut nodes = ready.flat_map(|service| &service.nodes);
-            if let Some(node) = nodes.find(|node| self.is_mine(node)) {
+            let nodes: Vec<&Node> = ready.flat_map(|service| &service.nodes).collect();
+            // A service of another framework does not say which instance it is.
+            let unmarked = |node: &&&Node| !node.metadata.contains_key("instance");
+            let found = nodes.iter().find(|node| self.is_mine(node));
+            if let Some(node) = found.or_else(|| nodes.iter().find(unmarked)) {
                 let channel = micro_sdk::Channel::tcp(node.address.clone());
                 return Client::new(channel, &self.id.name).with_timeout(DEFAULT_TIMEOUT);
             }
@@ -185,6 +188,6 @@ impl Look {
     }
 
     fn is_mine(&self, node: &Node) -> bool {
-        node.metadata.get("instance").is_none_or(|instance| *instance == self.instance)
+        node.metadata.get("instance") == Some(&self.instance)
     }
 }

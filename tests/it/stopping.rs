@@ -1,0 +1,81 @@
+//! How services end: by name, by version, by folder, and with calls under way.
+
+use std::{fs, net::TcpStream, process::Stdio};
+
+use serde_json::{Value, json};
+
+use crate::{
+    faulty,
+    raw::{Raw, frame, soon},
+    support::{Home, eventually},
+};
+
+const CALL: &str = "/helloworld.Helloworld/Call";
+const PING_PONG: &str = "/helloworld.Helloworld/PingPong";
+const JSON: &str = "application/grpc+json";
+
+/// The services that run, as `name@version`.
+fn running(home: &Home) -> Vec<String> {
+    let services: Vec<Value> = serde_json::from_str(&home.ok(["status", "-o", "json"])).unwrap();
+    let name = |service: &Value| {
+        let text = |field: &str| service[field].as_str().unwrap().to_owned();
+        format!("{}@{}", text("name"), text("version"))
+    };
+    services.iter().map(name).collect()
+}
+
+#[test]
+fn kill_ends_what_it_is_told_to_and_nothing_else() {
+    let home = Home::new();
+    let program = faulty::program().to_str().unwrap();
+    for (name, version) in [("a", "latest"), ("a", "v1"), ("a", "v10"), ("b", "latest")] {
+        home.ok(["run", ".", "--name", name, "--version", version, "--command", program]);
+    }
+    let folder = home.path().join("shop");
+    fs::create_dir(&folder).unwrap();
+    home.ok_in(&folder, ["run", ".", "--command", program]);
+    assert_eq!(running(&home), ["a@latest", "a@v1", "a@v10", "b@latest", "shop@latest"]);
+
+    home.ok(["kill", "a@v1", "b"]);
+    assert_eq!(running(&home), ["a@latest", "a@v10", "shop@latest"]);
+    home.ok_in(&folder, ["kill", "."]);
+    assert_eq!(running(&home), ["a@latest", "a@v10"]);
+    assert!(home.fails(5, ["kill", "a@v1"]).contains("service a does not run"));
+    home.ok(["kill", "a"]);
+    assert_eq!(running(&home), ["a@v10"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_calls_that_are_under_way_are_answered_before_a_service_ends() {
+    let home = Home::new();
+    faulty::run(&home, &[]);
+    let found = home.ok(["call", "registry", "Registry.GetService", r#"{"service": "helloworld"}"#]);
+    let found: Value = serde_json::from_str(&found).unwrap();
+    let address = found["services"][0]["nodes"][0]["address"].as_str().unwrap().to_owned();
+
+    let raw = Raw::connect(&home.state().proxy).await;
+    let mut stream = raw.start(PING_PONG, JSON, &[], frame(br#"{"stroke":1}"#)).await;
+    assert_eq!(stream.value().await, json!({"stroke": "1"}));
+    let unary = tokio::spawn(async move { raw.json(CALL, r#"{"name":"until"}"#).await });
+    eventually("the call to be under way", || {
+        home.ok(["logs", "helloworld"]).contains("waiting\n").then_some(())
+    });
+
+    let mut kill = home.command(["kill", "helloworld"]);
+    let kill = kill.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    eventually("the service to take no new connections", || {
+        TcpStream::connect(&address).is_err().then_some(())
+    });
+    stream.write(r#"{"stroke":2}"#).await;
+    assert_eq!(stream.value().await, json!({"stroke": "2"}));
+    stream.close();
+    assert_eq!(stream.end().await.status, 0);
+    fs::write(home.path().join("go-on"), "").unwrap();
+    let reply = soon("the answer", unary).await.unwrap();
+    assert_eq!(reply.value(), json!({"msg": "Hello at last"}));
+
+    let killed = kill.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&killed.stderr).into_owned();
+    assert_eq!((killed.status.code(), said.as_str()), (Some(0), "helloworld has stopped\n"));
+    home.fails(5, ["helloworld", "call"]);
+}
