@@ -25,7 +25,13 @@ use tokio::{
 use crate::{
     backend,
     paths::create_private_folder,
-    services::{Blocks, auth::Auth, registry::Registry, runtime::Runtime},
+    services::{
+        Blocks,
+        auth::Auth,
+        config::{self, Config},
+        registry::Registry,
+        runtime::Runtime,
+    },
     tasks::Tasks,
 };
 use listen::Door;
@@ -99,7 +105,10 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -
     let background = Tasks::default();
     let database = format!("sqlite:{}", home.server().join("micro.db").display());
     let kv = backend::open(&database).await?;
-    let auth = Auth::open(kv.clone(), &home.server().join("keys"))?;
+    let keys = home.server().join("keys");
+    let auth = Auth::open(kv.clone(), &keys)?;
+    let key = std::env::var_os(config::VARIABLE);
+    let config = Config::open(kv.clone(), auth.clone(), &keys, key, &background).await?;
     let registry = Registry::open(kv.clone(), &state.network, &background).await?;
     let runtime = Runtime::open(
         settings.runtime(&state.network),
@@ -109,7 +118,7 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -
         &background,
     )
     .await?;
-    let blocks = Blocks::new(auth, registry.clone(), &runtime);
+    let blocks = Blocks::new(auth, &config, registry.clone(), &runtime);
     let router = Router::new(blocks, settings.welcome.clone())?;
 
     let connections = Tasks::default();
@@ -138,6 +147,7 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -
     let end = async {
         runtime.end_streams().await;
         registry.end_streams().await;
+        config.end_streams().await;
         if !connections.stop(DRAIN.min(settings.grace)).await {
             tracing::warn!("some calls were still under way");
         }

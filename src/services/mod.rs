@@ -4,6 +4,7 @@
 
 mod absent;
 pub(crate) mod auth;
+pub(crate) mod config;
 pub(crate) mod registry;
 pub(crate) mod runtime;
 
@@ -26,13 +27,14 @@ pub(crate) struct Blocks {
 impl Blocks {
     pub(crate) fn new(
         auth: auth::Auth,
+        config: &config::Config,
         registry: registry::Registry,
         runtime: &runtime::Runtime,
     ) -> Arc<Self> {
         let routers = [
             ("auth", auth.handlers()),
             ("broker", absent::handlers("the broker", &["Broker"])),
-            ("config", absent::handlers("the config service", &["Config"])),
+            ("config", config.handlers()),
             ("events", absent::handlers("the event stream", &["Stream", "Store"])),
             ("network", Vec::new()),
             ("registry", registry.handlers()),
