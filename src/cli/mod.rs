@@ -3,6 +3,7 @@
 
 mod call;
 mod completion;
+mod config;
 mod context;
 mod discover;
 mod dynamic;
@@ -109,6 +110,7 @@ struct Globals {
 enum Command {
     Call(call::Call),
     Completion(completion::Completion),
+    Config(config::Config),
     Env(env::Env),
     Gen(generate::Gen),
     Get(get::Get),
@@ -134,6 +136,7 @@ impl Command {
         match self {
             Self::Call(command) => command.run(cx).await,
             Self::Completion(command) => command.run(cx),
+            Self::Config(command) => command.run(cx).await,
             Self::Env(command) => command.run(cx),
             Self::Gen(command) => command.run(cx),
             Self::Get(command) => command.run(cx).await,
@@ -259,6 +262,10 @@ fn usage(error: &clap::Error) -> ExitCode {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => exit::OK,
         _ => exit::USAGE,
     };
+    if let Some(unknown) = failure::unknown_subcommand(error) {
+        ui::fail(unknown.message, unknown.hint.as_deref());
+        return unknown.code.into();
+    }
     // In one piece: clap itself would write line by line.
     ui::text(&error.render(), error.use_stderr());
     code.into()
