@@ -63,6 +63,11 @@ impl Client {
         }
     }
 
+    /// Whether there is a server at all, reachable or not.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.channel.is_some()
+    }
+
     /// Each call carries the token of this platform, fresh.
     pub(crate) fn with_identity(mut self, platform: Platform) -> Self {
         self.identity = Some(platform);

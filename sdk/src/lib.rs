@@ -21,6 +21,7 @@ pub mod blocks;
 mod channel;
 mod client;
 mod codec;
+mod config;
 mod context;
 mod debug;
 mod error;
@@ -43,6 +44,7 @@ pub use tonic;
 
 pub use channel::{Address, Channel, Connection};
 pub use client::{Client, DEFAULT_TIMEOUT, MESSAGE_LIMIT};
+pub use config::{Config, Watch};
 pub use context::Context;
 pub use error::{Error, Result, status_text};
 pub use message::{Receiver, Sender};
