@@ -32,6 +32,13 @@ const CALL: &str = r#"
                 return Ok(CallResponse { msg: all.join("\n") });
             }
             "pid" => return Ok(CallResponse { msg: std::process::id().to_string() }),
+            name if name.starts_with("get ") => {
+                let value = cx.config().get::<String>(&name[4..]).await?;
+                return Ok(CallResponse { msg: value.unwrap_or_else(|| "nothing".to_owned()) });
+            }
+            name if name.starts_with("set ") => {
+                cx.config().set(&name[4..], "by the service").await?;
+            }
             name => if let Some(code) = name.strip_prefix("error ").and_then(|code| code.parse().ok()) {
                 return Err(micro_sdk::Error::new(code, "100% wrong: \"ä\"\n"));
             }
@@ -47,6 +54,29 @@ const STREAM: &str = r#"
             replies.send(StreamResponse { count: 0 }).await?;
             return Err(micro_sdk::Error::conflict("counted backwards"));
         }
+"#;
+
+/// What it does before it runs, if it has a variable `SETTINGS`: reads them, and goes on to say how
+/// `counter` changes.
+const MAIN: &str = r#"
+    if std::env::var_os("SETTINGS").is_some() {
+        let config = micro_sdk::Service::new("helloworld").context().config();
+        eprintln!("text: {}", config.get::<String>("key.subkey").await?.unwrap_or_default());
+        eprintln!("number: {}", config.get::<u64>("key.subkey1").await?.unwrap_or_default());
+        for path in ["key.subkey2", "key.subkey3"] {
+            eprintln!("text: {}", config.get::<String>(path).await?.unwrap_or_default());
+        }
+        eprintln!("default: {}", config.get_or("key.subkey4", "Default Hello".to_owned()).await?);
+        let mut watch = config.watch::<u64>("counter");
+        tokio::spawn(async move {
+            loop {
+                match watch.next().await {
+                    Ok(Some(count)) => eprintln!("counter: {count}"),
+                    other => eprintln!("no counter: {other:?}"),
+                }
+            }
+        });
+    }
 "#;
 
 /// The program, built once for all tests. It calls itself `helloworld`.
@@ -71,6 +101,8 @@ pub(crate) fn program() -> &'static Path {
                 ("eprintln!(\"received Helloworld.Stream\");", STREAM),
             ],
         );
+        let start = "async fn main() -> micro_sdk::Result<()> {";
+        edit(&fresh.path().join("src/main.rs"), &[(start, &format!("{start}{MAIN}"))]);
         fs::create_dir_all(&folder).unwrap();
         for entry in SOURCES {
             mirror(&fresh.path().join(entry), &folder.join(entry));

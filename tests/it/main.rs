@@ -5,6 +5,7 @@
 
 mod command_line;
 mod completion;
+mod config;
 mod contract;
 mod daemon;
 mod debug;
