@@ -3,7 +3,7 @@
 mod model;
 mod watching;
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Buf as _, BytesMut};
 use http::{HeaderMap, Request};
 use http_body_util::{BodyExt as _, Full};
 use micro_sdk::{
@@ -110,7 +110,7 @@ impl Replies {
                 }
             }
             match self.body.frame().await.map(|frame| frame.unwrap().into_data()) {
-                Some(Ok(data)) => self.buffer.extend_from_slice(&Bytes::from(data)),
+                Some(Ok(data)) => self.buffer.extend_from_slice(&data),
                 Some(Err(frame)) => self.status = frame.into_trailers().unwrap(),
                 None => {
                     let status = Status::from_header_map(&self.status).unwrap();
