@@ -43,8 +43,8 @@ impl Path {
         if key.is_empty() || key.contains(|c: char| c == '.' || c.is_control()) {
             let shown: String = key.chars().take(80).collect();
             return Err(Error::bad_request(format!(
-                "`{}`, below `{}`, cannot be a key: a key is not empty and has no dot and no control characters; \
-                 such keys can stand within an array",
+                "`{}`, below `{}`, cannot be a key: a key is not empty and has no dot and no control \
+                 characters; such keys can stand within an array",
                 shown.escape_debug(),
                 self.text
             )));

@@ -69,8 +69,8 @@ impl Keys {
                 Ok(text) => match Key::read(&text) {
                     Some(key) => Some(key),
                     None => bail!(
-                        "the key `{shown}` is damaged: put it back from a backup, or move it aside, which loses \
-                         the secrets of the config:\n  mv '{shown}' '{shown}.damaged'"
+                        "the key `{shown}` is damaged: put it back from a backup, or move it aside, which \
+                         loses the secrets of the config:\n  mv '{shown}' '{shown}.damaged'"
                     ),
                 },
                 Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -106,8 +106,8 @@ impl Keys {
         let failed = |why: &str| {
             tracing::error!(namespace, path, why, "a secret cannot be read");
             Error::internal(format!(
-                "the secret `{path}` of namespace {namespace} {why}: put back what was lost, or set it again with \
-                 `micro config set {path} VALUE --secret`"
+                "the secret `{path}` of namespace {namespace} {why}: put back what was lost, or set it again \
+                 with `micro config set {path} VALUE --secret`"
             ))
         };
         let Some((id, text)) = sealed.split_once('.') else { return Err(failed("is damaged")) };
