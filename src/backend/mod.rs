@@ -1,9 +1,11 @@
-//! The state layer: what building blocks keep, as bytes in and bytes out behind [`Kv`]. A backend
-//! is chosen by the scheme of its address ([`open`]) and passes the one conformance suite.
+//! The state layer: what building blocks keep, as bytes in and bytes out behind [`Kv`], and what is
+//! too large for that behind [`Blobs`]. A backend is chosen by the scheme of its address ([`open`])
+//! and passes the one conformance suite.
 //!
 //! No building block knows SQL, and nothing here knows a building block: names of tables and keys
 //! are data, values are opaque. Who may read or write what is decided above.
 
+mod blob;
 mod commit;
 mod error;
 mod expiry;
@@ -22,7 +24,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
-pub(crate) use self::{commit::Commit, error::Error, range::Range};
+pub(crate) use self::{
+    blob::{Blobs, Content, Digest, Draft, PIECE, Sealed, open_blobs},
+    commit::Commit,
+    error::Error,
+    range::Range,
+};
 
 /// Bytes the name of a table may have; it is text without zero bytes and not empty.
 pub(crate) const MAX_TABLE: usize = 1024;

@@ -47,20 +47,12 @@ impl Range {
     }
 
     /// At most this many entries, and never more than [`MAX_PAGE`].
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "part of what every backend promises; the store asks for it")
-    )]
     pub(crate) fn limit(mut self, entries: usize) -> Self {
         self.limit = entries.min(MAX_PAGE);
         self
     }
 
     /// From the last key to the first.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "part of what every backend promises; the store asks for it")
-    )]
     pub(crate) fn descending(mut self) -> Self {
         self.descending = true;
         self
