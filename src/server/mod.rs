@@ -25,7 +25,7 @@ use tokio::{
 use crate::{
     backend,
     paths::create_private_folder,
-    services::{Blocks, auth::Auth, registry::Registry, runtime::Runtime},
+    services::{Blocks, auth::Auth, registry::Registry, runtime::Runtime, store::Store},
     tasks::Tasks,
 };
 use listen::Door;
@@ -109,7 +109,9 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -
         &background,
     )
     .await?;
-    let blocks = Blocks::new(auth, registry.clone(), &runtime);
+    let blobs = backend::open_blobs(&format!("files:{}", home.server().join("blobs").display())).await?;
+    let store = Store::open(kv.clone(), blobs, auth.clone(), &home.server(), &background);
+    let blocks = Blocks::new(auth, registry.clone(), &runtime, &store);
     let router = Router::new(blocks, settings.welcome.clone())?;
 
     let connections = Tasks::default();

@@ -6,6 +6,7 @@ mod absent;
 pub(crate) mod auth;
 pub(crate) mod registry;
 pub(crate) mod runtime;
+pub(crate) mod store;
 
 use std::sync::Arc;
 
@@ -28,6 +29,7 @@ impl Blocks {
         auth: auth::Auth,
         registry: registry::Registry,
         runtime: &runtime::Runtime,
+        store: &store::Store,
     ) -> Arc<Self> {
         let routers = [
             ("auth", auth.handlers()),
@@ -37,7 +39,7 @@ impl Blocks {
             ("network", Vec::new()),
             ("registry", registry.handlers()),
             ("runtime", runtime.handlers()),
-            ("store", absent::handlers("the store", &["Store", "BlobStore"])),
+            ("store", store.handlers()),
         ]
         .map(|(name, handlers): (_, Vec<Box<dyn Handler>>)| (name, Router::new(name, handlers)));
         Arc::new(Self { auth, registry, routers })

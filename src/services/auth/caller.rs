@@ -89,6 +89,12 @@ impl Caller {
         )))
     }
 
+    /// The service that calls, if it is one of this namespace.
+    pub(crate) fn service_of(&self, namespace: &str) -> Option<&str> {
+        let account = self.account.as_ref()?;
+        (account.r#type == SERVICE && account.issuer == namespace).then_some(account.id.as_str())
+    }
+
     /// May register nodes of this service: a service its own, an administrator any.
     ///
     /// # Errors
