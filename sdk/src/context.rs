@@ -9,7 +9,7 @@ use std::{
 use http::{Extensions, HeaderMap, header::AUTHORIZATION};
 use micro_proto::auth::Account;
 
-use crate::{Client, Error, Result, header, platform::Platform};
+use crate::{Client, Error, Result, Store, header, platform::Platform};
 
 /// The surroundings of one call: who calls, in which namespace, until when. Cheap to clone.
 #[derive(Clone)]
@@ -78,6 +78,16 @@ impl Context {
             Some(left) => client.with_timeout(left),
             None => client,
         })
+    }
+
+    /// What this service keeps: its tables and its blobs.
+    #[must_use]
+    pub fn store(&self) -> Store {
+        let (database, service) = match &self.0.platform {
+            Some(platform) => (platform.namespace(), platform.service()),
+            None => (header::DEFAULT_NAMESPACE, ""),
+        };
+        Store::new(self.client("store"), database, service)
     }
 
     /// What an outer layer of the server attached to the call.

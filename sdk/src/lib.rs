@@ -1,4 +1,4 @@
-//! Write services for micro: serve, register, call.
+//! Write services for micro: serve, register, call, keep.
 //!
 //! ```ignore
 //! mod handler;
@@ -34,7 +34,9 @@ mod registration;
 mod router;
 pub mod schema;
 mod service;
+pub mod store;
 pub mod testing;
+mod upload;
 
 pub use micro_proto as proto;
 pub use prost;
@@ -48,3 +50,5 @@ pub use error::{Error, Result, status_text};
 pub use message::{Receiver, Sender};
 pub use router::Router;
 pub use service::Service;
+pub use store::Store;
+pub use upload::Upload;
