@@ -22,6 +22,7 @@ mod server;
 mod services;
 mod source;
 mod status;
+mod store;
 mod stream;
 mod ui;
 mod update;
@@ -122,6 +123,7 @@ enum Command {
     Server(server::Server),
     Services(services::Services),
     Status(status::Status),
+    Store(store::Store),
     Stream(stream::Stream),
     Update(update::Update),
     User(user::User),
@@ -147,6 +149,7 @@ impl Command {
             Self::Server(command) => command.run(cx).await,
             Self::Services(command) => command.run(cx).await,
             Self::Status(command) => command.run(cx).await,
+            Self::Store(command) => command.run(cx).await,
             Self::Stream(command) => command.run(cx).await,
             Self::Update(command) => command.run(cx).await,
             Self::User(command) => command.run(cx).await,
