@@ -40,6 +40,7 @@ mod upload;
 
 pub use micro_proto as proto;
 pub use prost;
+pub use serde;
 pub use tokio;
 pub use tonic;
 

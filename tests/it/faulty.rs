@@ -53,38 +53,44 @@ const STREAM: &str = r#"
 pub(crate) fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
-        let good = helloworld();
-        let folder = good.with_file_name("faulty");
-        // Another run of the tests may be building it.
-        let lock = fs::File::create(good.with_file_name("faulty.lock")).unwrap();
-        lock.lock().unwrap();
-        let fresh = tempfile::tempdir().unwrap();
-        for entry in SOURCES {
-            mirror(&good.join(entry), &fresh.path().join(entry));
-        }
-        edit(&fresh.path().join("Cargo.toml"), &[("name = \"helloworld\"", "name = \"faulty\"")]);
-        edit(
-            &fresh.path().join("src/handler.rs"),
+        build(
+            "faulty",
             &[
                 ("_cx: Context, request: CallRequest", "cx: Context, request: CallRequest"),
                 ("eprintln!(\"received Helloworld.Call\");", CALL),
                 ("eprintln!(\"received Helloworld.Stream\");", STREAM),
             ],
-        );
-        fs::create_dir_all(&folder).unwrap();
-        for entry in SOURCES {
-            mirror(&fresh.path().join(entry), &folder.join(entry));
-        }
-        let target = good.join("target");
-        let built = Command::new("cargo")
-            .args(["build", "--quiet"])
-            .current_dir(&folder)
-            .env("CARGO_TARGET_DIR", &target)
-            .output()
-            .unwrap();
-        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-        target.join("debug/faulty")
+        )
     })
+}
+
+/// Builds the scaffold with a handler that was changed, under the name of a crate of its own.
+pub(crate) fn build(name: &str, changes: &[(&str, &str)]) -> PathBuf {
+    let good = helloworld();
+    let folder = good.with_file_name(name);
+    // Another run of the tests may be building it.
+    let lock = fs::File::create(good.with_file_name(format!("{name}.lock"))).unwrap();
+    lock.lock().unwrap();
+    let fresh = tempfile::tempdir().unwrap();
+    for entry in SOURCES {
+        mirror(&good.join(entry), &fresh.path().join(entry));
+    }
+    let named = format!("name = \"{name}\"");
+    edit(&fresh.path().join("Cargo.toml"), &[("name = \"helloworld\"", &named)]);
+    edit(&fresh.path().join("src/handler.rs"), changes);
+    fs::create_dir_all(&folder).unwrap();
+    for entry in SOURCES {
+        mirror(&fresh.path().join(entry), &folder.join(entry));
+    }
+    let target = good.join("target");
+    let built = Command::new("cargo")
+        .args(["build", "--quiet"])
+        .current_dir(&folder)
+        .env("CARGO_TARGET_DIR", &target)
+        .output()
+        .unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    target.join("debug").join(name)
 }
 
 /// Runs it as `helloworld`.

@@ -1,6 +1,14 @@
 //! What a service keeps: records in tables, and blobs.
 //!
 //! ```ignore
+//! use micro_sdk::serde::{Deserialize, Serialize};
+//!
+//! #[derive(Serialize, Deserialize)]
+//! #[serde(crate = "micro_sdk::serde")]
+//! struct User {
+//!     name: String,
+//! }
+//!
 //! let users = cx.store().table::<User>("users");
 //! users.put("jane", &jane).await?;
 //! let jane = users.get("jane").await?;

@@ -57,8 +57,9 @@ impl Read {
         let connection = cx.connect().await?;
         let key = self.key.unwrap_or_default();
         let table = self.place.table;
+        let database = self.place.database.name(&connection);
         let options = ReadOptions {
-            database: self.place.database.name(&connection),
+            database: database.clone(),
             table: table.clone(),
             prefix: self.prefix,
             suffix: self.suffix,
@@ -70,10 +71,11 @@ impl Read {
         let request = ReadRequest { key: key.clone(), options: Some(options) };
         let mut records = Records::new(connection.block("store")?, request);
         let missing = |error: micro_sdk::Error| match error.code {
-            404 => anyhow::Error::from(
-                Failure::new(exit::NOT_FOUND, format!("Not found: table {table} has no record `{key}`"))
-                    .hint(format!("list the keys with `micro store list --table {table}`")),
-            ),
+            404 => {
+                let text = format!("Not found: table {table} of database {database} has no record `{key}`");
+                let hint = format!("see its keys with `micro store list -d {database} -t {table}`");
+                anyhow::Error::from(Failure::new(exit::NOT_FOUND, text).hint(hint))
+            }
             _ => error.into(),
         };
         let (mut rows, mut shown) =

@@ -1,0 +1,1 @@
+//! Placeholder of this worktree; not to be committed.
