@@ -11,7 +11,7 @@ use clap_complete::{
 };
 
 use super::{
-    context::Context,
+    context::{Connection, Context},
     discover, dynamic, invoke,
     ui::{Output, Ui},
 };
@@ -118,6 +118,14 @@ pub(super) fn environments() -> ArgValueCandidates {
         let names = config.environments.into_keys().chain([LOCAL.to_owned()]);
         names.map(CompletionCandidate::new).collect()
     })
+}
+
+/// What a running server answers within the budget.
+pub(super) fn answered<T>(ask: impl AsyncFnOnce(Connection) -> anyhow::Result<T>) -> Option<T> {
+    let cx = context()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+    let asking = async { ask(cx.connect_if_running().await?).await };
+    runtime.block_on(async { tokio::time::timeout(BUDGET, asking).await }).ok()?.ok()
 }
 
 /// The surroundings of the command that is being typed, by its flags and by variables.

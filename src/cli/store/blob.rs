@@ -4,7 +4,10 @@ use clap::{Args, Subcommand};
 use micro_sdk::{Store, proto::store::BlobInfo, store::Blobs};
 use serde_json::json;
 
-use super::files::{Sink, Source};
+use super::{
+    completion,
+    files::{Sink, Source},
+};
 use crate::cli::{
     context::Context,
     failure::{Failure, exit},
@@ -23,6 +26,7 @@ enum Action {
     /// Print a blob, or put it into a file.
     Read {
         /// The key.
+        #[arg(add = completion::blobs())]
         key: String,
         /// The file; it is whole or not there.
         #[arg(long, value_name = "FILE")]
@@ -31,6 +35,7 @@ enum Action {
     /// Write a blob, over the one that was there.
     Write {
         /// The key.
+        #[arg(add = completion::blobs())]
         key: String,
         /// The file; `-` is standard input.
         file: PathBuf,
@@ -41,6 +46,7 @@ enum Action {
     /// Delete a blob; one that is not there is no failure.
     Delete {
         /// The key.
+        #[arg(add = completion::blobs())]
         key: String,
     },
     /// Print the keys, one a line; with -v, also size, media type and SHA-256.

@@ -4,13 +4,14 @@ use micro_sdk::{
     proto::store::{DeleteOptions, DeleteRequest},
 };
 
-use super::Place;
+use super::{Place, completion};
 use crate::cli::context::Context;
 
 /// Delete a record; one that is not there is no failure.
 #[derive(Args)]
 pub(super) struct Delete {
     /// The key.
+    #[arg(add = completion::keys())]
     key: String,
     /// Only if the record has this version.
     #[arg(long, value_name = "VERSION")]

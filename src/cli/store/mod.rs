@@ -1,6 +1,7 @@
 //! `micro store`: records, whole databases, and blobs.
 
 mod blob;
+mod completion;
 mod databases;
 mod delete;
 mod files;

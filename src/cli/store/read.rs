@@ -8,7 +8,7 @@ use micro_sdk::{
 };
 use serde::Serialize;
 
-use super::{Part, Place};
+use super::{Part, Place, completion};
 use crate::cli::{
     context::Context,
     failure::{Failure, exit},
@@ -25,7 +25,7 @@ const SHOWN: usize = 20;
 #[derive(Args)]
 pub(super) struct Read {
     /// The key; with --prefix or --suffix, its beginning or end.
-    #[arg(required_unless_present_any = ["prefix", "suffix"])]
+    #[arg(required_unless_present_any = ["prefix", "suffix"], add = completion::keys())]
     key: Option<String>,
     /// Every record whose key begins with KEY.
     #[arg(short, long)]

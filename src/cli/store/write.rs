@@ -10,7 +10,7 @@ use micro_sdk::{
     proto::store::{Record, WriteOptions, WriteRequest},
 };
 
-use super::Place;
+use super::{Place, completion};
 use crate::cli::{
     context::Context,
     failure::{Failure, exit},
@@ -23,6 +23,7 @@ use crate::cli::{
 #[derive(Args)]
 pub(super) struct Write {
     /// The key.
+    #[arg(add = completion::keys())]
     key: String,
     /// The value.
     #[arg(required = true, allow_negative_numbers = true)]
