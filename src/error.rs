@@ -10,6 +10,10 @@ impl From<backend::Error> for Error {
         match error {
             backend::Error::Conflict { .. } => Self::precondition_failed(error.to_string()),
             backend::Error::Full { .. } => Self::new(507, error.to_string()),
+            backend::Error::Damaged(text) => {
+                tracing::error!(error = text, "a file is damaged");
+                Self::internal("it is damaged on the server's disk; the log of the server says which file")
+            }
             backend::Error::Closed => Self::unavailable("the server is stopping"),
             other => {
                 tracing::error!(error = %other, "the database failed");

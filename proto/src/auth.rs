@@ -338,6 +338,71 @@ pub struct RevokeTokenRequest {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(prost_path = "::prost")]
 pub struct RevokeTokenResponse {}
+/// Asks for a new key.
+/// Addition of this implementation.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(prost_path = "::prost")]
+pub struct RotateKeyRequest {}
+/// The new key is in use.
+/// Addition of this implementation.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(prost_path = "::prost")]
+pub struct RotateKeyResponse {
+    /// Id of the key, as the header of a token names it.
+    #[prost(string, tag = "1")]
+    pub kid: ::prost::alloc::string::String,
+    /// When the old key is forgotten, in Unix seconds.
+    #[prost(int64, tag = "2")]
+    pub old_key_until: i64,
+}
+/// Asks for audit records.
+/// Addition of this implementation.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(prost_path = "::prost")]
+pub struct AuditRequest {
+    /// Namespace of the records.
+    #[prost(message, optional, tag = "1")]
+    pub options: ::core::option::Option<Options>,
+    /// How many of the last records; 0 means 100.
+    #[prost(uint64, tag = "2")]
+    pub count: u64,
+    /// Go on with what is noted later.
+    #[prost(bool, tag = "3")]
+    pub follow: bool,
+}
+/// Something that was done, or refused.
+/// Addition of this implementation.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(prost_path = "::prost")]
+pub struct AuditRecord {
+    /// When, in Unix milliseconds.
+    #[prost(int64, tag = "1")]
+    pub timestamp: i64,
+    /// What was tried, such as `login`, `call`, `account.delete`, `rule.create`.
+    #[prost(string, tag = "2")]
+    pub action: ::prost::alloc::string::String,
+    /// Whether it was let happen.
+    #[prost(bool, tag = "3")]
+    pub granted: bool,
+    /// Id of the account that tried it; empty for nobody.
+    #[prost(string, tag = "4")]
+    pub account: ::prost::alloc::string::String,
+    /// Namespace of that account.
+    #[prost(string, tag = "5")]
+    pub issuer: ::prost::alloc::string::String,
+    /// What it was about: an account, a rule, an endpoint.
+    #[prost(string, tag = "6")]
+    pub subject: ::prost::alloc::string::String,
+    /// Where the call came from: `local socket`, or an address.
+    #[prost(string, tag = "7")]
+    pub peer: ::prost::alloc::string::String,
+    /// Why it was refused, or more about what was done.
+    #[prost(string, tag = "8")]
+    pub detail: ::prost::alloc::string::String,
+    /// How often in the last minute, where the same happened many times.
+    #[prost(uint64, tag = "9")]
+    pub count: u64,
+}
 /// What a rule does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[prost(prost_path = "::prost")]

@@ -34,6 +34,10 @@ pub struct SetRequest {
     /// How to store it.
     #[prost(message, optional, tag = "4")]
     pub options: ::core::option::Option<Options>,
+    /// Only if the path is at this revision; 0 means that it must not have a value.
+    /// Addition of this implementation.
+    #[prost(uint64, optional, tag = "100")]
+    pub if_revision: ::core::option::Option<u64>,
 }
 /// Names the value to delete.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -45,6 +49,10 @@ pub struct DeleteRequest {
     /// Dotted path.
     #[prost(string, tag = "2")]
     pub path: ::prost::alloc::string::String,
+    /// Only if the path is at this revision.
+    /// Addition of this implementation.
+    #[prost(uint64, optional, tag = "100")]
+    pub if_revision: ::core::option::Option<u64>,
 }
 /// Names the value to get.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -67,6 +75,14 @@ pub struct GetResponse {
     /// The value.
     #[prost(message, optional, tag = "1")]
     pub value: ::core::option::Option<Value>,
+    /// Revision of the last change at or below the path; 0 if it has no value.
+    /// Addition of this implementation.
+    #[prost(uint64, tag = "100")]
+    pub revision: u64,
+    /// Whether the path has a value, which may be `null`.
+    /// Addition of this implementation.
+    #[prost(bool, tag = "101")]
+    pub found: bool,
 }
 /// Names the value to read.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -124,8 +140,105 @@ pub struct ChangeSet {
 /// The value is set.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(prost_path = "::prost")]
-pub struct SetResponse {}
+pub struct SetResponse {
+    /// Revision of the change.
+    /// Addition of this implementation.
+    #[prost(uint64, tag = "100")]
+    pub revision: u64,
+}
 /// The value is deleted.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(prost_path = "::prost")]
-pub struct DeleteResponse {}
+pub struct DeleteResponse {
+    /// Revision of the change; that of the tree if there was nothing to delete.
+    /// Addition of this implementation.
+    #[prost(uint64, tag = "100")]
+    pub revision: u64,
+    /// Whether there was something to delete.
+    /// Addition of this implementation.
+    #[prost(bool, tag = "101")]
+    pub existed: bool,
+}
+/// Asks for all values below a path.
+/// Addition of this implementation.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(prost_path = "::prost")]
+pub struct ListRequest {
+    /// Namespace of the tree; empty means `micro`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Dotted path; empty means the whole tree.
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+    /// How to show secrets.
+    #[prost(message, optional, tag = "3")]
+    pub options: ::core::option::Option<Options>,
+}
+/// The values, in the order of their paths.
+/// Addition of this implementation.
+#[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(prost_path = "::prost")]
+pub struct ListResponse {
+    /// The values.
+    #[prost(message, repeated, tag = "1")]
+    pub entries: ::prost::alloc::vec::Vec<Entry>,
+    /// Revision of the last change of the tree.
+    #[prost(uint64, tag = "2")]
+    pub revision: u64,
+}
+/// A value that has no values below it, and where it stands.
+/// Addition of this implementation.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(prost_path = "::prost")]
+pub struct Entry {
+    /// Dotted path.
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+    /// The value.
+    #[prost(message, optional, tag = "2")]
+    pub value: ::core::option::Option<Value>,
+    /// Whether it is stored encrypted.
+    #[prost(bool, tag = "3")]
+    pub secret: bool,
+    /// Revision of its last change.
+    #[prost(uint64, tag = "4")]
+    pub revision: u64,
+}
+/// Asks for the changes of a path.
+/// Addition of this implementation.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(prost_path = "::prost")]
+pub struct WatchRequest {
+    /// Namespace of the tree; empty means `micro`.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Dotted path; empty means the whole tree.
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+    /// How to show secrets.
+    #[prost(message, optional, tag = "3")]
+    pub options: ::core::option::Option<Options>,
+    /// Go on after this revision: changes that were missed are sent first. Without it, the value as it
+    /// is comes first.
+    #[prost(uint64, optional, tag = "4")]
+    pub after_revision: ::core::option::Option<u64>,
+}
+/// A path as it is after a change.
+/// Addition of this implementation.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(prost_path = "::prost")]
+pub struct WatchResponse {
+    /// The value; `null` if it has none any more.
+    #[prost(message, optional, tag = "1")]
+    pub value: ::core::option::Option<Value>,
+    /// Revision of the tree after the change.
+    #[prost(uint64, tag = "2")]
+    pub revision: u64,
+    /// Whether the path has a value.
+    #[prost(bool, tag = "3")]
+    pub found: bool,
+    /// Path of the change, at or below the one that is watched, or above it; empty for the first message
+    /// and where several changes were put together.
+    #[prost(string, tag = "4")]
+    pub changed: ::prost::alloc::string::String,
+}

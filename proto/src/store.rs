@@ -26,6 +26,14 @@ pub struct Record {
     /// Free notes.
     #[prost(map = "string, message", tag = "4")]
     pub metadata: ::std::collections::HashMap<::prost::alloc::string::String, Field>,
+    /// Time to live in milliseconds from now; 0 means that `expiry` counts.
+    /// Addition of this implementation.
+    #[prost(int64, tag = "100")]
+    pub expiry_ms: i64,
+    /// Version of the record, larger with each write; set in replies only.
+    /// Addition of this implementation.
+    #[prost(uint64, tag = "101")]
+    pub version: u64,
 }
 /// Where and how to read.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -52,6 +60,10 @@ pub struct ReadOptions {
     /// Order by key, `asc` or `desc`; empty means `asc`.
     #[prost(string, tag = "7")]
     pub order: ::prost::alloc::string::String,
+    /// Only what follows this key in the order, for the next page.
+    /// Addition of this implementation.
+    #[prost(string, tag = "100")]
+    pub after: ::prost::alloc::string::String,
 }
 /// Names the records to read.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -82,6 +94,10 @@ pub struct WriteOptions {
     /// Table; empty means `micro`.
     #[prost(string, tag = "2")]
     pub table: ::prost::alloc::string::String,
+    /// Only if the record has this version; 0 means that there must be none.
+    /// Addition of this implementation.
+    #[prost(uint64, optional, tag = "100")]
+    pub if_version: ::core::option::Option<u64>,
 }
 /// Carries the record to write.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -97,7 +113,12 @@ pub struct WriteRequest {
 /// The record is written.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(prost_path = "::prost")]
-pub struct WriteResponse {}
+pub struct WriteResponse {
+    /// Version of the record.
+    /// Addition of this implementation.
+    #[prost(uint64, tag = "100")]
+    pub version: u64,
+}
 /// Where to delete.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(prost_path = "::prost")]
@@ -108,6 +129,10 @@ pub struct DeleteOptions {
     /// Table; empty means `micro`.
     #[prost(string, tag = "2")]
     pub table: ::prost::alloc::string::String,
+    /// Only if the record has this version.
+    /// Addition of this implementation.
+    #[prost(uint64, optional, tag = "100")]
+    pub if_version: ::core::option::Option<u64>,
 }
 /// Names the record to delete.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -123,7 +148,12 @@ pub struct DeleteRequest {
 /// The record is deleted.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(prost_path = "::prost")]
-pub struct DeleteResponse {}
+pub struct DeleteResponse {
+    /// Whether there was something to delete.
+    /// Addition of this implementation.
+    #[prost(bool, tag = "100")]
+    pub existed: bool,
+}
 /// What to list.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(prost_path = "::prost")]
@@ -149,6 +179,10 @@ pub struct ListOptions {
     /// Order, `asc` or `desc`; empty means `asc`.
     #[prost(string, tag = "7")]
     pub order: ::prost::alloc::string::String,
+    /// Only what follows this key in the order, for the next page.
+    /// Addition of this implementation.
+    #[prost(string, tag = "100")]
+    pub after: ::prost::alloc::string::String,
 }
 /// Asks for the keys of a table.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -226,6 +260,28 @@ pub struct BlobReadResponse {
     /// The next bytes.
     #[prost(bytes = "vec", tag = "1")]
     pub blob: ::prost::alloc::vec::Vec<u8>,
+    /// What the blob is; in the first piece only.
+    /// Addition of this implementation.
+    #[prost(message, optional, tag = "100")]
+    pub info: ::core::option::Option<BlobInfo>,
+}
+/// What a blob is.
+/// Addition of this implementation.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(prost_path = "::prost")]
+pub struct BlobInfo {
+    /// Key of the blob.
+    #[prost(string, tag = "1")]
+    pub key: ::prost::alloc::string::String,
+    /// Bytes it has.
+    #[prost(uint64, tag = "2")]
+    pub size: u64,
+    /// SHA-256 of its content, in hexadecimal.
+    #[prost(string, tag = "3")]
+    pub digest: ::prost::alloc::string::String,
+    /// Media type, as it was given when the blob was written.
+    #[prost(string, tag = "4")]
+    pub content_type: ::prost::alloc::string::String,
 }
 /// A piece of a blob; key and options count in the first message only.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -242,9 +298,14 @@ pub struct BlobWriteRequest {
     pub blob: ::prost::alloc::vec::Vec<u8>,
 }
 /// The blob is written.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(prost_path = "::prost")]
-pub struct BlobWriteResponse {}
+pub struct BlobWriteResponse {
+    /// What was written.
+    /// Addition of this implementation.
+    #[prost(message, optional, tag = "100")]
+    pub info: ::core::option::Option<BlobInfo>,
+}
 /// Names the blob to delete.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(prost_path = "::prost")]
@@ -259,7 +320,12 @@ pub struct BlobDeleteRequest {
 /// The blob is deleted.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(prost_path = "::prost")]
-pub struct BlobDeleteResponse {}
+pub struct BlobDeleteResponse {
+    /// Whether there was something to delete.
+    /// Addition of this implementation.
+    #[prost(bool, tag = "100")]
+    pub existed: bool,
+}
 /// Asks for the keys of blobs.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(prost_path = "::prost")]
@@ -278,12 +344,113 @@ pub struct BlobListOptions {
     /// Only keys that begin with this.
     #[prost(string, tag = "2")]
     pub prefix: ::prost::alloc::string::String,
+    /// Most keys to return; 0 means all.
+    /// Addition of this implementation.
+    #[prost(uint64, tag = "100")]
+    pub limit: u64,
+    /// Only keys that follow this one, for the next page.
+    /// Addition of this implementation.
+    #[prost(string, tag = "101")]
+    pub after: ::prost::alloc::string::String,
 }
 /// The keys of the blobs.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 #[prost(prost_path = "::prost")]
 pub struct BlobListResponse {
     /// The keys.
     #[prost(string, repeated, tag = "1")]
     pub keys: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What each of them is, in the same order.
+    /// Addition of this implementation.
+    #[prost(message, repeated, tag = "100")]
+    pub blobs: ::prost::alloc::vec::Vec<BlobInfo>,
+}
+/// Several changes of records.
+/// Addition of this implementation.
+#[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(prost_path = "::prost")]
+pub struct BatchRequest {
+    /// The changes, made in this order.
+    #[prost(message, repeated, tag = "1")]
+    pub changes: ::prost::alloc::vec::Vec<Change>,
+    /// Database; empty means `micro`.
+    #[prost(string, tag = "2")]
+    pub database: ::prost::alloc::string::String,
+}
+/// A record to write, or a key to delete.
+/// Addition of this implementation.
+#[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(prost_path = "::prost")]
+pub struct Change {
+    /// Table; empty means `micro`.
+    #[prost(string, tag = "1")]
+    pub table: ::prost::alloc::string::String,
+    /// Only if the record has this version before the batch; 0 means that there must be none.
+    #[prost(uint64, optional, tag = "4")]
+    pub if_version: ::core::option::Option<u64>,
+    /// What is done.
+    #[prost(oneof = "change::Change", tags = "2, 3")]
+    pub change: ::core::option::Option<change::Change>,
+}
+/// Nested message and enum types in `Change`.
+pub mod change {
+    /// What is done.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    #[prost(prost_path = "::prost")]
+    pub enum Change {
+        /// Write this record.
+        #[prost(message, tag = "2")]
+        Write(super::Record),
+        /// Delete the record of this key.
+        #[prost(string, tag = "3")]
+        Delete(::prost::alloc::string::String),
+    }
+}
+/// The changes are made.
+/// Addition of this implementation.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(prost_path = "::prost")]
+pub struct BatchResponse {
+    /// Version of every record that was written.
+    #[prost(uint64, tag = "1")]
+    pub version: u64,
+}
+/// Names the database to copy.
+/// Addition of this implementation.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(prost_path = "::prost")]
+pub struct SnapshotRequest {
+    /// Database; empty means `micro`.
+    #[prost(string, tag = "1")]
+    pub database: ::prost::alloc::string::String,
+}
+/// A piece of a snapshot.
+/// Addition of this implementation.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(prost_path = "::prost")]
+pub struct SnapshotResponse {
+    /// The next bytes.
+    #[prost(bytes = "vec", tag = "1")]
+    pub data: ::prost::alloc::vec::Vec<u8>,
+}
+/// A piece of a snapshot; the database counts in the first message only.
+/// Addition of this implementation.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(prost_path = "::prost")]
+pub struct RestoreRequest {
+    /// Database; empty means `micro`.
+    #[prost(string, tag = "1")]
+    pub database: ::prost::alloc::string::String,
+    /// The next bytes.
+    #[prost(bytes = "vec", tag = "2")]
+    pub data: ::prost::alloc::vec::Vec<u8>,
+}
+/// The snapshot is in place.
+/// Addition of this implementation.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(prost_path = "::prost")]
+pub struct RestoreResponse {
+    /// Records the database has now.
+    #[prost(uint64, tag = "1")]
+    pub records: u64,
 }

@@ -4,6 +4,10 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context as Task, Poll},
     time::Duration,
 };
@@ -16,13 +20,13 @@ use http::{
 };
 use hyper::body::Incoming;
 use prost::Message;
-use tokio::time::timeout;
+use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::{Stream, StreamExt as _, once, wrappers::ReceiverStream};
-use tonic::{Streaming, body::Body, client::Grpc, codegen::Service as Tower};
+use tonic::{Status, Streaming, body::Body, client::Grpc, codegen::Service as Tower};
 
 use crate::{
     Channel, Error, Receiver, Result, Sender,
-    codec::Raw,
+    codec::{Breakable, Raw},
     context::not_connected,
     header,
     message::{decode, encode},
@@ -61,6 +65,11 @@ impl Client {
             content_type: None,
             identity: None,
         }
+    }
+
+    /// Whether there is a server at all, reachable or not.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.channel.is_some()
     }
 
     /// Each call carries the token of this platform, fresh.
@@ -145,8 +154,9 @@ impl Client {
     ) -> (Sender<I>, impl Future<Output = Result<O>> + Send + use<I, O>) {
         let (sender, queue) = Sender::new();
         let (client, endpoint) = (self.clone(), endpoint.to_owned());
+        let requests = sent(queue, sender.abandoned());
         let response = async move {
-            let mut frames = client.stream_bytes(&endpoint, sent(queue)).await?;
+            let mut frames = client.stream_results(&endpoint, requests).await?;
             let missing = || Error::internal("the service ended the call without a response");
             frames.message().await?.ok_or_else(missing).and_then(decode)
         };
@@ -162,7 +172,7 @@ impl Client {
         endpoint: &str,
     ) -> Result<(Sender<I>, Receiver<O>)> {
         let (sender, queue) = Sender::new();
-        let frames = self.stream_bytes(endpoint, sent(queue)).await?;
+        let frames = self.stream_results(endpoint, sent(queue, sender.abandoned())).await?;
         Ok((sender, Receiver::new(frames)))
     }
 
@@ -194,8 +204,17 @@ impl Client {
         endpoint: &str,
         requests: impl Stream<Item = Bytes> + Send + 'static,
     ) -> Result<Streaming<Bytes>> {
+        self.stream_results(endpoint, requests.map(Ok)).await
+    }
+
+    /// [`Client::stream_bytes`] with requests that end in an error when they break off.
+    async fn stream_results(
+        &self,
+        endpoint: &str,
+        requests: impl Stream<Item = Result<Bytes, Status>> + Send + 'static,
+    ) -> Result<Streaming<Bytes>> {
         let (mut grpc, path) = self.prepare(endpoint).await?;
-        Ok(grpc.streaming(tonic::Request::new(requests), path, Raw).await?.into_inner())
+        Ok(grpc.streaming(tonic::Request::new(requests), path, Breakable).await?.into_inner())
     }
 
     async fn prepare(&self, endpoint: &str) -> Result<(Grpc<Transport>, PathAndQuery)> {
@@ -226,9 +245,16 @@ impl Client {
     }
 }
 
-/// What arrives in the queue of a [`Sender`] is never an error.
-fn sent(queue: tokio::sync::mpsc::Receiver<Result<Bytes, tonic::Status>>) -> impl Stream<Item = Bytes> {
-    ReceiverStream::new(queue).map_while(Result::ok)
+/// What arrives in the queue of a [`Sender`], and an error at its end if it was abandoned.
+fn sent(
+    queue: mpsc::Receiver<Result<Bytes, Status>>,
+    abandoned: Arc<AtomicBool>,
+) -> impl Stream<Item = Result<Bytes, Status>> {
+    let broken = move |()| {
+        let abandoned = abandoned.load(Ordering::Acquire);
+        abandoned.then(|| Err(Status::cancelled("the caller gave the stream up")))
+    };
+    ReceiverStream::new(queue).chain(once(()).filter_map(broken))
 }
 
 impl fmt::Debug for Client {
@@ -245,10 +271,10 @@ struct Transport {
 
 impl Tower<http::Request<Body>> for Transport {
     type Response = http::Response<Incoming>;
-    type Error = tonic::Status;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, tonic::Status>> + Send>>;
+    type Error = Status;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Status>> + Send>>;
 
-    fn poll_ready(&mut self, _: &mut Task<'_>) -> Poll<Result<(), tonic::Status>> {
+    fn poll_ready(&mut self, _: &mut Task<'_>) -> Poll<Result<(), Status>> {
         Poll::Ready(Ok(()))
     }
 

@@ -26,6 +26,35 @@ impl Codec for Raw {
     }
 }
 
+/// As [`Raw`], for a stream of requests that may break off.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Breakable;
+
+impl Codec for Breakable {
+    type Encode = Result<Bytes, Status>;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Raw;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Raw {
+        Raw
+    }
+}
+
+impl Encoder for Breakable {
+    type Item = Result<Bytes, Status>;
+    type Error = Status;
+
+    fn encode(&mut self, item: Self::Item, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.put(item?);
+        Ok(())
+    }
+}
+
 impl Encoder for Raw {
     type Item = Bytes;
     type Error = Status;

@@ -9,9 +9,13 @@ use std::{
 use http::{Extensions, HeaderMap, header::AUTHORIZATION};
 use micro_proto::auth::Account;
 
-use crate::{Client, Error, Result, header, platform::Platform};
+use crate::{Client, Config, Error, Result, Store, header, platform::Platform};
 
 /// The surroundings of one call: who calls, in which namespace, until when. Cheap to clone.
+///
+/// What a service does outside of a call it does with the context of [`Service::context`].
+///
+/// [`Service::context`]: crate::Service::context
 #[derive(Clone)]
 pub struct Context(Arc<Inner>);
 
@@ -26,6 +30,14 @@ impl Context {
     pub(crate) fn new(metadata: HeaderMap, extensions: Extensions, platform: Option<Platform>) -> Self {
         let deadline = header::timeout(&metadata).map(|left| Instant::now() + left);
         Self(Arc::new(Inner { metadata, deadline, platform, extensions }))
+    }
+
+    /// The surroundings of a service itself: no call, no caller, no deadline.
+    pub(crate) fn outside(platform: Option<Platform>) -> Self {
+        let mut metadata = HeaderMap::new();
+        let namespace = platform.as_ref().and_then(|platform| platform.namespace().parse().ok());
+        metadata.extend(namespace.map(|namespace| (header::NAMESPACE, namespace)));
+        Self::new(metadata, Extensions::new(), platform)
     }
 
     /// The headers of the call, names in lower case.
@@ -78,6 +90,23 @@ impl Context {
             Some(left) => client.with_timeout(left),
             None => client,
         })
+    }
+
+    /// The settings of this service's namespace.
+    #[must_use]
+    pub fn config(&self) -> Config {
+        let namespace = self.0.platform.as_ref().map_or(header::DEFAULT_NAMESPACE, Platform::namespace);
+        Config::new(self.client("config"), namespace)
+    }
+
+    /// What this service keeps: its tables and its blobs.
+    #[must_use]
+    pub fn store(&self) -> Store {
+        let (database, service) = match &self.0.platform {
+            Some(platform) => (platform.namespace(), platform.service()),
+            None => (header::DEFAULT_NAMESPACE, ""),
+        };
+        Store::new(self.client("store"), database, service)
     }
 
     /// What an outer layer of the server attached to the call.

@@ -1,6 +1,13 @@
 //! The two ends of a stream of messages, the same for handlers and for callers.
 
-use std::{fmt, marker::PhantomData};
+use std::{
+    fmt,
+    marker::PhantomData,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use bytes::Bytes;
 use prost::Message;
@@ -25,13 +32,14 @@ pub(crate) fn encode<T: Message>(message: &T) -> Bytes {
 /// Where messages are sent. The stream ends when the sender, and each clone of it, is dropped.
 pub struct Sender<T> {
     queue: mpsc::Sender<Result<Bytes, Status>>,
+    abandoned: Arc<AtomicBool>,
     of: PhantomData<fn(T)>,
 }
 
 impl<T: Message> Sender<T> {
     pub(crate) fn new() -> (Self, mpsc::Receiver<Result<Bytes, Status>>) {
         let (queue, receiver) = mpsc::channel(WAITING);
-        (Self { queue, of: PhantomData }, receiver)
+        (Self { queue, abandoned: Arc::default(), of: PhantomData }, receiver)
     }
 
     /// Sends a message; waits while the other side is slow.
@@ -43,6 +51,17 @@ impl<T: Message> Sender<T> {
         self.queue.send(Ok(encode(&message))).await.map_err(gone)
     }
 
+    /// Ends the stream as one that is not whole: the other side gets an error where dropping the
+    /// sender would have said that this was all. For callers; a handler returns an error instead.
+    pub fn abandon(self) {
+        self.abandoned.store(true, Ordering::Release);
+    }
+
+    /// Tells, once the queue has ended, whether the stream was abandoned.
+    pub(crate) fn abandoned(&self) -> Arc<AtomicBool> {
+        self.abandoned.clone()
+    }
+
     /// Completes when the other side has gone.
     pub async fn closed(&self) {
         self.queue.closed().await;
@@ -51,7 +70,7 @@ impl<T: Message> Sender<T> {
 
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {
-        Self { queue: self.queue.clone(), of: PhantomData }
+        Self { queue: self.queue.clone(), abandoned: self.abandoned.clone(), of: PhantomData }
     }
 }
 

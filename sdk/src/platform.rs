@@ -58,6 +58,14 @@ impl Platform {
         &self.0.namespace
     }
 
+    /// The name this service has for the server.
+    pub(crate) fn service(&self) -> &str {
+        match &self.0.credentials {
+            Credentials::Secret { id, .. } => id,
+            Credentials::Local { service } => service,
+        }
+    }
+
     /// A client of a service of this namespace, with this service's identity.
     pub(crate) fn client(&self, service: &str) -> Client {
         let client = Client::new(self.0.channel.clone(), service).with_identity(self.clone());

@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use crate::{
-    Address, Channel, Error, Result, blocks,
+    Address, Channel, Context, Error, Result, blocks,
     debug::Debug,
     handler::Handler,
     log,
@@ -45,6 +45,8 @@ pub struct Service {
     version: String,
     metadata: HashMap<String, String>,
     handlers: Vec<Box<dyn Handler>>,
+    /// Found once, so that what is done before the service runs shares its connection and token.
+    platform: OnceLock<Platform>,
 }
 
 impl Service {
@@ -56,6 +58,7 @@ impl Service {
             version: variable("MICRO_SERVICE_VERSION").unwrap_or_else(|| "latest".to_owned()),
             metadata: HashMap::new(),
             handlers: Vec::new(),
+            platform: OnceLock::new(),
         }
     }
 
@@ -82,6 +85,33 @@ impl Service {
         self
     }
 
+    /// The surroundings of the service itself, for what it does outside of a call: reading its
+    /// settings before it runs, watching them while it does, calling other services.
+    ///
+    /// ```no_run
+    /// # async fn example() -> micro_sdk::Result<()> {
+    /// let service = micro_sdk::Service::new("helloworld");
+    /// let greeting = service.context().config().get_or("helloworld.greeting", "Hello".to_owned()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// In an environment that is contradictory, of which [`Service::run`] says what is wrong, every
+    /// call made with it is 503.
+    #[must_use]
+    pub fn context(&self) -> Context {
+        Context::outside(self.platform().ok())
+    }
+
+    /// The server to register with.
+    fn platform(&self) -> Result<Platform> {
+        if let Some(platform) = self.platform.get() {
+            return Ok(platform.clone());
+        }
+        let found = find(&self.name)?;
+        Ok(self.platform.get_or_init(|| found).clone())
+    }
+
     /// Listens, registers and serves, until SIGTERM or SIGINT; then leaves the registry, lets the
     /// calls that are under way end (10 s at most), and returns.
     ///
@@ -95,7 +125,7 @@ impl Service {
         let mut terminate = signal(SignalKind::terminate()).map_err(|e| Error::internal(e.to_string()))?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| Error::internal(e.to_string()))?;
 
-        let platform = find(&self.name)?;
+        let platform = self.platform()?;
         let descriptor_set = schema::descriptor_set(&self.handlers);
         let service = self.registered(address, &descriptor_set);
         let registration = Registration::new(platform.clone(), service, descriptor_set);

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
-use super::{Error, MAX_COMMIT_BYTES, MAX_KEY, MAX_OPERATIONS, MAX_TABLE, MAX_VALUE, expiry};
+use super::{Entry, Error, MAX_COMMIT_BYTES, MAX_KEY, MAX_OPERATIONS, MAX_TABLE, MAX_VALUE, expiry};
 
 /// Changes to make together. Preconditions speak of the state before the commit; the changes are
 /// made in the order they are named, so the last one to a key counts.
@@ -160,6 +160,22 @@ impl Change {
             Self::Put { expires: Some(expires), .. } if *expires <= now => &Self::Delete,
             change => change,
         }
+    }
+}
+
+impl Entry {
+    /// Adds a put of this entry to a commit that may only touch tables whose names begin with `prefix`.
+    ///
+    /// # Errors
+    /// The table is another, or something is beyond a limit.
+    pub(super) fn put_into(self, commit: Commit, prefix: &str, table: String) -> Result<Commit, Error> {
+        if !table.starts_with(prefix) {
+            return Err(Error::Invalid(format!("the table `{table}` does not begin with `{prefix}`")));
+        }
+        validate_name(&table, &self.key)?;
+        at_most("bytes in a value", self.value.len(), MAX_VALUE)?;
+        let expires = self.expires_at.map(expiry::to_millis);
+        Ok(commit.with(table, self.key, Change::Put { value: self.value, expires }))
     }
 }
 

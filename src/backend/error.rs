@@ -58,6 +58,9 @@ pub(crate) enum Error {
         /// The database.
         path: PathBuf,
     },
+    /// A file does not contain any more what was written to it.
+    #[error("{0}")]
+    Damaged(String),
     /// The backend was closed, before or during the operation.
     #[error("the state is closed: the server is stopping")]
     Closed,

@@ -9,12 +9,13 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{
-    Commit, Entry, Error, Kv, Range,
+    Commit, Entry, Error, Kv, Range, Scan,
     commit::{Change, Operation},
     expiry,
-    range::Page,
+    range::{Page, names},
 };
 
 /// Expired entries removed for good with each commit; more than a commit usually adds.
@@ -80,6 +81,43 @@ impl Kv for Memory {
         Ok(state.version)
     }
 
+    async fn tables(&self, prefix: &str) -> Result<Vec<String>, Error> {
+        let state = self.open_state()?;
+        let now = expiry::now();
+        let found = state.named(prefix).filter(|(_, table)| table.values().any(|stored| stored.is_live(now)));
+        Ok(found.map(|(name, _)| name.clone()).collect())
+    }
+
+    async fn scan(&self, prefix: &str) -> Result<Scan, Error> {
+        let state = self.open_state()?;
+        let now = expiry::now();
+        let entries = state.named(prefix).flat_map(|(name, table)| {
+            let live = table.iter().filter(|(_, stored)| stored.is_live(now));
+            live.map(|(key, stored)| Ok((name.clone(), stored.entry(key, false))))
+        });
+        Ok(stream::iter(entries.collect::<Vec<_>>()).boxed())
+    }
+
+    async fn replace(&self, prefix: &str, mut entries: Scan) -> Result<(u64, u64), Error> {
+        let mut commit = Commit::new();
+        while let Some((table, entry)) = entries.try_next().await? {
+            commit = entry.put_into(commit, prefix, table)?;
+        }
+        let mut state = self.open_state()?;
+        let now = expiry::now();
+        let old: Vec<String> = state.named(prefix).map(|(name, _)| name.clone()).collect();
+        for name in old {
+            state.tables.remove(&name);
+            state.expiries.retain(|(_, table, _)| *table != name);
+        }
+        state.version += 1;
+        for operation in commit.operations {
+            state.apply(operation, now);
+        }
+        let count = state.named(prefix).map(|(_, table)| table.len() as u64).sum();
+        Ok((state.version, count))
+    }
+
     async fn close(&self) {
         self.state().closed = true;
     }
@@ -102,6 +140,12 @@ impl Memory {
 impl State {
     fn live(&self, table: &str, key: &[u8], now: i64) -> Option<&Stored> {
         self.tables.get(table)?.get(key).filter(|stored| stored.is_live(now))
+    }
+
+    fn named(&self, prefix: &str) -> impl Iterator<Item = (&String, &Table)> {
+        let (start, end) = names(prefix);
+        let end = end.map_or(Bound::Unbounded, Bound::Excluded);
+        self.tables.range::<String, _>((Bound::Included(start.to_owned()), end))
     }
 
     fn apply(&mut self, operation: Operation, now: i64) {

@@ -1,9 +1,11 @@
-//! The state layer: what building blocks keep, as bytes in and bytes out behind [`Kv`]. A backend
-//! is chosen by the scheme of its address ([`open`]) and passes the one conformance suite.
+//! The state layer: what building blocks keep, as bytes in and bytes out behind [`Kv`], and what is
+//! too large for that behind [`Blobs`]. A backend is chosen by the scheme of its address ([`open`])
+//! and passes the one conformance suite.
 //!
 //! No building block knows SQL, and nothing here knows a building block: names of tables and keys
 //! are data, values are opaque. Who may read or write what is decided above.
 
+mod blob;
 mod commit;
 mod error;
 mod expiry;
@@ -20,8 +22,14 @@ use std::{path::Path, sync::Arc, time::SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::stream::BoxStream;
 
-pub(crate) use self::{commit::Commit, error::Error, range::Range};
+pub(crate) use self::{
+    blob::{Blobs, Content, Digest, Draft, PIECE, Sealed, open_blobs},
+    commit::Commit,
+    error::Error,
+    range::Range,
+};
 
 /// Bytes the name of a table may have; it is text without zero bytes and not empty.
 pub(crate) const MAX_TABLE: usize = 1024;
@@ -58,10 +66,27 @@ pub(crate) trait Kv: Send + Sync + 'static {
     /// Once begun, a commit is carried out even if nobody waits for the answer any more.
     async fn commit(&self, commit: Commit) -> Result<u64, Error>;
 
+    /// The names of the tables that begin with `prefix` and have entries, in bytewise order.
+    async fn tables(&self, prefix: &str) -> Result<Vec<String>, Error>;
+
+    /// Every entry of the tables whose names begin with `prefix`, with the name of its table, as
+    /// all of them are at this moment, whatever is committed while they are read. In the order of
+    /// tables and keys.
+    async fn scan(&self, prefix: &str) -> Result<Scan, Error>;
+
+    /// Puts these entries, with their tables, in the place of every entry of the tables whose names
+    /// begin with `prefix`: all or nothing, also when one of them is an error, which is returned.
+    /// They get a new version, which is returned with their number; what has expired is left out.
+    /// Commits wait meanwhile, so the entries must be at hand.
+    async fn replace(&self, prefix: &str, entries: Scan) -> Result<(u64, u64), Error>;
+
     /// Takes no more commits, returns when those accepted before are done and everything is
     /// tidied up. May be called again.
     async fn close(&self);
 }
+
+/// Entries with the names of their tables.
+pub(crate) type Scan = BoxStream<'static, Result<(String, Entry), Error>>;
 
 /// A key with its value.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -47,20 +47,12 @@ impl Range {
     }
 
     /// At most this many entries, and never more than [`MAX_PAGE`].
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "part of what every backend promises; the store asks for it")
-    )]
     pub(crate) fn limit(mut self, entries: usize) -> Self {
         self.limit = entries.min(MAX_PAGE);
         self
     }
 
     /// From the last key to the first.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "part of what every backend promises; the store asks for it")
-    )]
     pub(crate) fn descending(mut self) -> Self {
         self.descending = true;
         self
@@ -126,6 +118,21 @@ fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
     let mut successor = prefix[..=last].to_vec();
     successor[last] += 1;
     Some(successor)
+}
+
+/// The names that begin with `prefix`, as bounds: the first is in it, the second, if there is one, is
+/// not. The order of UTF-8 is that of its characters.
+pub(super) fn names(prefix: &str) -> (&str, Option<String>) {
+    let mut end = prefix.to_owned();
+    while let Some(last) = end.pop() {
+        // Between U+D7FF and U+E000 there are no characters.
+        let next = if last == '\u{d7ff}' { Some('\u{e000}') } else { char::from_u32(u32::from(last) + 1) };
+        if let Some(next) = next {
+            end.push(next);
+            return (prefix, Some(end));
+        }
+    }
+    (prefix, None)
 }
 
 /// A key for a person to read.

@@ -1,7 +1,7 @@
 //! Completion: scripts for the shells, and the answers they ask this program for. Services and
 //! endpoints come from the server if it answers at once, else from what was known last.
 
-use std::{ffi::OsString, process::ExitCode, time::Duration};
+use std::{collections::BTreeSet, ffi::OsString, process::ExitCode, time::Duration};
 
 use clap::{Args, Command, ValueEnum, builder::Resettable};
 use clap_complete::{
@@ -11,7 +11,7 @@ use clap_complete::{
 };
 
 use super::{
-    context::Context,
+    context::{Connection, Context},
     discover, dynamic, invoke,
     ui::{Output, Ui},
 };
@@ -120,6 +120,14 @@ pub(super) fn environments() -> ArgValueCandidates {
     })
 }
 
+/// What a running server answers within the budget.
+pub(super) fn answered<T>(ask: impl AsyncFnOnce(Connection) -> anyhow::Result<T>) -> Option<T> {
+    let cx = context()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+    let asking = async { ask(cx.connect_if_running().await?).await };
+    runtime.block_on(async { tokio::time::timeout(BUDGET, asking).await }).ok()?.ok()
+}
+
 /// The surroundings of the command that is being typed, by its flags and by variables.
 fn context() -> Option<Context> {
     let typed = std::env::args_os().skip_while(|word| word != "--").skip(2);
@@ -130,18 +138,36 @@ fn context() -> Option<Context> {
     Some(Context::new(Home::find().ok()?, ui, chosen, BUDGET, globals.config))
 }
 
+/// The keys of the config, for arguments that take one; none when the server is away.
+pub(super) fn config_keys() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        let Some(cx) = context() else { return Vec::new() };
+        let entries = live(async {
+            let connection = cx.connect_if_running().await?;
+            super::config::list(&connection, String::new(), false).await
+        });
+        let paths: Vec<String> = entries.unwrap_or_default().into_iter().map(|entry| entry.path).collect();
+        let above = |path: &str| path.match_indices('.').map(|(end, _)| path[..end].to_owned()).collect();
+        let objects: BTreeSet<String> =
+            paths.iter().flat_map(|path| -> Vec<String> { above(path) }).collect();
+        objects.into_iter().chain(paths).map(CompletionCandidate::new).collect()
+    })
+}
+
+/// What the server answers within the budget.
+fn live<T>(asking: impl Future<Output = anyhow::Result<T>>) -> Option<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+    runtime.block_on(async { tokio::time::timeout(BUDGET, asking).await }).ok()?.ok()
+}
+
 /// The services, live if the server answers within the budget.
 fn known() -> Vec<dynamic::Service> {
     let Some(cx) = context() else { return discover::blocks() };
-    let live = || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
-        let asking = async {
-            let connection = cx.connect_if_running().await?;
-            let services = discover::list(&connection, connection.namespace()).await?;
-            anyhow::Ok(discover::remember(&cx, &connection, services).await)
-        };
-        runtime.block_on(async { tokio::time::timeout(BUDGET, asking).await }).ok()?.ok()
-    };
-    let services = live().map_or_else(|| discover::remembered(&cx), |known| known.services);
+    let services = live(async {
+        let connection = cx.connect_if_running().await?;
+        let services = discover::list(&connection, connection.namespace()).await?;
+        anyhow::Ok(discover::remember(&cx, &connection, services).await)
+    });
+    let services = services.map_or_else(|| discover::remembered(&cx), |known| known.services);
     services.into_iter().chain(discover::blocks()).collect()
 }

@@ -1,5 +1,6 @@
 //! From an error to what the user is told, the next command to type, and the exit code.
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use micro_sdk::Error;
 use thiserror::Error as ThisError;
 
@@ -97,6 +98,31 @@ fn classify(error: &anyhow::Error) -> (u8, Option<String>) {
     (exit::FAILED, None)
 }
 
+/// What a word that is no subcommand of a command is told (reference: the words of Micro v4).
+pub(crate) fn unknown_subcommand(error: &clap::Error) -> Option<Failure> {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        // The nearest one comes last.
+        Some(ContextValue::Strings(texts)) => texts.last().cloned(),
+        Some(ContextValue::StyledStr(text)) => Some(text.to_string()),
+        _ => None,
+    };
+    let word =
+        text(ContextKind::InvalidSubcommand).filter(|_| error.kind() == ErrorKind::InvalidSubcommand)?;
+    // Nothing else in the error says which command it was.
+    let usage = text(ContextKind::Usage)?;
+    let words = usage.split_whitespace().skip_while(|word| *word != "micro");
+    let words: Vec<&str> = words.take_while(|word| !word.starts_with(['[', '<'])).collect();
+    let command = words.join(" ");
+    let message =
+        format!("Unrecognized subcommand for {command}: {word}. Please refer to '{command} --help'");
+    let failure = Failure::usage(message);
+    Some(match text(ContextKind::SuggestedSubcommand) {
+        Some(near) => failure.hint(format!("did you mean `{command} {near}`?")),
+        None => failure,
+    })
+}
+
 /// The platform says so itself, not a service behind it.
 fn is_platform(error: &Error) -> bool {
     let first = error.id.split('.').next().unwrap_or_default();
@@ -120,6 +146,9 @@ fn of_wire(error: &Error) -> (u8, Option<String>) {
         }
         404 if error.id.starts_with("registry.") => {
             (exit::NOT_FOUND, Some("list what runs with `micro services`".to_owned()))
+        }
+        404 if error.id.starts_with("config.") => {
+            (exit::NOT_FOUND, Some("see what there is with `micro config list`".to_owned()))
         }
         404 if is_platform(error) => (exit::NOT_FOUND, None),
         501 if error.detail.starts_with("unknown service ") => (exit::NOT_FOUND, None),

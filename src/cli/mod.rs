@@ -4,6 +4,7 @@
 mod auth;
 mod call;
 mod completion;
+mod config;
 mod context;
 mod discover;
 mod dynamic;
@@ -23,6 +24,7 @@ mod server;
 mod services;
 mod source;
 mod status;
+mod store;
 mod stream;
 mod ui;
 mod update;
@@ -111,6 +113,7 @@ enum Command {
     Auth(auth::Auth),
     Call(call::Call),
     Completion(completion::Completion),
+    Config(config::Config),
     Env(env::Env),
     Gen(generate::Gen),
     Get(get::Get),
@@ -124,6 +127,7 @@ enum Command {
     Server(server::Server),
     Services(services::Services),
     Status(status::Status),
+    Store(store::Store),
     Stream(stream::Stream),
     Update(update::Update),
     User(user::User),
@@ -137,6 +141,7 @@ impl Command {
             Self::Auth(command) => command.run(cx).await,
             Self::Call(command) => command.run(cx).await,
             Self::Completion(command) => command.run(cx),
+            Self::Config(command) => command.run(cx).await,
             Self::Env(command) => command.run(cx),
             Self::Gen(command) => command.run(cx),
             Self::Get(command) => command.run(cx).await,
@@ -150,6 +155,7 @@ impl Command {
             Self::Server(command) => command.run(cx).await,
             Self::Services(command) => command.run(cx).await,
             Self::Status(command) => command.run(cx).await,
+            Self::Store(command) => command.run(cx).await,
             Self::Stream(command) => command.run(cx).await,
             Self::Update(command) => command.run(cx).await,
             Self::User(command) => command.run(cx).await,
@@ -262,6 +268,10 @@ fn usage(error: &clap::Error) -> ExitCode {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => exit::OK,
         _ => exit::USAGE,
     };
+    if let Some(unknown) = failure::unknown_subcommand(error) {
+        ui::fail(unknown.message, unknown.hint.as_deref());
+        return unknown.code.into();
+    }
     // In one piece: clap itself would write line by line.
     ui::text(&error.render(), error.use_stderr());
     code.into()

@@ -10,15 +10,15 @@ use std::{
 use anyhow::Context as _;
 use clap::{ValueEnum, builder::StyledStr};
 use console::Style;
-use dialoguer::{Input, Password};
-use indicatif::{ProgressBar, ProgressStyle};
+use dialoguer::{Confirm, Input, Password};
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::{
     Serializer, Value,
     ser::{CompactFormatter, Formatter},
 };
 
-use super::failure::Failure;
+use super::failure::{Failure, exit};
 
 /// Documents wider than this are printed over several lines.
 const WIDTH: usize = 80;
@@ -77,6 +77,41 @@ impl Ui {
         let mut out = io::stdout().lock();
         out.write_all(bytes)?;
         if bytes.ends_with(b"\n") { out.flush() } else { out.write_all(b"\n") }
+    }
+
+    /// Prints bytes as they are, and nothing else. A reader that is slow keeps it waiting, but not
+    /// Ctrl-C.
+    ///
+    /// # Errors
+    /// Standard output is closed.
+    pub(crate) async fn piece(&self, bytes: Vec<u8>) -> anyhow::Result<()> {
+        let write = move || {
+            let mut out = io::stdout().lock();
+            out.write_all(&bytes).and_then(|()| out.flush())
+        };
+        Ok(tokio::task::spawn_blocking(write).await??)
+    }
+
+    /// Whether data is printed where a person sees it.
+    #[expect(clippy::unused_self, reason = "all printing goes through the one Ui")]
+    pub(crate) fn prints_on_terminal(&self) -> bool {
+        io::stdout().is_terminal()
+    }
+
+    /// Prints names, one a line, or a JSON array of them.
+    ///
+    /// # Errors
+    /// Standard output is closed.
+    pub(crate) fn names(&self, names: &[String]) -> anyhow::Result<()> {
+        match self.output {
+            Output::Table | Output::Raw => {
+                for name in names {
+                    self.line(name)?;
+                }
+                Ok(())
+            }
+            Output::Json | Output::Jsonl => self.records(names, &[], |_| Vec::new()),
+        }
     }
 
     /// Prints a JSON document in the form that was asked for.
@@ -197,12 +232,32 @@ impl Ui {
         self.question(flag, move || Ok(Password::new().with_prompt(prompt).interact()?)).await
     }
 
+    /// Asks whether to go on, unless `--yes` has said so.
+    ///
+    /// # Errors
+    /// The answer is no, or nobody can be asked; `what` says what would have been done.
+    pub(crate) async fn confirm(&self, prompt: String, what: &str) -> anyhow::Result<()> {
+        if self.yes {
+            return Ok(());
+        }
+        if !can_ask() {
+            let text = format!("{what}: --yes is missing, and nobody can be asked");
+            return Err(Failure::usage(text).into());
+        }
+        let _terminal = Terminal::new();
+        let ask = move || Confirm::new().with_prompt(prompt).default(false).interact();
+        if tokio::task::spawn_blocking(ask).await?? {
+            return Ok(());
+        }
+        Err(Failure::new(exit::FAILED, "nothing was changed").into())
+    }
+
     async fn question(
         &self,
         flag: &str,
         ask: impl FnOnce() -> anyhow::Result<String> + Send + 'static,
     ) -> anyhow::Result<String> {
-        if self.yes || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        if self.yes || !can_ask() {
             return Err(Failure::usage(format!("{flag} is missing, and nobody can be asked")).into());
         }
         // Restored when Ctrl-C ends the question, which hides what is typed.
@@ -223,6 +278,11 @@ impl Ui {
         let line = tokio::task::spawn_blocking(read).await?.context("cannot read standard input")?;
         Ok(line.trim_end_matches(['\r', '\n']).to_owned())
     }
+}
+
+/// Whether there is a person to be asked.
+fn can_ask() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
 /// The settings of the terminal, put back when this is dropped.
@@ -285,6 +345,13 @@ impl Progress {
     /// Says what is being done now.
     pub(crate) fn message(&self, text: impl fmt::Display) {
         self.0.set_message(text.to_string());
+    }
+
+    /// Says how many bytes it has come to.
+    pub(crate) fn bytes(&self, what: &str, count: u64) {
+        if !self.0.is_hidden() {
+            self.message(format_args!("{what} {}", HumanBytes(count)));
+        }
     }
 }
 

@@ -26,7 +26,14 @@ use tokio::{
 use crate::{
     backend,
     paths::create_private_folder,
-    services::{Blocks, auth::Auth, registry::Registry, runtime::Runtime},
+    services::{
+        Blocks,
+        auth::Auth,
+        config::{self, Config},
+        registry::Registry,
+        runtime::Runtime,
+        store::Store,
+    },
     tasks::Tasks,
 };
 use listen::Door;
@@ -100,7 +107,10 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -
     let background = Tasks::default();
     let database = format!("sqlite:{}", home.server().join("micro.db").display());
     let kv = backend::open(&database).await?;
-    let auth = Auth::open(kv.clone(), &home.server().join("keys")).await?;
+    let keys = home.server().join("keys");
+    let auth = Auth::open(kv.clone(), &keys).await?;
+    let key = std::env::var_os(config::VARIABLE);
+    let config = Config::open(kv.clone(), auth.clone(), &keys, key, &background).await?;
     let registry = Registry::open(kv.clone(), &state.network, &background).await?;
     let runtime = Runtime::open(
         settings.runtime(&state.network),
@@ -110,7 +120,9 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -
         &background,
     )
     .await?;
-    let blocks = Blocks::new(auth, registry.clone(), &runtime);
+    let blobs = backend::open_blobs(&format!("files:{}", home.server().join("blobs").display())).await?;
+    let store = Store::open(kv.clone(), blobs, auth.clone(), &home.server(), &background);
+    let blocks = Blocks::new(auth, &config, registry.clone(), &runtime, &store);
     let router = Router::new(blocks, settings.welcome.clone())?;
 
     let connections = Tasks::default();
@@ -139,6 +151,7 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -
     let end = async {
         runtime.end_streams().await;
         registry.end_streams().await;
+        config.end_streams().await;
         if !connections.stop(DRAIN.min(settings.grace)).await {
             tracing::warn!("some calls were still under way");
         }

@@ -4,8 +4,10 @@
 
 mod absent;
 pub(crate) mod auth;
+pub(crate) mod config;
 pub(crate) mod registry;
 pub(crate) mod runtime;
+pub(crate) mod store;
 
 use std::sync::Arc;
 
@@ -26,18 +28,20 @@ pub(crate) struct Blocks {
 impl Blocks {
     pub(crate) fn new(
         auth: auth::Auth,
+        config: &config::Config,
         registry: registry::Registry,
         runtime: &runtime::Runtime,
+        store: &store::Store,
     ) -> Arc<Self> {
         let routers = [
             ("auth", auth.handlers()),
             ("broker", absent::handlers("the broker", &["Broker"])),
-            ("config", absent::handlers("the config service", &["Config"])),
+            ("config", config.handlers()),
             ("events", absent::handlers("the event stream", &["Stream", "Store"])),
             ("network", Vec::new()),
             ("registry", registry.handlers()),
             ("runtime", runtime.handlers()),
-            ("store", absent::handlers("the store", &["Store", "BlobStore"])),
+            ("store", store.handlers()),
         ]
         .map(|(name, handlers): (_, Vec<Box<dyn Handler>>)| (name, Router::new(name, handlers)));
         Arc::new(Self { auth, registry, routers })

@@ -83,3 +83,16 @@ fn completion_starts_no_server() {
     assert!(has(&candidates(&home, &["micro", "-e", ""]), &["local"]));
     assert_eq!(home.fails(3, ["server", "status"]).lines().count(), 2);
 }
+
+#[test]
+fn keys_of_the_config_are_offered_live() {
+    let home = Home::new();
+    home.ok(["config", "set", "payment", r#"{"currency": "EUR", "limits": {"most": 3}}"#]);
+    let wanted = ["payment", "payment.currency", "payment.limits", "payment.limits.most"];
+    // Not at once only where the server is too busy to answer a key press.
+    for command in ["get", "set", "del", "list", "watch"] {
+        eventually("the keys to be offered", || {
+            has(&candidates(&home, &["micro", "config", command, "pay"]), &wanted).then_some(())
+        });
+    }
+}

@@ -6,14 +6,21 @@ use std::collections::BTreeMap;
 use prost_reflect::{DescriptorPool, FieldDescriptor, Kind};
 
 /// The methods that Micro v4 does not have.
-const ADDITIONS: [&str; 7] = [
+const ADDITIONS: [&str; 14] = [
+    "auth.Auth.Audit",
     "auth.Auth.Local",
     "auth.Auth.Revoke",
+    "auth.Auth.RotateKey",
+    "config.Config.List",
+    "config.Config.Watch",
     "debug.Debug.Health",
     "debug.Debug.Stats",
     "registry.Registry.Describe",
     "registry.Registry.Descriptors",
     "runtime.Runtime.Watch",
+    "store.Store.Batch",
+    "store.Store.Restore",
+    "store.Store.Snapshot",
 ];
 /// Where the numbers of added fields begin.
 const ADDED: u32 = 100;

@@ -32,6 +32,13 @@ const CALL: &str = r#"
                 return Ok(CallResponse { msg: all.join("\n") });
             }
             "pid" => return Ok(CallResponse { msg: std::process::id().to_string() }),
+            name if name.starts_with("get ") => {
+                let value = cx.config().get::<String>(&name[4..]).await?;
+                return Ok(CallResponse { msg: value.unwrap_or_else(|| "nothing".to_owned()) });
+            }
+            name if name.starts_with("set ") => {
+                cx.config().set(&name[4..], "by the service").await?;
+            }
             name => if let Some(code) = name.strip_prefix("error ").and_then(|code| code.parse().ok()) {
                 return Err(micro_sdk::Error::new(code, "100% wrong: \"ä\"\n"));
             }
@@ -49,42 +56,73 @@ const STREAM: &str = r#"
         }
 "#;
 
+/// What it does before it runs, if it has a variable `SETTINGS`: reads them, and goes on to say how
+/// `counter` changes.
+const MAIN: &str = r#"async fn main() -> micro_sdk::Result<()> {
+    if std::env::var_os("SETTINGS").is_some() {
+        let config = micro_sdk::Service::new("helloworld").context().config();
+        eprintln!("text: {}", config.get::<String>("key.subkey").await?.unwrap_or_default());
+        eprintln!("number: {}", config.get::<u64>("key.subkey1").await?.unwrap_or_default());
+        for path in ["key.subkey2", "key.subkey3"] {
+            eprintln!("text: {}", config.get::<String>(path).await?.unwrap_or_default());
+        }
+        eprintln!("default: {}", config.get_or("key.subkey4", "Default Hello".to_owned()).await?);
+        let mut watch = config.watch::<u64>("counter");
+        tokio::spawn(async move {
+            loop {
+                match watch.next().await {
+                    Ok(Some(count)) => eprintln!("counter: {count}"),
+                    other => eprintln!("no counter: {other:?}"),
+                }
+            }
+        });
+    }
+"#;
+
 /// The program, built once for all tests. It calls itself `helloworld`.
 pub(crate) fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
-        let good = helloworld();
-        let folder = good.with_file_name("faulty");
-        // Another run of the tests may be building it.
-        let lock = fs::File::create(good.with_file_name("faulty.lock")).unwrap();
-        lock.lock().unwrap();
-        let fresh = tempfile::tempdir().unwrap();
-        for entry in SOURCES {
-            mirror(&good.join(entry), &fresh.path().join(entry));
-        }
-        edit(&fresh.path().join("Cargo.toml"), &[("name = \"helloworld\"", "name = \"faulty\"")]);
-        edit(
-            &fresh.path().join("src/handler.rs"),
+        build(
+            "faulty",
             &[
                 ("_cx: Context, request: CallRequest", "cx: Context, request: CallRequest"),
                 ("eprintln!(\"received Helloworld.Call\");", CALL),
                 ("eprintln!(\"received Helloworld.Stream\");", STREAM),
             ],
-        );
-        fs::create_dir_all(&folder).unwrap();
-        for entry in SOURCES {
-            mirror(&fresh.path().join(entry), &folder.join(entry));
-        }
-        let target = good.join("target");
-        let built = Command::new("cargo")
-            .args(["build", "--quiet"])
-            .current_dir(&folder)
-            .env("CARGO_TARGET_DIR", &target)
-            .output()
-            .unwrap();
-        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-        target.join("debug/faulty")
+            &[("async fn main() -> micro_sdk::Result<()> {", MAIN)],
+        )
     })
+}
+
+/// Builds the scaffold with a handler and a beginning that were changed, under the name of a crate of its own.
+pub(crate) fn build(name: &str, handler: &[(&str, &str)], main: &[(&str, &str)]) -> PathBuf {
+    let good = helloworld();
+    let folder = good.with_file_name(name);
+    // Another run of the tests may be building it.
+    let lock = fs::File::create(good.with_file_name(format!("{name}.lock"))).unwrap();
+    lock.lock().unwrap();
+    let fresh = tempfile::tempdir().unwrap();
+    for entry in SOURCES {
+        mirror(&good.join(entry), &fresh.path().join(entry));
+    }
+    let named = format!("name = \"{name}\"");
+    edit(&fresh.path().join("Cargo.toml"), &[("name = \"helloworld\"", &named)]);
+    edit(&fresh.path().join("src/handler.rs"), handler);
+    edit(&fresh.path().join("src/main.rs"), main);
+    fs::create_dir_all(&folder).unwrap();
+    for entry in SOURCES {
+        mirror(&fresh.path().join(entry), &folder.join(entry));
+    }
+    let target = good.join("target");
+    let built = Command::new("cargo")
+        .args(["build", "--quiet"])
+        .current_dir(&folder)
+        .env("CARGO_TARGET_DIR", &target)
+        .output()
+        .unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    target.join("debug").join(name)
 }
 
 /// Runs it as `helloworld`.

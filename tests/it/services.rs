@@ -184,9 +184,10 @@ fn logs_are_exact_and_can_be_followed() {
 fn a_service_sees_its_own_variables_and_nothing_of_the_servers() {
     let home = Home::new();
     let mut start = home.command(["server", "start"]);
-    let started = outcome(
-        start.env("SERVER_SECRET", "canary").env("MICRO_CONFIG_SECRET_KEY", "canary").env("RUST_LOG", "x"),
-    );
+    // Thirty-two bytes, as the server wants them.
+    let key = format!("canary{}=", "A".repeat(37));
+    start.env("SERVER_SECRET", "canary").env("MICRO_CONFIG_SECRET_KEY", key).env("RUST_LOG", "x");
+    let started = outcome(&mut start);
     assert_eq!(started.code, Some(0), "{started:#?}");
     faulty::run(
         &home,

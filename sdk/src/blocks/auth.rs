@@ -44,6 +44,23 @@ pub trait Auth: Send + Sync + 'static {
     ) -> impl ::std::future::Future<
         Output = crate::Result<::micro_proto::auth::RevokeTokenResponse>,
     > + Send;
+    /// Sign new tokens with a new key; those signed with the old one stay valid until they expire.
+    /// For admins of the namespace `micro`. Addition of this implementation.
+    fn rotate_key(
+        &self,
+        cx: crate::Context,
+        request: ::micro_proto::auth::RotateKeyRequest,
+    ) -> impl ::std::future::Future<
+        Output = crate::Result<::micro_proto::auth::RotateKeyResponse>,
+    > + Send;
+    /// Read what was noted of logins, refusals, and changes of accounts and rules, oldest first; for
+    /// admins of the namespace. Addition of this implementation.
+    fn audit(
+        &self,
+        cx: crate::Context,
+        request: ::micro_proto::auth::AuditRequest,
+        replies: crate::Sender<::micro_proto::auth::AuditRecord>,
+    ) -> impl ::std::future::Future<Output = crate::Result<()>> + Send;
 }
 /// Serves an implementation of [`Auth`].
 #[derive(Debug)]
@@ -92,6 +109,16 @@ impl<T: Auth> crate::handler::Handler for AuthServer<T> {
                 "Revoke" => {
                     call.unary(move |cx, request| async move {
                         handler.revoke(cx, request).await
+                    })
+                }
+                "RotateKey" => {
+                    call.unary(move |cx, request| async move {
+                        handler.rotate_key(cx, request).await
+                    })
+                }
+                "Audit" => {
+                    call.server_stream(move |cx, request, replies| async move {
+                        handler.audit(cx, request, replies).await
                     })
                 }
                 _ => return None,
@@ -159,6 +186,28 @@ impl AuthClient {
         request: ::micro_proto::auth::RevokeTokenRequest,
     ) -> crate::Result<::micro_proto::auth::RevokeTokenResponse> {
         self.0.unary("Auth.Revoke", &request).await
+    }
+    /// Sign new tokens with a new key; those signed with the old one stay valid until they expire.
+    /// For admins of the namespace `micro`. Addition of this implementation.
+    ///
+    /// # Errors
+    /// What the service answers, 408 after the timeout, 503 when it cannot be reached.
+    pub async fn rotate_key(
+        &self,
+        request: ::micro_proto::auth::RotateKeyRequest,
+    ) -> crate::Result<::micro_proto::auth::RotateKeyResponse> {
+        self.0.unary("Auth.RotateKey", &request).await
+    }
+    /// Read what was noted of logins, refusals, and changes of accounts and rules, oldest first; for
+    /// admins of the namespace. Addition of this implementation.
+    ///
+    /// # Errors
+    /// What the service answers, 408 after the timeout, 503 when it cannot be reached.
+    pub async fn audit(
+        &self,
+        request: ::micro_proto::auth::AuditRequest,
+    ) -> crate::Result<crate::Receiver<::micro_proto::auth::AuditRecord>> {
+        self.0.server_stream("Auth.Audit", &request).await
     }
 }
 impl From<crate::Client> for AuthClient {

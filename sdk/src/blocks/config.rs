@@ -34,6 +34,23 @@ pub trait Config: Send + Sync + 'static {
     ) -> impl ::std::future::Future<
         Output = crate::Result<::micro_proto::config::ReadResponse>,
     > + Send;
+    /// List every value below a path, each with the path it stands at.
+    /// Addition of this implementation.
+    fn list(
+        &self,
+        cx: crate::Context,
+        request: ::micro_proto::config::ListRequest,
+    ) -> impl ::std::future::Future<
+        Output = crate::Result<::micro_proto::config::ListResponse>,
+    > + Send;
+    /// Send the value at a path, then again each time something at or below the path changes.
+    /// Addition of this implementation.
+    fn watch(
+        &self,
+        cx: crate::Context,
+        request: ::micro_proto::config::WatchRequest,
+        replies: crate::Sender<::micro_proto::config::WatchResponse>,
+    ) -> impl ::std::future::Future<Output = crate::Result<()>> + Send;
 }
 /// Serves an implementation of [`Config`].
 #[derive(Debug)]
@@ -77,6 +94,16 @@ impl<T: Config> crate::handler::Handler for ConfigServer<T> {
                 "Read" => {
                     call.unary(move |cx, request| async move {
                         handler.read(cx, request).await
+                    })
+                }
+                "List" => {
+                    call.unary(move |cx, request| async move {
+                        handler.list(cx, request).await
+                    })
+                }
+                "Watch" => {
+                    call.server_stream(move |cx, request, replies| async move {
+                        handler.watch(cx, request, replies).await
                     })
                 }
                 _ => return None,
@@ -132,6 +159,28 @@ impl ConfigClient {
         request: ::micro_proto::config::ReadRequest,
     ) -> crate::Result<::micro_proto::config::ReadResponse> {
         self.0.unary("Config.Read", &request).await
+    }
+    /// List every value below a path, each with the path it stands at.
+    /// Addition of this implementation.
+    ///
+    /// # Errors
+    /// What the service answers, 408 after the timeout, 503 when it cannot be reached.
+    pub async fn list(
+        &self,
+        request: ::micro_proto::config::ListRequest,
+    ) -> crate::Result<::micro_proto::config::ListResponse> {
+        self.0.unary("Config.List", &request).await
+    }
+    /// Send the value at a path, then again each time something at or below the path changes.
+    /// Addition of this implementation.
+    ///
+    /// # Errors
+    /// What the service answers, 408 after the timeout, 503 when it cannot be reached.
+    pub async fn watch(
+        &self,
+        request: ::micro_proto::config::WatchRequest,
+    ) -> crate::Result<crate::Receiver<::micro_proto::config::WatchResponse>> {
+        self.0.server_stream("Config.Watch", &request).await
     }
 }
 impl From<crate::Client> for ConfigClient {

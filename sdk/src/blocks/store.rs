@@ -49,6 +49,32 @@ pub trait Store: Send + Sync + 'static {
     ) -> impl ::std::future::Future<
         Output = crate::Result<::micro_proto::store::TablesResponse>,
     > + Send;
+    /// Write and delete several records of a database, all or nothing.
+    /// Addition of this implementation.
+    fn batch(
+        &self,
+        cx: crate::Context,
+        request: ::micro_proto::store::BatchRequest,
+    ) -> impl ::std::future::Future<
+        Output = crate::Result<::micro_proto::store::BatchResponse>,
+    > + Send;
+    /// Copy all records of a database as they are at one moment.
+    /// Addition of this implementation.
+    fn snapshot(
+        &self,
+        cx: crate::Context,
+        request: ::micro_proto::store::SnapshotRequest,
+        replies: crate::Sender<::micro_proto::store::SnapshotResponse>,
+    ) -> impl ::std::future::Future<Output = crate::Result<()>> + Send;
+    /// Put a snapshot in the place of all records of a database; what is not whole is refused whole.
+    /// Addition of this implementation.
+    fn restore(
+        &self,
+        cx: crate::Context,
+        requests: crate::Receiver<::micro_proto::store::RestoreRequest>,
+    ) -> impl ::std::future::Future<
+        Output = crate::Result<::micro_proto::store::RestoreResponse>,
+    > + Send;
 }
 /// Serves an implementation of [`Store`].
 #[derive(Debug)]
@@ -102,6 +128,21 @@ impl<T: Store> crate::handler::Handler for StoreServer<T> {
                 "Tables" => {
                     call.unary(move |cx, request| async move {
                         handler.tables(cx, request).await
+                    })
+                }
+                "Batch" => {
+                    call.unary(move |cx, request| async move {
+                        handler.batch(cx, request).await
+                    })
+                }
+                "Snapshot" => {
+                    call.server_stream(move |cx, request, replies| async move {
+                        handler.snapshot(cx, request, replies).await
+                    })
+                }
+                "Restore" => {
+                    call.client_stream(move |cx, requests| async move {
+                        handler.restore(cx, requests).await
                     })
                 }
                 _ => return None,
@@ -177,6 +218,40 @@ impl StoreClient {
         request: ::micro_proto::store::TablesRequest,
     ) -> crate::Result<::micro_proto::store::TablesResponse> {
         self.0.unary("Store.Tables", &request).await
+    }
+    /// Write and delete several records of a database, all or nothing.
+    /// Addition of this implementation.
+    ///
+    /// # Errors
+    /// What the service answers, 408 after the timeout, 503 when it cannot be reached.
+    pub async fn batch(
+        &self,
+        request: ::micro_proto::store::BatchRequest,
+    ) -> crate::Result<::micro_proto::store::BatchResponse> {
+        self.0.unary("Store.Batch", &request).await
+    }
+    /// Copy all records of a database as they are at one moment.
+    /// Addition of this implementation.
+    ///
+    /// # Errors
+    /// What the service answers, 408 after the timeout, 503 when it cannot be reached.
+    pub async fn snapshot(
+        &self,
+        request: ::micro_proto::store::SnapshotRequest,
+    ) -> crate::Result<crate::Receiver<::micro_proto::store::SnapshotResponse>> {
+        self.0.server_stream("Store.Snapshot", &request).await
+    }
+    /// Put a snapshot in the place of all records of a database; what is not whole is refused whole.
+    /// Addition of this implementation.
+    pub fn restore(
+        &self,
+    ) -> (
+        crate::Sender<::micro_proto::store::RestoreRequest>,
+        impl ::std::future::Future<
+            Output = crate::Result<::micro_proto::store::RestoreResponse>,
+        > + Send + use<>,
+    ) {
+        self.0.client_stream("Store.Restore")
     }
 }
 impl From<crate::Client> for StoreClient {

@@ -111,7 +111,8 @@ impl<'a> Batch<'a> {
         })
     }
 
-    fn puts(&self) -> impl Iterator<Item = (Name<'a>, Put<'a>)> {
+    /// Every put.
+    pub(super) fn puts(&self) -> impl Iterator<Item = (Name<'a>, Put<'a>)> {
         self.changes.iter().filter_map(|(name, outcome)| match outcome {
             Outcome::Absent => None,
             Outcome::Present(put) => Some((*name, *put)),

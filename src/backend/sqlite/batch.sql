@@ -12,5 +12,4 @@ SELECT
 FROM json_each(?) AS item WHERE true
 ON CONFLICT (table_name, key) DO UPDATE
 SET version = excluded.version, expires = excluded.expires, value = excluded.value;
-UPDATE counter SET version = ?;
-COMMIT
+UPDATE counter SET version = ?

@@ -4,6 +4,7 @@
 mod batch;
 mod file;
 mod open;
+mod scan;
 mod writer;
 
 #[cfg(test)]
@@ -23,12 +24,16 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinSet,
 };
+use tokio_util::sync::CancellationToken;
 
 use self::{
     open::Opened,
     writer::{Belongings, Job},
 };
-use super::{Commit, Entry, Error, Kv, MAX_KEY, Range, expiry, range::Page};
+use super::{
+    Commit, Entry, Error, Kv, MAX_KEY, Range, Scan, expiry,
+    range::{Page, names},
+};
 
 /// All migrations in their order; only ever added to, never edited. The number of a database is
 /// how many it has seen.
@@ -43,6 +48,17 @@ const GET: &str = "
     WHERE table_name = ? AND key = ? AND (expires IS NULL OR expires > ?)";
 const LIST: &str = concat!(include_str!("list.sql"), " ASC LIMIT ?");
 const LIST_DESCENDING: &str = concat!(include_str!("list.sql"), " DESC LIMIT ?");
+/// One look-up a table, whatever is in them.
+const TABLES: &str = "
+    WITH RECURSIVE found (name) AS (
+        SELECT (SELECT min(table_name) FROM entries WHERE table_name >= ?1)
+        UNION ALL
+        SELECT (SELECT min(table_name) FROM entries WHERE table_name > found.name)
+        FROM found WHERE found.name IS NOT NULL AND (found.name < ?2 OR ?2 IS NULL)
+    )
+    SELECT name FROM found WHERE name IS NOT NULL AND (name < ?2 OR ?2 IS NULL) AND EXISTS (
+        SELECT 1 FROM entries WHERE table_name = name AND (expires IS NULL OR expires > ?3)
+    )";
 /// Larger than any key.
 const BEYOND: &[u8] = &[u8::MAX; MAX_KEY + 1];
 
@@ -51,6 +67,8 @@ pub(super) struct Sqlite {
     path: PathBuf,
     readers: SqlitePool,
     jobs: mpsc::Sender<Job>,
+    /// Ends what reads for a long time.
+    closing: CancellationToken,
     finished: watch::Receiver<()>,
 }
 
@@ -79,7 +97,7 @@ impl Sqlite {
         let (finished, seen) = watch::channel(());
         let belongings = Belongings { readers: readers.clone(), tasks, lock, finished };
         tokio::spawn(writer.run(received, belongings));
-        Ok(Self { path, readers, jobs, finished: seen })
+        Ok(Self { path, readers, jobs, closing: CancellationToken::new(), finished: seen })
     }
 
     fn error(&self, error: &sqlx::Error) -> Error {
@@ -132,7 +150,33 @@ impl Kv for Sqlite {
         answered.await.map_err(|_| Error::Closed)?
     }
 
+    async fn tables(&self, prefix: &str) -> Result<Vec<String>, Error> {
+        let (start, end) = names(prefix);
+        sqlx::query_scalar(TABLES)
+            .bind(start)
+            .bind(end)
+            .bind(expiry::now())
+            .fetch_all(&self.readers)
+            .await
+            .map_err(|error| self.error(&error))
+    }
+
+    async fn scan(&self, prefix: &str) -> Result<Scan, Error> {
+        if self.closing.is_cancelled() {
+            return Err(Error::Closed);
+        }
+        scan::begin(&self.path, prefix, self.closing.clone()).await.map_err(|error| self.error(&error))
+    }
+
+    async fn replace(&self, prefix: &str, entries: Scan) -> Result<(u64, u64), Error> {
+        let (answer, answered) = oneshot::channel();
+        let job = Job::Replace { prefix: prefix.to_owned(), entries, answer };
+        self.jobs.send(job).await.map_err(|_| Error::Closed)?;
+        answered.await.map_err(|_| Error::Closed)?
+    }
+
     async fn close(&self) {
+        self.closing.cancel();
         // Refused if it closes already; then there is only the end to wait for.
         let _ = self.jobs.send(Job::Close).await;
         let mut finished = self.finished.clone();

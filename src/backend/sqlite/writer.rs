@@ -2,8 +2,14 @@
 //! wait, and puts them on disk with one transaction and one sync, so that what callers pay for a
 //! durable write shrinks as there are more of them. Each caller learns its own result.
 
-use std::{collections::HashMap, fs::File, path::PathBuf, time::Duration};
+use std::{
+    collections::HashMap,
+    fs::File,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
+use futures::TryStreamExt as _;
 use sqlx::{Connection, Row, SqliteConnection, SqlitePool};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -15,7 +21,7 @@ use super::{
     batch::{Batch, Name, names_json, required},
     storage_error,
 };
-use crate::backend::{Commit, Error, expiry};
+use crate::backend::{Commit, Error, Scan, expiry, range::names};
 
 /// Jobs taken at once.
 const MAX_JOBS: usize = 256;
@@ -35,14 +41,15 @@ const VERSIONS: &str = "
     ON entries.table_name = item.value ->> 0 AND entries.key = unhex(item.value ->> 1)
     WHERE entries.expires IS NULL OR entries.expires > ?";
 /// A whole transaction: one trip to the thread of the connection and back.
-const WRITE: &str = concat!("BEGIN IMMEDIATE;\n", include_str!("batch.sql"));
-/// The same after [`BEGIN`] and any number of [`PUT_LARGE`].
+const WRITE: &str = concat!("BEGIN IMMEDIATE;\n", include_str!("batch.sql"), ";\nCOMMIT");
+/// The same within a transaction.
 const WRITE_REST: &str = include_str!("batch.sql");
 const BEGIN: &str = "BEGIN IMMEDIATE";
 const PUT_LARGE: &str = "
     INSERT INTO entries (table_name, key, version, expires, value) VALUES (?, ?, ?, ?, ?)
     ON CONFLICT (table_name, key) DO UPDATE
     SET version = excluded.version, expires = excluded.expires, value = excluded.value";
+const DELETE_TABLES: &str = "DELETE FROM entries WHERE table_name >= ?1 AND (table_name < ?2 OR ?2 IS NULL)";
 const SWEEP: &str = "
     DELETE FROM entries WHERE (table_name, key) IN (
         SELECT table_name, key FROM entries WHERE expires <= ? ORDER BY expires LIMIT ?
@@ -56,6 +63,8 @@ pub(super) const STATEMENTS: &[&str] = &[VERSIONS, WRITE_REST, PUT_LARGE, SWEEP]
 pub(super) enum Job {
     /// Carry out a commit that is within the limits.
     Commit { commit: Commit, answer: oneshot::Sender<Result<u64, Error>> },
+    /// Put these entries in the place of those of some tables.
+    Replace { prefix: String, entries: Scan, answer: oneshot::Sender<Result<(u64, u64), Error>> },
     /// Take no more jobs, finish those accepted, end.
     Close,
 }
@@ -108,6 +117,13 @@ impl Writer {
         for job in waiting.drain(..) {
             match job {
                 Job::Close => jobs.close(),
+                Job::Replace { prefix, entries, answer } => {
+                    self.answer(&mut commits, &mut answers).await;
+                    bytes = 0;
+                    let replaced = self.replace(&prefix, entries).await;
+                    // A caller that left does not undo it.
+                    let _ = answer.send(replaced);
+                }
                 Job::Commit { commit, answer } => {
                     if bytes > 0 && bytes + commit.bytes() > MAX_BATCH_BYTES {
                         self.answer(&mut commits, &mut answers).await;
@@ -186,13 +202,20 @@ impl Writer {
         Ok(versions)
     }
 
+    /// Writes a batch in a transaction of its own.
     async fn write(&mut self, batch: &Batch<'_>) -> Result<(), sqlx::Error> {
-        let mut statement = WRITE;
+        if batch.large().next().is_none() {
+            return self.write_small(WRITE, batch).await;
+        }
+        sqlx::query(BEGIN).execute(&mut self.connection).await?;
+        self.write_within(batch).await?;
+        sqlx::query("COMMIT").execute(&mut self.connection).await?;
+        Ok(())
+    }
+
+    /// Writes a batch in the transaction that is open.
+    async fn write_within(&mut self, batch: &Batch<'_>) -> Result<(), sqlx::Error> {
         for ((table, key), put) in batch.large() {
-            if statement == WRITE {
-                sqlx::query(BEGIN).execute(&mut self.connection).await?;
-                statement = WRITE_REST;
-            }
             sqlx::query(PUT_LARGE)
                 .bind(table)
                 .bind(key)
@@ -202,6 +225,10 @@ impl Writer {
                 .execute(&mut self.connection)
                 .await?;
         }
+        self.write_small(WRITE_REST, batch).await
+    }
+
+    async fn write_small(&mut self, statement: &'static str, batch: &Batch<'_>) -> Result<(), sqlx::Error> {
         sqlx::query(statement)
             .bind(batch.deletes_json())
             .bind(batch.puts_json())
@@ -209,6 +236,53 @@ impl Writer {
             .execute(&mut self.connection)
             .await?;
         Ok(())
+    }
+
+    async fn replace(&mut self, prefix: &str, entries: Scan) -> Result<(u64, u64), Error> {
+        let failed = |error: &sqlx::Error, path: &Path| storage_error(path, error);
+        sqlx::query(BEGIN).execute(&mut self.connection).await.map_err(|e| failed(&e, &self.path))?;
+        let done = self.fill(prefix, entries).await;
+        let end = if done.is_ok() { "COMMIT" } else { "ROLLBACK" };
+        let ended = sqlx::query(end).execute(&mut self.connection).await;
+        match (done, ended) {
+            (Ok(done), Ok(_)) => Ok(done),
+            (Ok(_), Err(error)) => {
+                let _ = sqlx::query("ROLLBACK").execute(&mut self.connection).await;
+                Err(failed(&error, &self.path))
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// The work of [`Writer::replace`] within its transaction.
+    async fn fill(&mut self, prefix: &str, mut entries: Scan) -> Result<(u64, u64), Error> {
+        let path = self.path.clone();
+        let failed = |error: sqlx::Error| storage_error(&path, &error);
+        let (start, end) = names(prefix);
+        sqlx::query(DELETE_TABLES)
+            .bind(start)
+            .bind(end)
+            .execute(&mut self.connection)
+            .await
+            .map_err(failed)?;
+        // The version is lost rather than given out twice if this fails.
+        self.version += 1;
+        let (version, now) = (self.version, expiry::now());
+        let mut count = 0;
+        loop {
+            let mut commit = Commit::new();
+            while commit.bytes() < MAX_BATCH_BYTES && commit.operations.len() < MAX_JOBS {
+                let Some((table, entry)) = entries.try_next().await? else { break };
+                commit = entry.put_into(commit, prefix, table)?;
+            }
+            if commit.operations.is_empty() {
+                return Ok((version, count));
+            }
+            let commits = [commit];
+            let (batch, _) = Batch::decide(&commits, &HashMap::new(), version - 1, now);
+            count += batch.puts().count() as u64;
+            self.write_within(&batch).await.map_err(failed)?;
+        }
     }
 
     /// Removes entries that have expired, at most `limit` of them; returns how many.

@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use micro_sdk::{Context, Error, Result, proto::auth::Account};
 
-use super::revocation::Ties;
+use super::{revocation::Ties, rules::Subject};
 use crate::services::PLATFORM;
 
 /// The type of the accounts that services have.
@@ -97,13 +97,19 @@ impl Caller {
         )))
     }
 
+    /// The service that calls, if it is one of this namespace.
+    pub(crate) fn service_of(&self, namespace: &str) -> Option<&str> {
+        let account = self.account.as_ref()?;
+        (account.r#type == SERVICE && account.issuer == namespace).then_some(account.id.as_str())
+    }
+
     /// May register nodes of this service: a service its own, an administrator any.
     ///
     /// # Errors
     /// As [`Caller::may_administer`].
     pub(crate) fn may_register(&self, namespace: &str, service: &str) -> Result<()> {
-        let account = self.may_enter(namespace)?;
-        if account.r#type == SERVICE && account.issuer == namespace && account.id == service {
+        self.may_enter(namespace)?;
+        if self.service_of(namespace) == Some(service) {
             return Ok(());
         }
         self.may_administer(namespace).map(drop)
@@ -123,6 +129,79 @@ pub(crate) struct Resource<'a> {
     pub(crate) service: &'a str,
     /// `Handler.Method`.
     pub(crate) endpoint: &'a str,
+}
+
+/// What is kept for a namespace, beside its services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A table of the store.
+    Table,
+    /// The config, by its paths.
+    Config,
+    /// The blobs, by their keys.
+    Blob,
+}
+
+impl Kind {
+    /// As rules name it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Table => "table",
+            Self::Config => "config",
+            Self::Blob => "blob",
+        }
+    }
+
+    /// As people name it.
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Self::Table => "the table",
+            Self::Config => "the config",
+            Self::Blob => "the blob",
+        }
+    }
+
+    /// What separates the parts of its names.
+    fn separator(self) -> Option<char> {
+        match self {
+            Self::Table => None,
+            Self::Config => Some('.'),
+            Self::Blob => Some('/'),
+        }
+    }
+}
+
+/// Something that is kept, and what is to be done with it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Thing<'a> {
+    pub(crate) kind: Kind,
+    /// The table, path or key.
+    pub(crate) name: &'a str,
+    /// `Handler.Method`.
+    pub(crate) method: &'a str,
+}
+
+impl<'a> Thing<'a> {
+    /// Whether it is a service's own: its table, what stands below its name in the config or among
+    /// the blobs. Config is read by every service of the namespace.
+    pub(super) fn belongs_to(&self, service: &str) -> bool {
+        let reads = || matches!(self.method, "Config.Get" | "Config.List" | "Config.Read" | "Config.Watch");
+        self.name == service
+            || (self.kind == Kind::Config && reads())
+            || self.kind.separator().is_some_and(|separator| {
+                self.name.strip_prefix(service).is_some_and(|below| below.starts_with(separator))
+            })
+    }
+
+    /// As rules mean it.
+    pub(super) fn subject(&self) -> Subject<'a> {
+        Subject {
+            r#type: self.kind.name(),
+            name: self.name,
+            separator: self.kind.separator(),
+            endpoint: self.method,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -175,5 +254,27 @@ mod tests {
         assert_eq!(code(service.may_register("a", "t")), 403);
         assert_eq!(code(service.may_register("b", "s")), 403);
         assert_eq!(code(caller(USER, "s", "a", &[]).may_register("a", "s")), 403);
+    }
+
+    #[test]
+    fn a_service_owns_what_bears_its_name() {
+        let thing = |kind, name, method| Thing { kind, name, method };
+        for (kind, name, method, own) in [
+            (Kind::Table, "v1.shop", "Store.Write", true),
+            (Kind::Table, "v1", "Store.Read", false),
+            (Kind::Table, "v1.shop.x", "Store.Read", false),
+            (Kind::Config, "v1.shop", "Config.Set", true),
+            (Kind::Config, "v1.shop.price", "Config.Set", true),
+            (Kind::Config, "v1.shopping", "Config.Set", false),
+            (Kind::Config, "v1", "Config.Set", false),
+            (Kind::Config, "", "Config.Set", false),
+            (Kind::Config, "other", "Config.Get", true),
+            (Kind::Config, "other", "Config.Delete", false),
+            (Kind::Blob, "v1.shop/a", "BlobStore.Write", true),
+            (Kind::Blob, "v1.shop.a", "BlobStore.Write", false),
+            (Kind::Blob, "", "BlobStore.List", false),
+        ] {
+            assert_eq!(thing(kind, name, method).belongs_to("v1.shop"), own, "{kind:?} {name} {method}");
+        }
     }
 }

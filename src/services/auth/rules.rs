@@ -116,11 +116,25 @@ impl Stored {
 /// What a rule may be about.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Subject<'a> {
-    /// `service` for calls.
+    /// `service` for calls, else what is kept for a namespace: `table`, `config` or `blob`.
     pub(super) r#type: &'a str,
     pub(super) name: &'a str,
+    /// What separates the parts of the name: a rule for `a` is then one for `a.b` too.
+    pub(super) separator: Option<char>,
     /// `Handler.Method`.
     pub(super) endpoint: &'a str,
+}
+
+impl Subject<'_> {
+    /// The names in lower case by which rules may mean it.
+    fn names(&self) -> Vec<String> {
+        let name = self.name.to_lowercase();
+        let parts = self.separator.into_iter().flat_map(|separator| name.match_indices(separator));
+        let mut names: Vec<String> = parts.map(|(end, _)| name[..end].to_owned()).collect();
+        names.push(name);
+        names.push(ANY.to_owned());
+        names
+    }
 }
 
 /// The rules of one namespace, in the order in which they are asked.
@@ -128,38 +142,43 @@ pub(super) struct Subject<'a> {
 struct Set {
     ordered: Vec<Stored>,
     /// By type, name and endpoint in lower case: the places in `ordered`, rising.
-    index: HashMap<(String, String, String), Vec<usize>>,
+    index: HashMap<String, HashMap<String, HashMap<String, Vec<usize>>>>,
 }
 
 impl Set {
     fn new(mut rules: Vec<Stored>) -> Self {
         rules.sort_by(|a, b| b.priority.cmp(&a.priority).then_with(|| a.id.cmp(&b.id)));
-        let mut index: HashMap<_, Vec<usize>> = HashMap::new();
+        let mut set = Self::default();
         for (place, rule) in rules.iter().enumerate() {
-            let key = (rule.r#type.to_lowercase(), rule.name.to_lowercase(), rule.endpoint.to_lowercase());
-            index.entry(key).or_default().push(place);
+            let names = set.index.entry(rule.r#type.to_lowercase()).or_default();
+            let endpoints = names.entry(rule.name.to_lowercase()).or_default();
+            endpoints.entry(rule.endpoint.to_lowercase()).or_default().push(place);
         }
-        Self { ordered: rules, index }
+        set.ordered = rules;
+        set
     }
 
-    /// Whether a caller may.
-    fn allows(&self, account: Option<&Account>, subject: Subject<'_>, namespace: &str) -> bool {
-        let mut lists = self.concerned(subject);
+    /// What the first rule says that concerns the caller and one of these types.
+    fn decide(
+        &self,
+        types: &[&str],
+        account: Option<&Account>,
+        subject: Subject<'_>,
+        namespace: &str,
+    ) -> Option<bool> {
+        let mut lists = self.concerned(types, subject);
         loop {
             // The next rule is the smallest of the heads.
-            let Some(next) = lists.iter_mut().filter(|list| !list.is_empty()).min_by_key(|list| list[0])
-            else {
-                return false;
-            };
+            let next = lists.iter_mut().filter(|list| !list.is_empty()).min_by_key(|list| list[0])?;
             let place = next[0];
             *next = &next[1..];
             if let Some(granted) = self.ordered[place].says(account, namespace) {
-                return granted;
+                return Some(granted);
             }
         }
     }
 
-    fn concerned(&self, subject: Subject<'_>) -> Vec<&[usize]> {
+    fn concerned(&self, types: &[&str], subject: Subject<'_>) -> Vec<&[usize]> {
         let endpoint = subject.endpoint.to_lowercase();
         let mut endpoints = vec![ANY.to_owned()];
         // `/foo/bar` is also meant by `/*`, `/foo/*` and `/foo/bar/*`.
@@ -172,13 +191,12 @@ impl Set {
             }
         }
         endpoints.push(endpoint);
+        let names = subject.names();
         let mut found = Vec::new();
-        for r#type in [ANY.to_owned(), subject.r#type.to_lowercase()] {
-            for name in [ANY.to_owned(), subject.name.to_lowercase()] {
-                for endpoint in &endpoints {
-                    let key = (r#type.clone(), name.clone(), endpoint.clone());
-                    found.extend(self.index.get(&key).map(Vec::as_slice));
-                }
+        for named in types.iter().filter_map(|&r#type| self.index.get(r#type)) {
+            for named in names.iter().filter_map(|name| named.get(name)) {
+                let lists = endpoints.iter().filter_map(|endpoint| named.get(endpoint));
+                found.extend(lists.map(Vec::as_slice));
             }
         }
         found
@@ -215,9 +233,15 @@ impl Rules {
         Ok(Self { kv, sets: RwLock::new(sets), fallback, changing: tokio::sync::Mutex::default() })
     }
 
-    /// Whether a caller may do this in a namespace.
+    /// Whether a caller may do this in a namespace: what no rule grants is refused.
     pub(super) fn allow(&self, account: Option<&Account>, subject: Subject<'_>, namespace: &str) -> bool {
-        self.set(namespace).allows(account, subject, namespace)
+        self.set(namespace).decide(&[ANY, subject.r#type], account, subject, namespace).unwrap_or(false)
+    }
+
+    /// What the rules say that name this type of thing; nothing if none does. A rule for every
+    /// type, such as the default rule, does not open what is kept for a namespace.
+    pub(super) fn say(&self, account: &Account, subject: Subject<'_>, namespace: &str) -> Option<bool> {
+        self.set(namespace).decide(&[subject.r#type], Some(account), subject, namespace)
     }
 
     fn set(&self, namespace: &str) -> Arc<Set> {
@@ -312,9 +336,18 @@ mod tests {
         Account { id: "a".into(), issuer: issuer.into(), scopes, ..Account::default() }
     }
 
-    const CALL: Subject<'_> =
-        Subject { r#type: "service", name: "go.micro.service.foo", endpoint: "Foo.Bar" };
-    const WEB: Subject<'_> = Subject { r#type: "service", name: "go.micro.web.foo", endpoint: "/foo/bar" };
+    const fn call<'a>(name: &'a str, endpoint: &'a str) -> Subject<'a> {
+        Subject { r#type: "service", name, separator: None, endpoint }
+    }
+
+    const CALL: Subject<'_> = call("go.micro.service.foo", "Foo.Bar");
+    const WEB: Subject<'_> = call("go.micro.web.foo", "/foo/bar");
+
+    impl Set {
+        fn allows(&self, account: Option<&Account>, subject: Subject<'_>, namespace: &str) -> bool {
+            self.decide(&[ANY, &subject.r#type.to_lowercase()], account, subject, namespace).unwrap_or(false)
+        }
+    }
 
     /// The table of Micro v4's own tests, and what follows from its evaluation.
     #[test]
@@ -393,11 +426,30 @@ mod tests {
             parts in prop::array::uniform3(prop::sample::select(vec!["x", "y", "X.Y", "other", "*"])),
         ) {
             let account = known.then(|| account(issuer, &scopes));
-            let subject = Subject { r#type: parts[0], name: parts[1], endpoint: parts[2] };
+            let subject = Subject { r#type: parts[0], name: parts[1], separator: None, endpoint: parts[2] };
             let set = Set::new(rules.clone());
             let expected = oracle(&rules, account.as_ref(), subject, "n");
             prop_assert_eq!(set.allows(account.as_ref(), subject, "n"), expected);
         }
+    }
+
+    #[test]
+    fn what_is_kept_is_opened_only_by_a_rule_that_names_its_type() {
+        let here = account("n", &["staff"]);
+        let thing = |name| Subject { r#type: "config", name, separator: Some('.'), endpoint: "Config.Set" };
+        let rules = [
+            rule("all", "*", "*:*:*", true, 9),
+            rule("one", "staff", "config:shop.prices:Config.Set", true, 1),
+            rule("not", "*", "config:shop.prices.fixed:*", false, 2),
+        ];
+        let set = Set::new(rules.to_vec());
+        let say = |name| set.decide(&["config"], Some(&here), thing(name), "n");
+        assert_eq!(say("shop.prices"), Some(true));
+        assert_eq!(say("Shop.Prices.tea"), Some(true));
+        assert_eq!(say("shop.prices.fixed.tea"), Some(false));
+        assert_eq!(say("shop.pricesx"), None);
+        assert_eq!(say("shop"), None);
+        assert_eq!(say(""), None);
     }
 
     async fn rules() -> Rules {

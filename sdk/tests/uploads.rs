@@ -1,0 +1,133 @@
+//! Streams of requests that break off: who reads one to its end has all of it, or knows better.
+
+use std::time::Duration;
+
+use micro_sdk::{
+    Context, Error, Receiver, Result, Sender, Upload,
+    blocks::store::{BlobStore, BlobStoreClient, BlobStoreServer},
+    proto::store::{
+        BlobDeleteRequest, BlobDeleteResponse, BlobListRequest, BlobListResponse, BlobReadRequest,
+        BlobReadResponse, BlobWriteRequest, BlobWriteResponse,
+    },
+    testing::serve,
+};
+use tokio::{sync::mpsc, time::timeout};
+
+/// How long anything may take on a busy machine.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Tells how each stream of requests went on and ended, also when its call is gone.
+struct Watched(mpsc::UnboundedSender<Seen>);
+
+#[derive(Debug, PartialEq, Eq)]
+enum Seen {
+    Piece(usize),
+    End,
+    Failure(i32),
+}
+
+impl BlobStore for Watched {
+    async fn read(&self, _: Context, _: BlobReadRequest, _: Sender<BlobReadResponse>) -> Result<()> {
+        Err(Error::not_implemented("not here"))
+    }
+
+    async fn write(&self, _: Context, mut requests: Receiver<BlobWriteRequest>) -> Result<BlobWriteResponse> {
+        let seen = self.0.clone();
+        let tell = move |what| seen.send(what).expect("the test waits");
+        let reading = tokio::spawn(async move {
+            loop {
+                match requests.next().await {
+                    Ok(Some(request)) if request.key == "enough" => break,
+                    Ok(Some(request)) => tell(Seen::Piece(request.blob.len())),
+                    Ok(None) => break tell(Seen::End),
+                    Err(error) => break tell(Seen::Failure(error.code)),
+                }
+            }
+        });
+        reading.await.map_err(|e| Error::internal(e.to_string()))?;
+        Err(Error::conflict("read"))
+    }
+
+    async fn delete(&self, _: Context, _: BlobDeleteRequest) -> Result<BlobDeleteResponse> {
+        Err(Error::not_implemented("not here"))
+    }
+
+    async fn list(&self, _: Context, _: BlobListRequest) -> Result<BlobListResponse> {
+        Err(Error::not_implemented("not here"))
+    }
+}
+
+fn client() -> (BlobStoreClient, mpsc::UnboundedReceiver<Seen>) {
+    let (sender, seen) = mpsc::unbounded_channel();
+    (BlobStoreClient::new(serve(BlobStoreServer::new(Watched(sender)))), seen)
+}
+
+async fn next(seen: &mut mpsc::UnboundedReceiver<Seen>) -> Seen {
+    timeout(PATIENCE, seen.recv()).await.expect("the stream goes on").expect("the handler is there")
+}
+
+fn piece(size: usize) -> BlobWriteRequest {
+    BlobWriteRequest { blob: vec![1; size], ..BlobWriteRequest::default() }
+}
+
+#[tokio::test]
+async fn an_upload_that_is_finished_ends() {
+    let (client, mut seen) = client();
+    let mut upload = Upload::new(client.write());
+    for size in 1..100 {
+        upload.send(piece(size)).await.unwrap();
+    }
+    assert_eq!(upload.finish().await.unwrap_err().detail, "read");
+    for size in 1..100 {
+        assert_eq!(next(&mut seen).await, Seen::Piece(size));
+    }
+    assert_eq!(next(&mut seen).await, Seen::End);
+}
+
+#[tokio::test]
+async fn an_upload_that_is_dropped_fails() {
+    let (client, mut seen) = client();
+    for _ in 0..20 {
+        let mut upload = Upload::new(client.write());
+        while seen.is_empty() {
+            upload.send(piece(1)).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        drop(upload);
+        let end = loop {
+            match next(&mut seen).await {
+                Seen::Piece(_) => {}
+                end => break end,
+            }
+        };
+        assert!(matches!(end, Seen::Failure(_)), "{end:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_is_given_up_is_not_taken_for_the_end_of_its_requests() {
+    let (client, mut seen) = client();
+    let (sender, response) = client.write();
+    let response = tokio::spawn(response);
+    sender.send(piece(3)).await.unwrap();
+    assert_eq!(next(&mut seen).await, Seen::Piece(3));
+    response.abort();
+    assert!(matches!(next(&mut seen).await, Seen::Failure(_)));
+    drop(sender);
+}
+
+#[tokio::test]
+async fn an_answer_before_the_end_stops_the_upload() {
+    let (client, _seen) = client();
+    let mut upload = Upload::new(client.write());
+    upload.send(BlobWriteRequest { key: "enough".into(), ..piece(0) }).await.unwrap();
+    let error = loop {
+        if let Err(error) = upload.send(piece(1)).await {
+            break error;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(error.detail, "read");
+    assert_eq!(upload.send(piece(1)).await.unwrap_err().code, 499);
+    assert_eq!(upload.finish().await.unwrap_err().code, 499);
+}
