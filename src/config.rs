@@ -103,6 +103,11 @@ impl Stored {
         Self { path: folder.join("credentials.toml") }
     }
 
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Another file.
     pub(crate) fn at(path: PathBuf) -> Self {
         Self { path }

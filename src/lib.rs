@@ -9,6 +9,7 @@ mod paths;
 mod scaffold;
 mod server;
 mod services;
+mod sockets;
 mod supervisor;
 mod tasks;
 mod transcode;

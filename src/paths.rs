@@ -2,6 +2,7 @@
 //! system, or all three under `MICRO_HOME`.
 
 use std::{
+    ffi::OsString,
     fs, io,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
@@ -10,6 +11,9 @@ use std::{
 use anyhow::Context as _;
 use directories::ProjectDirs;
 use sha2::{Digest as _, Sha256};
+
+/// The variable that puts all folders under one.
+pub(crate) const HOME_VARIABLE: &str = "MICRO_HOME";
 
 /// The folders of one user, or of one `MICRO_HOME`.
 #[derive(Clone, Debug)]
@@ -28,7 +32,7 @@ impl Home {
     /// # Errors
     /// Neither `MICRO_HOME` nor `HOME` is set.
     pub(crate) fn find() -> anyhow::Result<Self> {
-        if let Some(home) = std::env::var_os("MICRO_HOME").filter(|home| !home.is_empty()) {
+        if let Some(home) = Self::variable() {
             let home = std::path::absolute(&home).context("cannot resolve MICRO_HOME")?;
             return Ok(Self {
                 config: home.join("config"),
@@ -43,6 +47,11 @@ impl Home {
             data: folders.data_dir().to_owned(),
             cache: folders.cache_dir().to_owned(),
         })
+    }
+
+    /// The value of [`HOME_VARIABLE`], unless it is empty.
+    pub(crate) fn variable() -> Option<OsString> {
+        std::env::var_os(HOME_VARIABLE).filter(|home| !home.is_empty())
     }
 
     /// The folder of the server's own state.

@@ -4,7 +4,8 @@ use micro_sdk::{
     blocks::auth::{AccountsClient, AuthClient, RulesClient},
     proto::auth::{
         Access, Account, ChangeSecretRequest, CreateRequest, DeleteAccountRequest, DeleteRequest,
-        GenerateRequest, ListAccountsRequest, ListRequest, Options, Resource, Rule, TokenRequest,
+        GenerateRequest, ListAccountsRequest, ListRequest, Options, Resource, RotateKeyRequest, Rule,
+        TokenRequest,
     },
 };
 use serde_json::{Value, json};
@@ -47,6 +48,17 @@ enum Action {
         #[command(subcommand)]
         what: Update,
     },
+    /// Replace the key that tokens are signed with.
+    Rotate {
+        #[command(subcommand)]
+        what: Rotate,
+    },
+}
+
+#[derive(Subcommand)]
+enum Rotate {
+    /// Sign new tokens with a new key; those signed with the old one count until they expire.
+    Key,
 }
 
 #[derive(Subcommand)]
@@ -176,6 +188,7 @@ impl Auth {
                 rules.delete(DeleteRequest { id, options: Some(options(&connection)) }).await?;
                 Ok(cx.ui.line("Rule deleted")?)
             }
+            Action::Rotate { what: Rotate::Key } => rotate_key(cx).await,
             Action::Update { what: Update::Secret { id, old_secret, new_secret } } => {
                 let new_secret = secret(new_secret, "Enter the new secret", "--new-secret", cx).await?;
                 change_secret(&id, old_secret.unwrap_or_default(), new_secret, &cx.connect().await?).await?;
@@ -183,6 +196,18 @@ impl Auth {
             }
         }
     }
+}
+
+async fn rotate_key(cx: &Context) -> anyhow::Result<()> {
+    let connection = cx.connect().await?;
+    let auth: AuthClient = connection.block("auth")?;
+    let rotated = auth.rotate_key(RotateKeyRequest {}).await?;
+    let until = jiff::Timestamp::from_second(rotated.old_key_until)?;
+    let record = json!({ "kid": rotated.kid, "old_key_until": until.to_string() });
+    if cx.ui.output == super::ui::Output::Table {
+        return Ok(cx.ui.line(format_args!("New key {}; the old one counts until {until}", rotated.kid))?);
+    }
+    Ok(cx.ui.document(&record)?)
 }
 
 /// The namespace the requests are about.

@@ -2,11 +2,13 @@
 //! that is opened when it is first needed.
 
 use std::{
+    fmt,
     path::PathBuf,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::Context as _;
+use clap::{ArgMatches, parser::ValueSource};
 use micro_sdk::{
     Channel, Client,
     blocks::auth::AuthClient,
@@ -40,7 +42,57 @@ pub(crate) struct Context {
     pub(crate) chosen_namespace: Option<String>,
     /// How long a call may take.
     pub(crate) timeout: Duration,
+    /// Where the flags of every command come from.
+    pub(crate) sources: Sources,
     config_file: Option<PathBuf>,
+}
+
+/// Where a setting comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// A flag of this command.
+    Flag(&'static str),
+    /// An environment variable.
+    Variable(&'static str),
+    /// What is kept in a file.
+    File(PathBuf),
+    /// Nobody logged in or out: whoever owns the home is its administrator.
+    Owner,
+    /// Nobody chose it.
+    Default,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag(flag) => write!(formatter, "flag --{flag}"),
+            Self::Variable(name) => write!(formatter, "variable {name}"),
+            Self::File(path) => write!(formatter, "{}", path.display()),
+            Self::Owner => formatter.write_str("owner of this home"),
+            Self::Default => formatter.write_str("default"),
+        }
+    }
+}
+
+/// The flags of every command that were given, by flag or variable.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sources(Vec<(&'static str, Source)>);
+
+impl Sources {
+    /// Looks at these flags, each with its variable, if it has one.
+    pub(crate) fn of_matches(matches: &ArgMatches, flags: &[(&'static str, &'static str)]) -> Self {
+        let given = flags.iter().filter_map(|&(flag, variable)| match matches.value_source(flag)? {
+            ValueSource::CommandLine => Some((flag, Source::Flag(flag))),
+            ValueSource::EnvVariable => Some((flag, Source::Variable(variable))),
+            _ => None,
+        });
+        Self(given.collect())
+    }
+
+    /// Where the value of a flag was given, if it was.
+    pub(crate) fn of(&self, flag: &str) -> Option<Source> {
+        self.0.iter().find(|(given, _)| *given == flag).map(|(_, source)| source.clone())
+    }
 }
 
 /// The way to a server.
@@ -87,7 +139,20 @@ impl Context {
         timeout: Duration,
         config_file: Option<PathBuf>,
     ) -> Self {
-        Self { home, ui, chosen_environment: environment, chosen_namespace: namespace, timeout, config_file }
+        Self {
+            home,
+            ui,
+            chosen_environment: environment,
+            chosen_namespace: namespace,
+            timeout,
+            sources: Sources::default(),
+            config_file,
+        }
+    }
+
+    /// Notes where the flags of every command come from.
+    pub(crate) fn with_sources(self, sources: Sources) -> Self {
+        Self { sources, ..self }
     }
 
     /// The stored configuration.

@@ -65,11 +65,7 @@ impl Env {
         match self.action {
             None | Some(Action::List) => list(cx),
             Some(Action::Get) => Ok(cx.ui.text(&cx.environment()?.0)?),
-            Some(Action::Set { name }) => stored.change(|config: &mut Config| {
-                known(config, &name)?;
-                config.environment = Some(name);
-                Ok(())
-            }),
+            Some(Action::Set { name }) => choose(Some(name), cx),
             Some(Action::Add { name, address, description }) => {
                 let address = address.as_deref().map(checked).transpose()?.unwrap_or_default();
                 add(&name, Environment { address, description }, cx)
@@ -94,6 +90,18 @@ impl Env {
             }
         }
     }
+}
+
+/// Chooses the environment for all later commands; none goes back to the default.
+///
+/// # Errors
+/// There is no such environment.
+pub(super) fn choose(name: Option<String>, cx: &Context) -> anyhow::Result<()> {
+    cx.stored_config().change(|config: &mut Config| {
+        name.iter().try_for_each(|name| known(config, name))?;
+        config.environment = name;
+        Ok(())
+    })
 }
 
 fn add(name: &str, environment: Environment, cx: &Context) -> anyhow::Result<()> {

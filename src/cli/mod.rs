@@ -33,7 +33,7 @@ mod user;
 use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, error::ErrorKind};
-use context::Context;
+use context::{Context, Sources};
 use failure::exit;
 use ui::{Output, Ui};
 
@@ -107,6 +107,15 @@ struct Globals {
     )]
     config: Option<PathBuf>,
 }
+
+/// The flags of every command whose source is told, each with its variable.
+const SOURCES: [(&str, &str); 5] = [
+    ("env", "MICRO_ENV"),
+    ("namespace", "MICRO_NAMESPACE"),
+    ("output", "MICRO_OUTPUT"),
+    ("timeout", ""),
+    ("config", "MICRO_CONFIG_FILE"),
+];
 
 #[derive(Subcommand)]
 enum Command {
@@ -197,9 +206,12 @@ pub(crate) fn main() -> ExitCode {
         return code;
     }
     ui::set_colors(false);
-    let parsed = command_tree().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
-    let cli = match parsed {
-        Ok(cli) => cli,
+    let parsed = command_tree().try_get_matches().and_then(|matches| {
+        let sources = Sources::of_matches(&matches, &SOURCES);
+        Ok((Cli::from_arg_matches(&matches)?, sources))
+    });
+    let (cli, sources) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => return usage(&error),
     };
     ui::set_colors(cli.globals.no_color);
@@ -218,7 +230,7 @@ pub(crate) fn main() -> ExitCode {
         },
         _ => cli.globals,
     };
-    match execute(command, globals) {
+    match execute(command, globals, sources) {
         Ok(()) => exit::OK.into(),
         Err(error) => match error.downcast_ref::<clap::Error>() {
             Some(error) => usage(error),
@@ -227,7 +239,7 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-fn execute(command: Command, globals: Globals) -> anyhow::Result<()> {
+fn execute(command: Command, globals: Globals, sources: Sources) -> anyhow::Result<()> {
     let serves = matches!(&command, Command::Server(server) if server.in_foreground());
     let runtime = if serves {
         tokio::runtime::Builder::new_multi_thread().enable_all().build()
@@ -236,7 +248,7 @@ fn execute(command: Command, globals: Globals) -> anyhow::Result<()> {
     }?;
     let ui = Ui { output: globals.output, quiet: globals.quiet, verbose: globals.verbose, yes: globals.yes };
     let chosen = (globals.env, globals.namespace);
-    let cx = Context::new(Home::find()?, ui, chosen, globals.timeout, globals.config);
+    let cx = Context::new(Home::find()?, ui, chosen, globals.timeout, globals.config).with_sources(sources);
     let goes_on = matches!(&command, Command::Run(_) | Command::Update(_));
     let result = runtime.block_on(async {
         if serves {

@@ -37,6 +37,13 @@ pub(crate) enum Output {
     Raw,
 }
 
+impl Output {
+    /// As it is given.
+    pub(crate) fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+}
+
 /// The terminal, or what stands in its place.
 #[derive(Clone, Debug)]
 pub(crate) struct Ui {

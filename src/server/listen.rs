@@ -3,7 +3,7 @@
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -24,7 +24,7 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use crate::tasks::Tasks;
+use crate::{sockets, tasks::Tasks};
 
 /// How many connections the system may hold for us before we take them.
 const BACKLOG: u32 = 4096;
@@ -52,7 +52,7 @@ pub(super) fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
         socket.bind(address)?;
         socket.listen(BACKLOG)
     };
-    open().with_context(|| match super::owner::of_port(address.port()) {
+    open().with_context(|| match sockets::owner_of_port(address.port()) {
         Some(owner) => format!("cannot listen on {address}: {owner} uses the port"),
         None => format!("cannot listen on {address}"),
     })
@@ -64,7 +64,7 @@ pub(super) enum Peer {
     /// The local socket: the user who owns the home.
     Owner,
     /// A program on this machine or another, by its address.
-    Address(IpAddr),
+    Address(SocketAddr),
     /// Nobody knows.
     Unknown,
 }
@@ -106,7 +106,10 @@ impl Door {
                 let (stream, from): (TcpStream, SocketAddr) = listener.accept().await?;
                 // A connection that is gone already shows when it is read.
                 drop(stream.set_nodelay(true));
-                Ok(Some((Box::new(stream), Peer::Address(from.ip().to_canonical()))))
+                Ok(Some((
+                    Box::new(stream),
+                    Peer::Address(SocketAddr::new(from.ip().to_canonical(), from.port())),
+                )))
             }
             Self::Local(listener, owner) => {
                 let (stream, _): (UnixStream, _) = listener.accept().await?;

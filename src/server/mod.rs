@@ -4,7 +4,6 @@
 mod api;
 mod files;
 mod listen;
-mod owner;
 mod revocable;
 mod router;
 mod settings;

@@ -74,6 +74,11 @@ impl Router {
         &self.0.welcome
     }
 
+    /// What tokens can be verified with, as a JSON web key set.
+    pub(super) fn public_keys(&self) -> serde_json::Value {
+        self.0.blocks.auth.public_keys()
+    }
+
     /// Answers a call at a gRPC door.
     pub(super) async fn serve<B>(&self, request: Request<B>) -> Response<Body>
     where
@@ -185,7 +190,7 @@ impl Router {
             Peer::Owner => (true, None),
             Peer::Address(address) => (false, Some(address)),
             // Whoever is not known is not trusted.
-            Peer::Unknown => (false, Some(Ipv4Addr::UNSPECIFIED.into())),
+            Peer::Unknown => (false, Some((Ipv4Addr::UNSPECIFIED, 0).into())),
         };
         match (headers.get(AUTHORIZATION), owner) {
             (None, true) => Ok(Caller::owner()),

@@ -6,8 +6,9 @@ use std::{
 };
 
 /// A module of the root crate, and the ones it may name. Neutral ones name nothing but each other.
-const MAY_USE: [(&str, &[&str]); 12] = [
+const MAY_USE: [(&str, &[&str]); 13] = [
     ("names", &[]),
+    ("sockets", &[]),
     ("tasks", &[]),
     ("paths", &[]),
     ("transcode", &[]),
@@ -16,8 +17,8 @@ const MAY_USE: [(&str, &[&str]); 12] = [
     ("error", &["backend", "supervisor"]),
     ("config", &["paths"]),
     ("scaffold", &["names", "paths"]),
-    ("services", &["backend", "supervisor", "tasks", "names", "paths"]),
-    ("server", &["services", "backend", "supervisor", "transcode", "tasks", "paths"]),
+    ("services", &["backend", "supervisor", "tasks", "names", "paths", "sockets"]),
+    ("server", &["services", "backend", "supervisor", "transcode", "tasks", "paths", "sockets"]),
     ("cli", &["server", "config", "paths", "names", "scaffold"]),
 ];
 

@@ -72,7 +72,7 @@ impl Reader<'_> {
         if let Some(path) = command.strip_prefix("curl \"http://localhost:8080") {
             return (self.home.http(path.trim_end_matches('"')).1, Some(0));
         }
-        let mut shell = self.home.shell("sh", &format!("{{ {command}; }} 2>&1"));
+        let mut shell = self.home.shell("sh", &format!("{{ {command}\n}} 2>&1"));
         let ended = outcome(shell.current_dir(&self.folder));
         let service = fs::canonicalize(&self.folder).unwrap();
         (ended.stdout.replace(&service.display().to_string(), "/home/jane/helloworld"), ended.code)
@@ -144,6 +144,22 @@ fn the_tour_prints_what_the_readme_shows() {
         assert_eq!(reader.takes(step), Some(0), "{}", step.command);
     }
     home.fails(3, ["server", "status"]);
+}
+
+#[test]
+fn config_and_store_behave_as_the_readme_shows() {
+    for heading in ["\n## Config and secrets in ten lines\n", "\n## The store in ten lines\n"] {
+        let home = Home::new();
+        home.ok(["server", "start"]);
+        fs::write(home.path().join("logo.png"), vec![0x89; 100_000]).unwrap();
+        let mut reader = Reader { home: &home, folder: home.path().to_owned() };
+        for step in &blocks(heading)[0] {
+            assert_eq!(reader.takes(step), Some(0), "{}", step.command);
+        }
+        if let Ok(copy) = fs::read(home.path().join("copy.png")) {
+            assert_eq!(copy, fs::read(home.path().join("logo.png")).unwrap());
+        }
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use axum::{
     extract::{Request, State},
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
-    routing::any,
+    routing::{any, get},
 };
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -49,6 +49,7 @@ const NOT_FORWARDED: [HeaderName; 9] = [
 pub(super) fn api(router: Router) -> Axum {
     Axum::new()
         .route("/", any(version))
+        .route("/.well-known/jwks.json", get(public_keys))
         .route("/favicon.ico", any(|| async { StatusCode::NO_CONTENT }))
         .fallback(call)
         .layer(middleware::from_fn_with_state(router.clone(), door))
@@ -58,6 +59,17 @@ pub(super) fn api(router: Router) -> Axum {
 async fn version() -> Response {
     let body = format!("{{\"version\":\"{VERSION}\"}}\n");
     ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+/// What tokens can be verified with, by whoever does not want to ask for each.
+async fn public_keys(State(router): State<Router>) -> Response {
+    let body = format!("{}\n", router.public_keys());
+    let headers = [
+        (header::CONTENT_TYPE, "application/jwk-set+json"),
+        // A token may be signed with a new key at any time.
+        (header::CACHE_CONTROL, "max-age=60"),
+    ];
+    (headers, body).into_response()
 }
 
 /// Keeps strangers out, and tells the browsers of welcome pages that they are.

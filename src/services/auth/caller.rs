@@ -1,12 +1,12 @@
 //! Who calls, and what that lets them do. The server makes a [`Caller`] once per call, at the
 //! door; the building blocks ask it.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
 
 use micro_sdk::{Context, Error, Result, proto::auth::Account};
 
 use super::{revocation::Ties, rules::Subject};
-use crate::services::PLATFORM;
+use crate::{services::PLATFORM, sockets};
 
 /// The type of the accounts that services have.
 pub(crate) const SERVICE: &str = "service";
@@ -23,7 +23,7 @@ pub(crate) struct Caller {
     /// It came by the local socket, from the user who owns the home.
     pub(crate) owner: bool,
     /// The address it came from; none for the local socket.
-    pub(crate) address: Option<IpAddr>,
+    pub(crate) address: Option<SocketAddr>,
     /// What the account's token depends on.
     pub(crate) ties: Ties,
 }
@@ -55,9 +55,14 @@ impl Caller {
         self.account.as_deref().ok_or_else(|| Error::unauthorized("an account is required: log in first"))
     }
 
-    /// It came from another machine.
-    pub(super) fn is_remote(&self) -> bool {
-        self.address.is_some_and(|address| !address.to_canonical().is_loopback())
+    /// It came from another machine, or from a process of another user where the system tells.
+    pub(super) fn is_strange(&self) -> bool {
+        let own = rustix::process::getuid().as_raw();
+        self.is_remote() || self.address.is_some_and(|address| sockets::is_of_another_user(address, own))
+    }
+
+    fn is_remote(&self) -> bool {
+        self.address.is_some_and(|address| !address.ip().to_canonical().is_loopback())
     }
 
     /// Administrators of the platform may enter every namespace.

@@ -3,6 +3,7 @@
 mod accounts;
 mod attempts;
 mod caller;
+mod keys;
 mod management;
 mod revocation;
 mod rules;
@@ -29,7 +30,7 @@ use micro_sdk::{
     },
 };
 
-use super::namespace_or_default;
+use super::{PLATFORM, namespace_or_default};
 use crate::{backend::Kv, names};
 
 use accounts::{Accounts, Record, Renewed};
@@ -82,7 +83,7 @@ impl Auth {
     pub(crate) async fn open(kv: Arc<dyn Kv>, keys: &Path) -> anyhow::Result<Self> {
         let tokens = Tokens::open(keys)?;
         Ok(Self(Arc::new(Inner {
-            accounts: Accounts::new(kv.clone(), tokens.refresh_key()),
+            accounts: Accounts::new(kv.clone(), tokens.keys.refresh()),
             tokens,
             rules: Rules::open(kv.clone()).await?,
             revocations: Revocations::open(&kv).await?,
@@ -117,6 +118,11 @@ impl Auth {
         let allow =
             |account: &Arc<Account>| self.0.revocations.allow(&account.issuer, &account.id, &caller.ties);
         caller.account.as_ref().is_none_or(allow)
+    }
+
+    /// The public keys that tokens are verified with, as a JSON web key set (RFC 7517).
+    pub(crate) fn public_keys(&self) -> serde_json::Value {
+        self.0.tokens.keys.set()
     }
 
     /// Changes whenever a token may have ceased to count.
@@ -200,16 +206,23 @@ impl Auth {
         let attempt = if caller.owner {
             None
         } else {
-            Some(self.0.attempts.begin(namespace, id, caller.address, Instant::now())?)
+            Some(self.0.attempts.begin(
+                namespace,
+                id,
+                caller.address.map(|address| address.ip()),
+                Instant::now(),
+            )?)
         };
         let record = self.0.accounts.find(namespace, id).await?;
         let stored = record.as_ref().map(|record| record.secret.as_str());
         let good = secret::matches(given, stored).await?;
-        let peer = caller.address.map_or_else(|| "local socket".to_owned(), |address| address.to_string());
+        let peer =
+            caller.address.map_or_else(|| "local socket".to_owned(), |address| address.ip().to_string());
         if let Some(record) = record.filter(|_| good) {
-            if record.default_secret && caller.is_remote() {
+            if record.default_secret && caller.is_strange() {
                 return Err(Error::forbidden(
-                    "the account of a fresh server can be used on its own machine only, until its secret is changed",
+                    "the account of a fresh server can be used on its own machine and by the user who runs \
+                     the server only, until its secret is changed: `micro user set password`",
                 ));
             }
             if let Some(attempt) = attempt {
@@ -354,8 +367,17 @@ impl blocks::auth::Auth for Auth {
         self.answer(&account, &Ties::default(), 3600, String::new())
     }
 
-    async fn rotate_key(&self, _: Context, _: RotateKeyRequest) -> Result<RotateKeyResponse> {
-        super::not_yet("changing the signing key")
+    async fn rotate_key(&self, cx: Context, _: RotateKeyRequest) -> Result<RotateKeyResponse> {
+        let caller = Caller::of(&cx);
+        let by = caller.may_administer(PLATFORM)?.id.clone();
+        let auth = self.clone();
+        let rotated = tokio::task::spawn_blocking(move || auth.0.tokens.keys.rotate()).await;
+        let (kid, until) = rotated
+            .map_err(anyhow::Error::from)
+            .flatten()
+            .map_err(|e| Error::internal(format!("the signing key was not changed: {e:#}")))?;
+        tracing::info!(kid, by, "the signing key was changed");
+        Ok(RotateKeyResponse { kid, old_key_until: until.try_into().unwrap_or(i64::MAX) })
     }
 
     async fn audit(&self, _: Context, _: AuditRequest, _: Sender<AuditRecord>) -> Result<()> {

@@ -103,7 +103,7 @@ impl Block {
 }
 
 fn from(address: &str) -> Caller {
-    Caller { address: Some(address.parse::<IpAddr>().unwrap()), ..Caller::default() }
+    Caller { address: Some((address.parse::<IpAddr>().unwrap(), 0).into()), ..Caller::default() }
 }
 
 fn code<T>(result: Result<T>) -> i32 {

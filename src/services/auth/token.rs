@@ -2,37 +2,30 @@
 //! once and then remembered until they expire.
 
 use std::{
-    fs, io,
     num::NonZeroUsize,
     path::Path,
     sync::{Arc, Mutex, Once, PoisonError},
     time::Duration,
 };
 
-use anyhow::{Context as _, anyhow};
 use jsonwebtoken::{
-    Algorithm, DecodingKey, EncodingKey, Header, Validation,
+    Algorithm, Validation,
     crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils},
     errors::ErrorKind,
 };
 use lru::LruCache;
 use micro_sdk::{Error, Result, proto::auth::Account};
-use ring::{
-    hmac,
-    rand::SystemRandom,
-    signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey},
-};
+use ring::signature::{ED25519, Ed25519KeyPair, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use signature::{Signer, Verifier};
 
-use super::revocation::Ties;
-use crate::paths::{create_private_folder, write_private_file};
+use super::{keys::Keys, revocation::Ties};
 
 /// How long a token lives that is asked for without a time.
 const DEFAULT_LIFE: Duration = Duration::from_mins(15);
 /// The longest life that is granted.
-const MAX_LIFE: Duration = Duration::from_hours(24);
+pub(super) const MAX_LIFE: Duration = Duration::from_hours(24);
 /// A longer text is no token of ours and is not looked at.
 const MAX_LENGTH: usize = 8 << 10;
 /// How many verified tokens are remembered.
@@ -76,64 +69,22 @@ type Verified = LruCache<[u8; 32], (Arc<Proof>, u64)>;
 
 /// Issues and verifies tokens.
 pub(crate) struct Tokens {
-    header: Header,
-    signing: EncodingKey,
-    verifying: DecodingKey,
-    refresh: hmac::Key,
+    pub(super) keys: Keys,
     validation: Validation,
     verified: Mutex<Verified>,
 }
 
 impl Tokens {
-    /// Opens the key in this folder, or makes one at the first start.
+    /// Opens the keys in this folder, or makes one at the first start.
     ///
     /// # Errors
-    /// The key cannot be read or written, or is damaged; the text says what to do.
+    /// As [`Keys::open`].
     pub(crate) fn open(folder: &Path) -> anyhow::Result<Self> {
         install_provider();
-        create_private_folder(folder)?;
-        let path = folder.join("signing-key.der");
-        let document = match fs::read(&path) {
-            Ok(document) => document,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())
-                    .map_err(|_| anyhow!("the system has no random numbers for a new key"))?;
-                write_private_file(&path, document.as_ref())?;
-                document.as_ref().to_vec()
-            }
-            Err(error) => {
-                return Err(error).with_context(|| format!("cannot read the key `{}`", path.display()));
-            }
-        };
-        let pair = Ed25519KeyPair::from_pkcs8(&document).map_err(|e| {
-            anyhow!(
-                "the key `{0}` is damaged ({e}): put it back from a backup, or move it aside, which logs everybody out:\n  \
-                 mv '{0}' '{0}.damaged'",
-                path.display()
-            )
-        })?;
-        let public = pair.public_key().as_ref();
-        let mut header = Header::new(Algorithm::EdDSA);
-        header.kid = Some(hex::encode(&Sha256::digest(public)[..8]));
         let mut validation = Validation::new(Algorithm::EdDSA);
         validation.leeway = 0;
         validation.set_required_spec_claims(&["exp", "iss", "sub"]);
-        Ok(Self {
-            header,
-            signing: EncodingKey::from_ed_der(&document),
-            verifying: DecodingKey::from_ed_der(public),
-            refresh: hmac::Key::new(
-                hmac::HMAC_SHA256,
-                &Sha256::digest([b"refresh", document.as_slice()].concat()),
-            ),
-            validation,
-            verified: Mutex::new(LruCache::new(VERIFIED)),
-        })
-    }
-
-    /// A key that the successors of refresh tokens are made with; it lasts as long as the signing key.
-    pub(crate) fn refresh_key(&self) -> hmac::Key {
-        self.refresh.clone()
+        Ok(Self { keys: Keys::open(folder)?, validation, verified: Mutex::new(LruCache::new(VERIFIED)) })
     }
 
     /// A token for this account. `life` is in seconds; 0 means 15 minutes, 24 hours is the most.
@@ -158,7 +109,8 @@ impl Tokens {
             generation: ties.generation,
             session: ties.session.clone(),
         };
-        let text = jsonwebtoken::encode(&self.header, &claims, &self.signing)
+        let ring = self.keys.ring();
+        let text = jsonwebtoken::encode(&ring.header, &claims, &ring.signing)
             .map_err(|e| Error::internal(format!("cannot sign a token: {e}")))?;
         Ok(Issued { text, created, expiry })
     }
@@ -168,8 +120,8 @@ impl Tokens {
     /// # Errors
     /// 401, with the same words for whatever is wrong with it.
     pub(crate) fn verify(&self, text: &str) -> Result<Arc<Proof>> {
-        let key: [u8; 32] = Sha256::digest(text).into();
-        let known = self.verified().get(&key).cloned();
+        let digest: [u8; 32] = Sha256::digest(text).into();
+        let known = self.verified().get(&digest).cloned();
         if let Some((proof, expiry)) = known {
             return if expiry > now() { Ok(proof) } else { Err(invalid()) };
         }
@@ -177,11 +129,9 @@ impl Tokens {
             return Err(invalid());
         }
         let header = jsonwebtoken::decode_header(text).map_err(|_| invalid())?;
-        if header.kid != self.header.kid {
-            return Err(invalid());
-        }
-        let claims: Claims =
-            jsonwebtoken::decode(text, &self.verifying, &self.validation).map_err(|_| invalid())?.claims;
+        let ring = self.keys.ring();
+        let key = header.kid.as_deref().and_then(|kid| ring.verifying(kid)).ok_or_else(invalid)?;
+        let claims: Claims = jsonwebtoken::decode(text, key, &self.validation).map_err(|_| invalid())?.claims;
         let account = Arc::new(Account {
             id: claims.sub,
             r#type: claims.r#type,
@@ -193,7 +143,7 @@ impl Tokens {
         });
         let ties = Ties { generation: claims.generation, session: claims.session };
         let proof = Arc::new(Proof { account, ties });
-        self.verified().put(key, (proof.clone(), claims.exp));
+        self.verified().put(digest, (proof.clone(), claims.exp));
         Ok(proof)
     }
 
@@ -271,7 +221,7 @@ impl JwtVerifier for Verifying {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::{fs, os::unix::fs::PermissionsExt as _};
 
     use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
@@ -307,11 +257,17 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_key_is_named_with_the_way_out() {
+    fn a_token_outlives_the_rotation_of_its_key() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("signing-key.der"), "garbage").unwrap();
-        let error = Tokens::open(folder.path()).err().unwrap().to_string();
-        assert!(error.contains("signing-key.der' '") && error.contains("mv '"), "{error}");
+        let tokens = Tokens::open(folder.path()).unwrap();
+        let issue = || tokens.issue(&account(), &Ties::default(), 60).unwrap().text;
+        let old = issue();
+        tokens.keys.rotate().unwrap();
+        let new = issue();
+        assert_ne!(old.split('.').next(), new.split('.').next());
+        for tokens in [&tokens, &Tokens::open(folder.path()).unwrap()] {
+            assert!(tokens.verify(&old).is_ok() && tokens.verify(&new).is_ok());
+        }
     }
 
     #[test]
@@ -321,7 +277,7 @@ mod tests {
         let good = tokens.issue(&account(), &Ties::default(), 60).unwrap().text;
         let [head, payload, signature]: [&str; 3] = good.split('.').collect::<Vec<_>>().try_into().unwrap();
         let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
-        let kid = tokens.header.kid.clone().unwrap();
+        let kid = tokens.keys.ring().header.kid.clone().unwrap();
         let other = Tokens::open(tempfile::tempdir().unwrap().path())
             .unwrap()
             .issue(&account(), &Ties::default(), 60)

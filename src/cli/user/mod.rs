@@ -1,19 +1,21 @@
+mod config;
+
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use micro_sdk::{blocks::auth::AuthClient, proto::auth::InspectRequest};
 
-use super::{
-    auth,
-    context::Context,
-    failure::{Failure, exit},
-    login,
-};
 use crate::{
+    cli::{
+        auth,
+        context::Context,
+        failure::{Failure, exit},
+        login,
+    },
     config::{Config, Credentials, LOCAL, Login},
     names,
 };
 
-/// Print who you are in the current environment.
+/// Print who you are in the current environment; `micro user config` prints all that is in effect.
 #[derive(Args)]
 pub(super) struct User {
     #[command(subcommand)]
@@ -29,6 +31,11 @@ enum Action {
     },
     /// Print the access token.
     Token,
+    /// Print the settings in effect, each with where it comes from; or keep one.
+    Config {
+        #[command(subcommand)]
+        action: Option<config::Action>,
+    },
     /// Print or choose the namespace for the current environment.
     Namespace {
         #[command(subcommand)]
@@ -66,17 +73,28 @@ impl User {
                 set_password(old_password, new_password, cx).await
             }
             Some(Action::Token) => token(cx).await,
+            Some(Action::Config { action }) => config::run(action, cx),
             Some(Action::Namespace { action: None }) => Ok(cx.ui.text(&cx.namespace()?)?),
             Some(Action::Namespace { action: Some(Namespace::Set { name }) }) => {
-                names::check_namespace(&name).map_err(|e| Failure::usage(e.to_string()))?;
-                let (environment, _) = cx.environment()?;
-                cx.stored_config().change(|config: &mut Config| {
-                    config.namespaces.insert(environment, name);
-                    Ok(())
-                })
+                set_namespace(Some(name), cx)
             }
         }
     }
+}
+
+/// Keeps the namespace of the current environment; none goes back to the default.
+fn set_namespace(name: Option<String>, cx: &Context) -> anyhow::Result<()> {
+    if let Some(name) = &name {
+        names::check_namespace(name).map_err(|e| Failure::usage(e.to_string()))?;
+    }
+    let (environment, _) = cx.environment()?;
+    cx.stored_config().change(|config: &mut Config| {
+        match name {
+            Some(name) => config.namespaces.insert(environment, name),
+            None => config.namespaces.remove(&environment),
+        };
+        Ok(())
+    })
 }
 
 async fn whoami(cx: &Context) -> anyhow::Result<()> {

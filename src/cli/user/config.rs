@@ -1,0 +1,126 @@
+use clap::{Subcommand, builder::PossibleValuesParser};
+use serde::Serialize;
+
+use super::set_namespace;
+use crate::{
+    cli::{
+        context::{Context, Source},
+        env,
+        failure::{Failure, exit},
+    },
+    config::{Config, Credentials, LOCAL, Login},
+    paths::{HOME_VARIABLE, Home},
+};
+
+/// Settings that are kept in the configuration file.
+const KEPT: [&str; 2] = ["environment", "namespace"];
+
+#[derive(Subcommand)]
+pub(super) enum Action {
+    /// Print the value of a setting.
+    Get {
+        /// Its name, as `micro user config` lists it.
+        key: String,
+    },
+    /// Keep a setting for all later commands.
+    Set {
+        /// Its name.
+        #[arg(value_parser = kept())]
+        key: String,
+        /// Its value from now on.
+        value: String,
+    },
+    /// Go back to the default of a setting.
+    #[command(visible_alias = "del")]
+    Delete {
+        /// Its name.
+        #[arg(value_parser = kept())]
+        key: String,
+    },
+}
+
+fn kept() -> PossibleValuesParser {
+    PossibleValuesParser::new(KEPT)
+}
+
+/// A setting in effect.
+#[derive(Serialize)]
+struct Setting {
+    name: &'static str,
+    value: String,
+    source: String,
+}
+
+pub(super) fn run(action: Option<Action>, cx: &Context) -> anyhow::Result<()> {
+    match action {
+        None => list(cx),
+        Some(Action::Get { key }) => {
+            let settings = settings(cx)?;
+            let names: Vec<&str> = settings.iter().map(|setting| setting.name).collect();
+            match settings.iter().find(|setting| setting.name == key) {
+                Some(setting) => Ok(cx.ui.text(&setting.value)?),
+                None => Err(Failure::new(exit::NOT_FOUND, format!("there is no setting `{key}`"))
+                    .hint(format!("there are {}", names.join(", ")))
+                    .into()),
+            }
+        }
+        Some(Action::Set { key, value }) if key == "environment" => env::choose(Some(value), cx),
+        Some(Action::Set { value, .. }) => set_namespace(Some(value), cx),
+        Some(Action::Delete { key }) if key == "environment" => env::choose(None, cx),
+        Some(Action::Delete { .. }) => set_namespace(None, cx),
+    }
+}
+
+fn list(cx: &Context) -> anyhow::Result<()> {
+    cx.ui.records(&settings(cx)?, &["SETTING", "VALUE", "SOURCE"], |setting| {
+        vec![setting.name.to_owned(), setting.value.clone(), setting.source.clone()]
+    })
+}
+
+/// Every setting that is in effect, and where it comes from.
+fn settings(cx: &Context) -> anyhow::Result<Vec<Setting>> {
+    let config: Config = cx.stored_config().read()?;
+    let credentials: Credentials = cx.stored_credentials().read()?;
+    let (environment, _) = cx.environment()?;
+    let namespace = cx.namespace()?;
+    let file = |kept: bool, path| if kept { Source::File(path) } else { Source::Default };
+    let (user, user_source) = match credentials.get(&environment, &namespace) {
+        Some(Login::Account { id, .. }) => {
+            (id.clone(), Source::File(cx.stored_credentials().path().to_owned()))
+        }
+        Some(Login::Anonymous) => ("n/a".to_owned(), Source::File(cx.stored_credentials().path().to_owned())),
+        None if environment == LOCAL => ("admin".to_owned(), Source::Owner),
+        None => ("n/a".to_owned(), Source::Default),
+    };
+    let config_path = || cx.stored_config().path().to_owned();
+    let kept_namespace = config.namespaces.contains_key(&environment);
+    let sources = &cx.sources;
+    let rows = [
+        ("user", user, user_source),
+        (
+            "environment",
+            environment,
+            sources.of("env").unwrap_or_else(|| file(config.environment.is_some(), config_path())),
+        ),
+        (
+            "namespace",
+            namespace,
+            sources.of("namespace").unwrap_or_else(|| file(kept_namespace, config_path())),
+        ),
+        ("output", cx.ui.output.name(), sources.of("output").unwrap_or(Source::Default)),
+        (
+            "timeout",
+            humantime::format_duration(cx.timeout).to_string(),
+            sources.of("timeout").unwrap_or(Source::Default),
+        ),
+        ("config", config_path().display().to_string(), sources.of("config").unwrap_or_else(home_source)),
+        ("data", cx.home.data.display().to_string(), home_source()),
+    ];
+    let setting = |(name, value, source): (_, _, Source)| Setting { name, value, source: source.to_string() };
+    Ok(rows.into_iter().map(setting).collect())
+}
+
+/// Where the folders of the home come from.
+fn home_source() -> Source {
+    if Home::variable().is_some() { Source::Variable(HOME_VARIABLE) } else { Source::Default }
+}
