@@ -76,6 +76,7 @@ fn only_administrators_of_the_platform_replace_the_key() {
 /// every fresh server has.
 #[test]
 #[cfg(target_os = "linux")]
+#[expect(clippy::print_stderr, reason = "a test that was not run says so")]
 fn the_first_secret_is_taken_from_processes_of_the_owner_only() {
     use std::{os::unix::process::CommandExt as _, process::Command};
 
@@ -93,7 +94,7 @@ fn the_first_secret_is_taken_from_processes_of_the_owner_only() {
     };
     assert!(curl(None).contains("access_token"));
     if !rustix::process::getuid().is_root() {
-        println!("not run as another user: only root can become one");
+        eprintln!("not run as another user: only root can become one");
         return;
     }
     let refused = curl(Some(65_534));
