@@ -173,6 +173,7 @@ fn an_account_is_known_by_its_id_and_by_its_name() {
     assert_eq!(generate("someID2").code, Some(7));
     assert!(home.ok(["auth", "list", "accounts"]).contains("someUsername"));
     assert_eq!(home.ok(["user"]), "someUsername\n");
+    assert!(home.ok(["user", "config"]).contains("someUsername"));
     home.ok(["user", "set", "password", "--old-password", "password", "--new-password", "password1"]);
     log_in(&home, "someUsername", "password1");
     let said = home.fails(7, ["auth", "delete", "account", "someUsername"]);

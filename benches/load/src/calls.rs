@@ -1,15 +1,17 @@
-//! Calls of `Helloworld.Call` in a closed loop, as gRPC on one connection or as JSON over HTTP/1.1
+//! Calls in a closed loop: of `Helloworld.Call` with one message, or of any method with those of a
+//! file, one after the other. As gRPC on one connection or as JSON over HTTP/1.1
 //! on one connection for each call in flight. One thread sends them all, so that the load costs
 //! the same at every door.
 
 use std::{
+    cell::Cell,
     fs,
     rc::Rc,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::{http1, http2};
@@ -26,12 +28,19 @@ const WARM_UP: Duration = Duration::from_millis(300);
 pub(crate) struct Plan {
     grpc: bool,
     address: String,
-    service: String,
+    what: What,
     in_flight: usize,
     time: Duration,
-    name_bytes: usize,
     pid: Option<u32>,
     token: Option<String>,
+}
+
+/// What is called with what.
+enum What {
+    /// A greeting for a name of so many bytes, of this service.
+    Greeting { service: String, name_bytes: usize },
+    /// A method, by its path, with encoded messages.
+    Messages { path: String, messages: Vec<Bytes> },
 }
 
 impl Plan {
@@ -47,10 +56,37 @@ impl Plan {
         Ok(Some(Self {
             grpc: *protocol == "grpc",
             address: (*address).to_owned(),
-            service: (*service).to_owned(),
+            what: What::Greeting { service: (*service).to_owned(), name_bytes: bytes.parse()? },
             in_flight: in_flight.parse()?,
             time: Duration::from_secs_f64(seconds.parse()?),
-            name_bytes: bytes.parse()?,
+            pid,
+            token: std::env::var("MICRO_LOAD_TOKEN").ok(),
+        }))
+    }
+
+    /// The plan to send the messages of a file; nothing when there are too few arguments or too many.
+    pub(crate) fn parse_messages(words: &[&str]) -> Result<Option<Self>> {
+        let ([address, path, in_flight, seconds, file], pid) = (match words {
+            [first @ .., pid] if first.len() == 5 => (first, Some(pid.parse()?)),
+            _ => (words, None),
+        }) else {
+            return Ok(None);
+        };
+        let text = fs::read(file).with_context(|| format!("cannot read {file}"))?;
+        let (mut rest, mut messages) = (Bytes::from(text), Vec::new());
+        while !rest.is_empty() {
+            ensure!(rest.len() >= 4, "{file} is cut off");
+            let length = rest.get_u32() as usize;
+            ensure!(rest.len() >= length, "{file} is cut off");
+            messages.push(rest.split_to(length));
+        }
+        ensure!(!messages.is_empty(), "{file} has no message");
+        Ok(Some(Self {
+            grpc: true,
+            address: (*address).to_owned(),
+            what: What::Messages { path: (*path).to_owned(), messages },
+            in_flight: in_flight.parse()?,
+            time: Duration::from_secs_f64(seconds.parse()?),
             pid,
             token: std::env::var("MICRO_LOAD_TOKEN").ok(),
         }))
@@ -61,37 +97,48 @@ impl Plan {
         Self {
             grpc: true,
             address: address.to_owned(),
-            service: service.to_owned(),
+            what: What::Greeting { service: service.to_owned(), name_bytes: 4 },
             in_flight: 1,
             time: Duration::ZERO,
-            name_bytes: 4,
             pid: None,
             token: None,
         }
     }
 
     pub(crate) fn call(&self) -> Result<Call> {
-        let name = "J".repeat(self.name_bytes);
         let mut headers = HeaderMap::new();
         if let Some(token) = &self.token {
             headers.insert(header::AUTHORIZATION, HeaderValue::try_from(format!("Bearer {token}"))?);
         }
-        let path = if self.grpc {
+        if self.grpc {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
             headers.insert(header::TE, HeaderValue::from_static("trailers"));
-            format!("http://{}/{}.Helloworld/Call", self.address, self.service)
         } else {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
             headers.insert(header::HOST, HeaderValue::from_str(&self.address)?);
-            format!("/{}/Helloworld/Call", self.service)
+        }
+        let (path, bodies, answer_bytes) = match &self.what {
+            What::Greeting { service, name_bytes } => {
+                let name = "J".repeat(*name_bytes);
+                let (path, body) = if self.grpc {
+                    (format!("{service}.Helloworld/Call"), frame(&greeting(&name)))
+                } else {
+                    (format!("{service}/Helloworld/Call"), Bytes::from(json!({ "name": name }).to_string()))
+                };
+                (path, vec![body], *name_bytes)
+            }
+            What::Messages { path, messages } => {
+                (path.trim_start_matches('/').to_owned(), messages.iter().map(|m| frame(m)).collect(), 0)
+            }
         };
-        let body = if self.grpc { frame(&name) } else { Bytes::from(json!({ "name": name }).to_string()) };
-        Ok(Call { uri: path.parse()?, headers, body, answer_bytes: self.name_bytes })
+        let uri =
+            if self.grpc { format!("http://{}/{path}", self.address) } else { format!("/{path}") }.parse()?;
+        Ok(Call { uri, headers, bodies, next: Cell::new(0), answer_bytes })
     }
 }
 
-/// A request of gRPC with one field of text, number 1.
-fn frame(text: &str) -> Bytes {
+/// A message with one field of text, number 1.
+fn greeting(text: &str) -> Bytes {
     let mut message = BytesMut::new();
     message.put_u8(0x0a);
     let mut length = text.len();
@@ -101,6 +148,11 @@ fn frame(text: &str) -> Bytes {
     }
     message.put_u8(length as u8);
     message.put_slice(text.as_bytes());
+    message.freeze()
+}
+
+/// A message as gRPC frames it.
+fn frame(message: &[u8]) -> Bytes {
     let mut framed = BytesMut::with_capacity(message.len() + 5);
     framed.put_u8(0);
     framed.put_u32(message.len() as u32);
@@ -108,17 +160,19 @@ fn frame(text: &str) -> Bytes {
     framed.freeze()
 }
 
-/// One request, made anew for each call.
+/// One request, made anew for each call, with the bodies by turns.
 pub(crate) struct Call {
     uri: Uri,
     headers: HeaderMap,
-    body: Bytes,
+    bodies: Vec<Bytes>,
+    next: Cell<usize>,
     answer_bytes: usize,
 }
 
 impl Call {
     fn request(&self) -> Request<Full<Bytes>> {
-        let mut request = Request::new(Full::new(self.body.clone()));
+        let next = self.next.replace(self.next.get() + 1) % self.bodies.len();
+        let mut request = Request::new(Full::new(self.bodies[next].clone()));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = self.headers.clone();
@@ -155,7 +209,7 @@ impl Line {
         Ok(lines)
     }
 
-    /// Sends one call and waits for its whole answer, which has to be a greeting.
+    /// Sends one call and waits for its whole answer, which has to be as long as the greeting.
     pub(crate) async fn call(&mut self, call: &Call) -> Result<Bytes> {
         let response = match self {
             Self::Grpc(sender) => sender.send_request(call.request()).await?,

@@ -1,6 +1,6 @@
 //! The load `scripts/bench` puts on a server. `calls` sends one request again and again and waits
-//! for each answer; `until` waits until an answer holds a text; `starts` starts a command again and again and waits for its end. Prints one
-//! JSON object. It knows nothing of budgets, homes or pairs: that is the script's part.
+//! for each answer; `messages` sends those of a file; `until` waits until an answer holds a text;
+//! `starts` starts a command again and again and waits for its end. Prints one JSON object. It knows nothing of budgets, homes or pairs: that is the script's part.
 
 mod calls;
 mod starts;
@@ -13,8 +13,10 @@ use serde_json::Value;
 
 const USAGE: &str = "usage:
   micro-load calls grpc|http ADDRESS SERVICE IN-FLIGHT SECONDS NAME-BYTES [PID]
+  micro-load messages ADDRESS PATH IN-FLIGHT SECONDS FILE [PID]
   micro-load until ADDRESS SERVICE TEXT
   micro-load starts COUNT COMMAND [ARGUMENT]...
+FILE holds encoded messages, each after its length in four bytes, big endian.
 MICRO_LOAD_TOKEN is the token the calls carry. PID is the process whose CPU time is counted.";
 
 fn main() -> Result<()> {
@@ -22,6 +24,10 @@ fn main() -> Result<()> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let report = match words.as_slice() {
         ["calls", rest @ ..] => match calls::Plan::parse(rest)? {
+            Some(plan) => calls::run(&plan)?,
+            None => bail!(USAGE),
+        },
+        ["messages", rest @ ..] => match calls::Plan::parse_messages(rest)? {
             Some(plan) => calls::run(&plan)?,
             None => bail!(USAGE),
         },

@@ -1,3 +1,4 @@
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use clap::{Subcommand, builder::PossibleValuesParser};
 use serde::Serialize;
 
@@ -85,9 +86,10 @@ fn settings(cx: &Context) -> anyhow::Result<Vec<Setting>> {
     let namespace = cx.namespace()?;
     let file = |kept: bool, path| if kept { Source::File(path) } else { Source::Default };
     let (user, user_source) = match credentials.get(&environment, &namespace) {
-        Some(Login::Account { id, .. }) => {
-            (id.clone(), Source::File(cx.stored_credentials().path().to_owned()))
-        }
+        Some(Login::Account { id, access_token, .. }) => (
+            name_in(access_token).unwrap_or_else(|| id.clone()),
+            Source::File(cx.stored_credentials().path().to_owned()),
+        ),
         Some(Login::Anonymous) => ("n/a".to_owned(), Source::File(cx.stored_credentials().path().to_owned())),
         None if environment == LOCAL => ("admin".to_owned(), Source::Owner),
         None => ("n/a".to_owned(), Source::Default),
@@ -118,6 +120,13 @@ fn settings(cx: &Context) -> anyhow::Result<Vec<Setting>> {
     ];
     let setting = |(name, value, source): (_, _, Source)| Setting { name, value, source: source.to_string() };
     Ok(rows.into_iter().map(setting).collect())
+}
+
+/// The name of the account that a token was issued for, as the token says it.
+fn name_in(token: &str) -> Option<String> {
+    let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
+    let claims: serde_json::Value = serde_json::from_slice(&payload).ok()?;
+    claims["name"].as_str().filter(|name| !name.is_empty()).map(str::to_owned)
 }
 
 /// Where the folders of the home come from.

@@ -1,0 +1,260 @@
+"""Rows about state: acknowledged writes and reads of the store, lists, how both grow with the keys,
+rules, logins, and the memory that a large blob takes.
+
+Writes are compared with bare SQLite on the same disk, with the same promise (WAL and
+`synchronous=FULL`): one after the other, and many in one transaction.
+"""
+
+import pathlib
+import random
+import sqlite3
+import statistics
+import struct
+import subprocess
+import tempfile
+import time
+
+import harness
+from commands import MEGABYTE, pss
+from harness import Budget, Figure, Rows
+
+STORE = "store.Store"
+VALUE = b"v" * 100
+# Callers at once, and what their writes must reach in terms of bare SQLite, one after the other.
+CALLERS = {1: None, 32: Budget(3, 8, up=True), 64: None}
+# Hits of a list, among so many keys.
+HITS = [10, 10_000]
+# How many keys there are while one is read and one is written.
+KEYS = [1_000, 100_000, 1_000_000]
+RULES = [1, 100, 1_000, 10_000]
+# Records in one request.
+BATCH = 2_000
+# Bytes of a blob.
+BLOB = 1 << 30
+
+ROWS_WRITE = {f"store-write-{callers}": callers for callers in CALLERS}
+ROWS_LIST = {f"store-list-{hits}": hits for hits in HITS}
+ROWS_KEYS = {f"store-keys-{keys}": keys for keys in KEYS}
+ROWS_RULES = {f"auth-rules-{rules}": rules for rules in RULES}
+
+
+def field(number, value):
+    """A field of protobuf: text, bytes or a message, or a whole number."""
+    if isinstance(value, int):
+        return varint(number << 3) + varint(value)
+    value = value.encode() if isinstance(value, str) else value
+    return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+def varint(value):
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def write(key, table):
+    """A request to write a record."""
+    return field(1, field(1, key) + field(2, VALUE)) + field(2, field(2, table))
+
+
+def read(key, table):
+    """A request to read a record."""
+    return field(1, key) + field(2, field(2, table))
+
+
+def list_(prefix, table):
+    """A request to list keys."""
+    return field(1, field(2, table) + field(3, prefix))
+
+
+def batch(keys, table):
+    """A request to write many records at once."""
+    return b"".join(field(1, field(1, table) + field(2, field(1, key) + field(2, VALUE))) for key in keys)
+
+
+class Target:
+    """A server, and what is sent to it."""
+
+    def __init__(self, bench, home, folder):
+        self.bench, self.home, self.folder = bench, home, folder
+        self.token = home.token()
+        self.state = home.state()
+
+    def send(self, method, messages, callers=1, seconds=None):
+        """Sends messages by turns, and returns what was measured; its `figure` is calls a second."""
+        path = self.folder / "messages"
+        path.write_bytes(b"".join(struct.pack(">I", len(message)) + message for message in messages))
+        service = method if "/" in method else f"{STORE}/{method}"
+        measured = self.bench.load(
+            "messages", self.state["proxy"], service, callers, seconds or self.bench.seconds, path,
+            self.state["pid"], environment={"MICRO_LOAD_TOKEN": self.token},
+        )
+        measured["figure"] = measured["requests"] / measured["seconds"]
+        return measured
+
+    def fill(self, table, count):
+        """Writes so many keys."""
+        for start in range(0, count, BATCH):
+            keys = [f"key-{number:08}" for number in range(start, min(start + BATCH, count))]
+            changes = [{"table": table, "write": {"key": key, "value": "dg=="}} for key in keys]
+            self.home.call("/store/Store/Batch", {"changes": changes}, self.token)
+
+
+def measure(bench, chosen):
+    """Measures the chosen rows, each group with a server of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        for measure_rows, rows in (
+            (writes, ROWS_WRITE), (reads, {"store-read-1": 1, "store-read-64": 64}), (lists, ROWS_LIST),
+            (growth, ROWS_KEYS), (rules, ROWS_RULES), (login, {"login": 0}), (blob, {"blob-1gib": 0}),
+        ):
+            rows = {name: size for name, size in rows.items() if name in chosen}
+            if rows:
+                with bench.server() as home:
+                    measure_rows(Target(bench, home, folder), rows)
+
+
+def writes(target, rows):
+    """Acknowledged writes a second."""
+    messages = [write(f"key-{number}", "bench") for number in range(20_000)]
+    for name, callers in rows.items():
+        ratios, bare, ours = harness.pairs(
+            target.bench.pairs,
+            lambda: bare_writes(target, 1),
+            lambda: target.send("Write", messages, callers),
+        )
+        grouped = bare_writes(target, callers)["figure"]
+        rate = harness.median(ours, "figure")
+        note = (
+            f"{rate:,.0f}/s; bare SQLite {harness.median(bare, 'figure'):,.0f}/s one by one, "
+            f"{grouped:,.0f}/s with {callers} in a transaction; p50 {harness.median(ours, 'p50_us'):,.0f} us, "
+            f"p99 {harness.median(ours, 'p99_us'):,.0f} us; {ratios.note()}"
+        )
+        target.bench.show(Figure(name, ratios.median, "x SQLite", CALLERS[callers], note))
+
+
+def bare_writes(target, together):
+    """What SQLite does alone, on the same disk."""
+    with tempfile.TemporaryDirectory(dir=target.home.folder) as folder:
+        database = sqlite3.connect(pathlib.Path(folder) / "bare.db", isolation_level=None)
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = FULL")
+        database.execute("CREATE TABLE entries (k BLOB PRIMARY KEY, v BLOB, version INTEGER) WITHOUT ROWID")
+        count, begun = 0, time.perf_counter()
+        while (took := time.perf_counter() - begun) < target.bench.seconds:
+            database.execute("BEGIN IMMEDIATE")
+            rows = [(f"key-{count + number}", VALUE, count) for number in range(together)]
+            database.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?)", rows)
+            database.execute("COMMIT")
+            count += together
+        database.close()
+        return {"figure": count / took}
+
+
+def reads(target, rows):
+    """Reads a second, of keys by chance."""
+    target.fill("bench", 10_000)
+    chance = random.Random(1)
+    messages = [read(f"key-{chance.randrange(10_000):08}", "bench") for _ in range(20_000)]
+    for name, callers in rows.items():
+        measured = target.send("Read", messages, callers)
+        cpu = measured["ticks"] / harness.TICKS / measured["requests"] * 1e6
+        note = f"p50 {measured['p50_us']:,.0f} us, p99 {measured['p99_us']:,.0f} us; CPU {cpu:.1f} us/read"
+        target.bench.show(Figure(name, measured["figure"], "/s", None, note))
+
+
+def lists(target, rows):
+    """Lists a second that find so many keys among 100,000."""
+    target.fill("bench", 100_000)
+    for name, hits in rows.items():
+        prefix = f"key-{0:08}"[: -len(str(hits - 1))]
+        measured = target.send("List", [list_(prefix, "bench")])
+        note = f"{measured['p50_us'] / hits:,.2f} us a key; p99 {measured['p99_us']:,.0f} us"
+        target.bench.show(Figure(name, measured["p50_us"] / 1e3, "ms", None, note))
+
+
+def growth(target, rows):
+    """A read and a write of one key, the more keys there are."""
+    chance, present = random.Random(1), 0
+    for name, keys in sorted(rows.items(), key=lambda row: row[1]):
+        target.fill("bench", keys)
+        present = keys
+        some = [f"key-{chance.randrange(present):08}" for _ in range(20_000)]
+        reading = target.send("Read", [read(key, "bench") for key in some])
+        writing = target.send("Write", [write(key, "bench") for key in some])
+        note = f"a write {writing['p50_us']:,.0f} us; p99 {reading['p99_us']:,.0f} and {writing['p99_us']:,.0f} us"
+        target.bench.show(Figure(name, reading["p50_us"], "us a read", None, note))
+
+
+def rules(target, rows):
+    """A call to a building block with so many rules, none of which concerns it but the default one."""
+    message = [read("none", "bench")]
+    target.home.call("/store/Store/Write", {"record": {"key": "none"}, "options": {"table": "bench"}}, target.token)
+    present, first = 0, None
+    for name, count in sorted(rows.items(), key=lambda row: row[1]):
+        for number in range(present, count - 1):
+            rule = {
+                "id": f"rule-{number}", "scope": "*", "access": "GRANTED", "priority": number + 1,
+                "resource": {"type": "service", "name": f"service-{number}", "endpoint": "*"},
+            }
+            target.home.call("/auth/Rules/Create", {"rule": rule}, target.token)
+        present = count - 1
+        measured = [target.send("Read", message) for _ in range(target.bench.pairs)]
+        rate = harness.median(measured, "figure")
+        first = first or rate
+        note = f"{rate:,.0f}/s; p50 {harness.median(measured, 'p50_us'):,.0f} us; load {harness.load_average():.1f}"
+        budget = Budget(0.93, 0.97, up=True) if count == 1_000 else None
+        target.bench.show(Figure(name, rate / first, "x fewest", budget, note))
+
+
+def login(target, rows):
+    """A login with a chosen secret (argon2id), and the renewal of one."""
+    del rows
+    times, renewals = [], []
+    for _ in range(10):
+        begun = time.perf_counter()
+        answer = target.home.call("/auth/Auth/Token", {"id": "admin", "secret": "micro"})
+        times.append(time.perf_counter() - begun)
+        begun = time.perf_counter()
+        target.home.call("/auth/Auth/Token", {"refresh_token": answer["token"]["refresh_token"]})
+        renewals.append(time.perf_counter() - begun)
+    note = f"argon2id; a renewal {statistics.median(renewals) * 1e3:.1f} ms"
+    target.bench.show(Figure("login", statistics.median(times) * 1e3, "ms", None, note))
+
+
+def blob(target, rows):
+    """The memory of the server while a blob of 1 GiB comes and goes, beyond what it had before."""
+    del rows
+    before, highest = pss(target.state["pid"]), 0
+    words = [str(target.bench.micro), "store", "blob"]
+    environment = target.home.environment
+    piece = b"x" * (1 << 20)
+    begun = time.perf_counter()
+    with subprocess.Popen([*words, "write", "big", "-"], stdin=subprocess.PIPE, env=environment) as writing:
+        for number in range(BLOB // len(piece)):
+            writing.stdin.write(piece)
+            if number % 32 == 0:
+                highest = max(highest, pss(target.state["pid"]))
+    wrote = time.perf_counter() - begun
+    begun = time.perf_counter()
+    with subprocess.Popen([*words, "read", "big"], stdout=subprocess.PIPE, env=environment) as reading:
+        total = 0
+        while part := reading.stdout.read(1 << 20):
+            total += len(part)
+            if total % (32 << 20) < (1 << 20):
+                highest = max(highest, pss(target.state["pid"]))
+    took = time.perf_counter() - begun
+    rates = f"written at {BLOB / wrote / MEGABYTE:,.0f} MB/s, read at {total / took / MEGABYTE:,.0f} MB/s"
+    note = f"PSS beyond the {before / MEGABYTE:.0f} MB before; {rates}"
+    if total != BLOB or writing.returncode or reading.returncode:
+        note = f"FAILED: {total} bytes came back; {note}"
+    target.bench.show(Figure("blob-1gib", (highest - before) / MEGABYTE, "MB", None, note))
+
+
+ROWS = Rows(
+    [*ROWS_WRITE, "store-read-1", "store-read-64", *ROWS_LIST, *ROWS_KEYS, *ROWS_RULES, "login", "blob-1gib"],
+    measure,
+)
