@@ -1,5 +1,5 @@
-//! The answer to a call whose account may lose its rights while it lasts: a stream ends within a
-//! moment when the token it was opened with ceases to count.
+//! The answer to a call whose caller may lose their rights while it lasts: a stream ends within a
+//! moment when the token it was opened with ceases to count, or the rules do not allow it any more.
 
 use std::{
     pin::Pin,
@@ -8,29 +8,57 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use micro_sdk::Error;
+use micro_sdk::{Error, Result};
 use tokio_util::sync::ReusableBoxFuture;
 use tonic::Status;
 
-use crate::services::auth::{Auth, Caller};
+use super::target::Target;
+use crate::services::auth::{Auth, Caller, Resource};
 
-/// A body that ends with 401 when its caller was revoked.
+/// A call that was allowed.
+pub(super) struct Granted {
+    pub(super) auth: Auth,
+    pub(super) caller: Caller,
+    /// Of the revocations, when it was looked at last.
+    pub(super) epoch: u64,
+    /// The namespace whose rules allowed it.
+    pub(super) home: String,
+    pub(super) target: Target,
+}
+
+impl Granted {
+    /// # Errors
+    /// 401 or 403 when it would not be allowed any more.
+    fn still(&mut self) -> Result<()> {
+        let epoch = self.auth.epoch();
+        if epoch == self.epoch {
+            return Ok(());
+        }
+        self.epoch = epoch;
+        if !self.auth.still_counts(&self.caller) {
+            return Err(Error::unauthorized("the token was revoked: log in again"));
+        }
+        let Target { service, endpoint } = &self.target;
+        self.auth.authorise(&self.caller, Resource { namespace: &self.home, service, endpoint })
+    }
+}
+
+/// A body that ends with an error when its caller may not go on.
 pub(super) struct Revocable {
     body: tonic::body::Body,
-    auth: Auth,
-    caller: Caller,
+    granted: Granted,
     /// Waits for the next revocation, of whomever; begun when the body first has to be waited for.
     revoked: Option<ReusableBoxFuture<'static, ()>>,
     ended: bool,
 }
 
 impl Revocable {
-    pub(super) fn new(body: tonic::body::Body, auth: Auth, caller: Caller) -> Self {
-        Self { body, auth, caller, revoked: None, ended: false }
+    pub(super) fn new(body: tonic::body::Body, granted: Granted) -> Self {
+        Self { body, granted, revoked: None, ended: false }
     }
 
     fn next_revocation(&self) -> impl Future<Output = ()> + Send + use<> {
-        let mut changes = self.auth.revocations();
+        let mut changes = self.granted.auth.revocations();
         async move {
             // The sender lives as long as the building block.
             drop(changes.changed().await);
@@ -66,10 +94,9 @@ impl Body for Revocable {
                 none => *none = Some(ReusableBoxFuture::new(next)),
             }
             // Looked at after the waiting has begun, so that none can be missed.
-            if !me.auth.still_counts(&me.caller) {
+            if let Err(error) = me.granted.still() {
                 me.ended = true;
-                let error = Error::unauthorized("the token was revoked: log in again").with_id("auth");
-                return Poll::Ready(Some(trailers(error)));
+                return Poll::Ready(Some(trailers(error.with_id("auth"))));
             }
         }
     }

@@ -48,6 +48,8 @@ pub(super) struct Route {
     /// The service has a schema, so an endpoint without one does not exist.
     pub(super) described: bool,
     caller: Caller,
+    /// Of the revocations, before the caller was looked at.
+    epoch: u64,
     namespace: String,
     to: To,
 }
@@ -151,6 +153,7 @@ impl Router {
     /// is not ready.
     pub(super) async fn resolve(&self, head: Head<'_>, schema: bool) -> Result<Route> {
         let Head { mut target, headers, peer } = head;
+        let epoch = self.0.blocks.auth.epoch();
         let caller = self.authenticate(headers, peer)?;
         let issuer = caller.account.as_ref().map(|account| account.issuer.clone());
         let asked = header::text(headers, header::NAMESPACE).map(str::to_owned);
@@ -163,21 +166,23 @@ impl Router {
             let found = routed.map_err(|missing| absent(missing, &target.service, &asked, version))?;
             (asked, To::Nodes(found.nodes), found.descriptor_hash)
         };
+        let described = hash.is_some() || matches!(to, To::Block(_));
+        let method = match (&to, hash) {
+            (To::Block(_), _) if schema => Ok(self.block_method(&target)),
+            (To::Nodes(_), Some(hash)) if schema => {
+                let schema = self.0.blocks.registry.descriptors.schema(&hash).await;
+                schema.map(|schema| schema.method(&target.endpoint).cloned())
+            }
+            _ => Ok(None),
+        };
+        // Rules name a method as it is called, not as the caller spells it.
+        if let Ok(Some(method)) = &method {
+            target.endpoint = format!("{}.{}", method.parent_service().name(), method.name());
+        }
         let home = if matches!(to, To::Block(_)) { PLATFORM } else { &namespace };
         let resource = Resource { namespace: home, service: &target.service, endpoint: &target.endpoint };
         self.0.blocks.auth.authorise(&caller, resource).map_err(|e| e.with_id("auth"))?;
-        let described = hash.is_some() || matches!(to, To::Block(_));
-        let method = match (&to, hash) {
-            (To::Block(_), _) if schema => self.block_method(&target),
-            (To::Nodes(_), Some(hash)) if schema => {
-                self.0.blocks.registry.descriptors.schema(&hash).await?.method(&target.endpoint).cloned()
-            }
-            _ => None,
-        };
-        if let Some(method) = &method {
-            target.endpoint = format!("{}.{}", method.parent_service().name(), method.name());
-        }
-        Ok(Route { target, method, described, caller, namespace, to })
+        Ok(Route { target, method: method?, described, caller, epoch, namespace, to })
     }
 
     /// The method of a building block: handlers of two blocks may share a name.
@@ -198,6 +203,10 @@ impl Router {
             (Some(_), _) => {
                 let expected =
                     || Error::unauthorized("invalid authorization header: expected `Bearer <token>`");
+                // Whoever reads the other one would take the caller for somebody else.
+                if headers.get_all(AUTHORIZATION).iter().nth(1).is_some() {
+                    return Err(Error::unauthorized("there are two authorization headers"));
+                }
                 let token = header::bearer(headers).ok_or_else(expected)?;
                 let caller = self.0.blocks.auth.verify(token).map_err(|e| e.with_id("auth"))?;
                 Ok(Caller { owner, address, ..caller })
@@ -222,22 +231,21 @@ impl Router {
         }
         let headers = request.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(wire.content_type()));
-        if !headers.contains_key(header::NAMESPACE) {
-            let value = HeaderValue::from_str(&route.namespace)
-                .map_err(|_| Error::bad_request("the namespace cannot stand in a header"))?;
-            headers.insert(header::NAMESPACE, value);
-        }
-        let watched = route.caller.account.is_some().then(|| route.caller.clone());
-        let response = match route.to {
+        // The one that was looked at, if there were several.
+        let namespace = HeaderValue::from_str(&route.namespace)
+            .map_err(|_| Error::bad_request("the namespace cannot stand in a header"))?;
+        headers.insert(header::NAMESPACE, namespace);
+        let caller = route.caller.clone();
+        let (response, home) = match route.to {
             To::Block(block) => {
                 request.extensions_mut().insert(route.caller);
-                block.serve(request).await
+                (block.serve(request).await, PLATFORM.to_owned())
             }
-            To::Nodes(nodes) => upstream::forward(nodes, request).await?,
+            To::Nodes(nodes) => (upstream::forward(nodes, request).await?, route.namespace),
         };
-        let Some(caller) = watched else { return Ok(response) };
         let auth = self.0.blocks.auth.clone();
-        Ok(response.map(|body| Body::new(revocable::Revocable::new(body, auth, caller))))
+        let granted = revocable::Granted { auth, caller, epoch: route.epoch, home, target: route.target };
+        Ok(response.map(|body| Body::new(revocable::Revocable::new(body, granted))))
     }
 }
 

@@ -11,6 +11,7 @@ use std::{
 
 use lru::LruCache;
 use micro_sdk::{Error, Result};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// How many pairs and addresses are remembered.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(10_000).expect("it is not zero");
@@ -18,6 +19,8 @@ const REMEMBERED: NonZeroUsize = NonZeroUsize::new(10_000).expect("it is not zer
 const FREE: (u32, u32) = (5, 50);
 /// The longest wait, of each.
 const LONGEST: (Duration, Duration) = (Duration::from_mins(1), Duration::from_secs(5));
+/// How many attempts are under way at once: so many more than are free can be made at the same time.
+const AT_ONCE: usize = 4;
 /// After this long without a failure all is forgotten.
 const FORGOTTEN: Duration = Duration::from_mins(15);
 
@@ -42,11 +45,14 @@ impl Failures {
 }
 
 /// The failures of late.
-pub(super) struct Attempts(Mutex<LruCache<Key, Failures>>);
+pub(super) struct Attempts {
+    failures: Mutex<LruCache<Key, Failures>>,
+    turns: Semaphore,
+}
 
 impl Default for Attempts {
     fn default() -> Self {
-        Self(Mutex::new(LruCache::new(REMEMBERED)))
+        Self { failures: Mutex::new(LruCache::new(REMEMBERED)), turns: Semaphore::new(AT_ONCE) }
     }
 }
 
@@ -57,6 +63,13 @@ pub(super) struct Attempt<'a> {
 }
 
 impl Attempts {
+    /// Waits until an attempt may begin; held until it has failed or succeeded, so that a thousand
+    /// at once are not all begun before the first of them has failed.
+    pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        // It is never closed.
+        self.turns.acquire().await.ok()
+    }
+
     /// Lets an attempt be made, or not yet.
     ///
     /// # Errors
@@ -69,7 +82,7 @@ impl Attempts {
         now: Instant,
     ) -> Result<Attempt<'_>> {
         let keys = [Key::Account(namespace.to_owned(), id.to_owned(), address), Key::Address(address)];
-        let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         for (key, (free, longest)) in keys.iter().zip([(FREE.0, LONGEST.0), (FREE.1, LONGEST.1)]) {
             let wait = failures.get(key).map_or(Duration::ZERO, |failures| failures.wait(now, free, longest));
             if !wait.is_zero() {
@@ -85,7 +98,7 @@ impl Attempts {
 impl Attempt<'_> {
     /// It failed.
     pub(super) fn failed(self, now: Instant) {
-        let mut failures = self.attempts.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failures = self.attempts.failures.lock().unwrap_or_else(PoisonError::into_inner);
         for key in self.keys {
             let known = failures.get_or_insert_mut(key, || Failures { count: 0, last: now });
             if now.saturating_duration_since(known.last) > FORGOTTEN {
@@ -97,7 +110,7 @@ impl Attempt<'_> {
 
     /// It succeeded: the account is who it says, so its failures from there are forgotten.
     pub(super) fn succeeded(self) {
-        self.attempts.0.lock().unwrap_or_else(PoisonError::into_inner).pop(&self.keys[0]);
+        self.attempts.failures.lock().unwrap_or_else(PoisonError::into_inner).pop(&self.keys[0]);
     }
 }
 

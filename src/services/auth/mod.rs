@@ -11,6 +11,8 @@ mod secret;
 mod token;
 
 #[cfg(test)]
+mod forgeries;
+#[cfg(test)]
 mod tests;
 
 use std::{
@@ -125,9 +127,14 @@ impl Auth {
         self.0.tokens.keys.set()
     }
 
-    /// Changes whenever a token may have ceased to count.
+    /// Changes whenever a token may have ceased to count, or a rule to allow a call.
     pub(crate) fn revocations(&self) -> tokio::sync::watch::Receiver<u64> {
         self.0.revocations.changed()
+    }
+
+    /// Another one after each such change.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.0.revocations.epoch()
     }
 
     /// Decides each call, at every door, before it is routed, by the rules of the namespace the
@@ -203,15 +210,12 @@ impl Auth {
 
     /// The stored account that these credentials prove.
     async fn log_in(&self, caller: &Caller, namespace: &str, id: &str, given: &str) -> Result<Record> {
-        let attempt = if caller.owner {
-            None
+        let (_turn, attempt) = if caller.owner {
+            (None, None)
         } else {
-            Some(self.0.attempts.begin(
-                namespace,
-                id,
-                caller.address.map(|address| address.ip()),
-                Instant::now(),
-            )?)
+            let turn = self.0.attempts.turn().await;
+            let address = caller.address.map(|address| address.ip());
+            (turn, Some(self.0.attempts.begin(namespace, id, address, Instant::now())?))
         };
         let record = self.0.accounts.find(namespace, id).await?;
         let stored = record.as_ref().map(|record| record.secret.as_str());
@@ -290,6 +294,20 @@ impl Auth {
     }
 }
 
+impl Auth {
+    /// Waits until [`Auth::permit`] refuses what it has permitted, and returns how.
+    pub(crate) async fn until_refused(&self, caller: &Caller, namespace: &str, thing: Thing<'_>) -> Error {
+        let mut changes = self.revocations();
+        loop {
+            if let Err(error) = self.permit(caller, namespace, thing) {
+                return error;
+            }
+            // The sender lives as long as the building block.
+            drop(changes.changed().await);
+        }
+    }
+}
+
 impl blocks::auth::Auth for Auth {
     async fn generate(&self, cx: Context, request: GenerateRequest) -> Result<GenerateResponse> {
         let asked = request.options.as_ref().map_or("", |options| options.namespace.as_str());
@@ -348,7 +366,7 @@ impl blocks::auth::Auth for Auth {
         }
         if let Some(session) = self.instance_of(namespace, &request.id, &request.secret) {
             // Its tokens end with the instance.
-            let ties = Ties { session, ..Ties::default() };
+            let ties = Ties::of_process(&session);
             return self.answer(&service_account(namespace, &request.id), &ties, life, String::new());
         }
         let record = self.log_in(&Caller::of(&cx), namespace, &request.id, &request.secret).await?;
@@ -364,7 +382,7 @@ impl blocks::auth::Auth for Auth {
         names::check_namespace(namespace).map_err(|e| Error::bad_request(e.to_string()))?;
         names::check_registered(&request.service).map_err(|e| Error::bad_request(e.to_string()))?;
         let account = service_account(namespace, &request.service);
-        self.answer(&account, &Ties::default(), 3600, String::new())
+        self.answer(&account, &Ties::of_process(""), 3600, String::new())
     }
 
     async fn rotate_key(&self, cx: Context, _: RotateKeyRequest) -> Result<RotateKeyResponse> {

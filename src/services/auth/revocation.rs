@@ -29,6 +29,14 @@ pub(crate) struct Ties {
     pub(super) session: String,
 }
 
+impl Ties {
+    /// Those of a service's process, which has no stored account: what becomes of a person's account
+    /// of the same name does not concern it.
+    pub(super) fn of_process(instance: &str) -> Self {
+        Self { generation: u64::MAX, session: instance.to_owned() }
+    }
+}
+
 #[derive(Default)]
 struct Revoked {
     /// By namespace and id: the first generation that counts, and when to forget this.
@@ -118,10 +126,20 @@ impl Revocations {
             revoked.sessions.retain(|_, until| *until > now);
             change(&mut revoked, now + KEPT);
         }
+        self.tell();
+    }
+
+    /// Something else has changed that a call under way may depend on.
+    pub(super) fn tell(&self) {
         self.changed.send_modify(|epoch| *epoch += 1);
     }
 
-    /// Changes with each revocation.
+    /// How often something was told.
+    pub(super) fn epoch(&self) -> u64 {
+        *self.changed.borrow()
+    }
+
+    /// Changes with each revocation, and whatever else was told.
     pub(super) fn changed(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }

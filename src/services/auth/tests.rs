@@ -252,6 +252,74 @@ async fn a_secret_is_changed_by_who_knows_it_or_by_an_administrator_for_another(
 }
 
 #[tokio::test]
+async fn a_namesake_changes_nobodys_secret() {
+    let block = Block::new().await;
+    block.make("jane", &["admin"]).await.unwrap();
+    let make = |id: &str, name: &str, kind: &str| GenerateRequest {
+        id: id.to_owned(),
+        name: name.to_owned(),
+        r#type: kind.to_owned(),
+        secret: "old".to_owned(),
+        ..GenerateRequest::default()
+    };
+    // One is called as the other is identified; that one has another name.
+    for request in [make("boss", "Boss", "user"), make("x", "boss", "user"), make("own", "own", "service")] {
+        let _: GenerateResponse = block.call(&Caller::owner(), "Auth.Generate", request).await.unwrap();
+    }
+    let stored = |id: &'static str| {
+        let block = &block;
+        async move {
+            let token = block.log_in(&from("127.0.0.1"), id, "old").await.unwrap();
+            block.auth.verify(&token.access_token).unwrap()
+        }
+    };
+    let (called, service) = (stored("x").await, stored("own").await);
+    // A process of a service that bears the name of a person.
+    let (id, secret) = block.auth.begin_instance("micro", "jane", "jane-1").unwrap();
+    let token = block.log_in(&from("127.0.0.1"), &id, &secret).await.unwrap();
+    let process = block.auth.verify(&token.access_token).unwrap();
+    for (who, id, old, expected) in [
+        (&called, "boss", "", 403),
+        (&called, "boss", "old", 403),
+        (&process, "jane", "", 403),
+        (&process, "jane", "old", 403),
+        (&service, "own", "", 400),
+        (&service, "own", "old", 200),
+        (&called, "x", "old", 200),
+    ] {
+        assert_eq!(code(block.change_secret(who, id, old, "new").await), expected, "{who:?} {id} {old:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_becomes_of_a_person_does_not_concern_the_service_of_that_name() {
+    let block = Block::new().await;
+    block.make("orders", &[]).await.unwrap();
+    let (id, secret) = block.auth.begin_instance("micro", "orders", "orders-1").unwrap();
+    let before = block.log_in(&from("127.0.0.1"), &id, &secret).await.unwrap();
+    block.change_secret(&Caller::owner(), "orders", "", "new").await.unwrap();
+    block.auth.verify(&before.access_token).unwrap();
+    let after = block.log_in(&from("127.0.0.1"), &id, &secret).await.unwrap();
+    block.auth.verify(&after.access_token).unwrap();
+    block.auth.end_instance("orders-1");
+    for token in [before, after] {
+        assert_eq!(code(block.auth.verify(&token.access_token)), 401);
+    }
+}
+
+#[tokio::test]
+async fn many_guesses_at_once_are_no_way_round() {
+    let block = Block::new().await;
+    block.make("jane", &[]).await.unwrap();
+    let far = from("10.0.0.1");
+    let guesses = (0..100).map(|_| block.log_in(&far, "jane", "guess"));
+    let codes: Vec<i32> = futures::future::join_all(guesses).await.into_iter().map(code).collect();
+    let looked_at = codes.iter().filter(|code| **code == 400).count();
+    assert!((5..10).contains(&looked_at), "{looked_at} guesses were looked at");
+    assert_eq!(codes.iter().filter(|code| **code == 429).count(), 100 - looked_at);
+}
+
+#[tokio::test]
 async fn secrets_of_any_length_are_taken_or_refused_whole() {
     let block = Block::new().await;
     block.make("jane", &[]).await.unwrap();

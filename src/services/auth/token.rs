@@ -9,7 +9,7 @@ use std::{
 };
 
 use jsonwebtoken::{
-    Algorithm, Validation,
+    Algorithm, Header, Validation,
     crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils},
     errors::ErrorKind,
 };
@@ -83,6 +83,7 @@ impl Tokens {
         install_provider();
         let mut validation = Validation::new(Algorithm::EdDSA);
         validation.leeway = 0;
+        validation.validate_nbf = true;
         validation.set_required_spec_claims(&["exp", "iss", "sub"]);
         Ok(Self { keys: Keys::open(folder)?, validation, verified: Mutex::new(LruCache::new(VERIFIED)) })
     }
@@ -129,8 +130,13 @@ impl Tokens {
             return Err(invalid());
         }
         let header = jsonwebtoken::decode_header(text).map_err(|_| invalid())?;
+        // All that is issued here has the same header but for the key: nothing in another one is worth
+        // understanding.
         let ring = self.keys.ring();
         let key = header.kid.as_deref().and_then(|kid| ring.verifying(kid)).ok_or_else(invalid)?;
+        if (Header { kid: header.kid.clone(), ..ring.header.clone() }) != header {
+            return Err(invalid());
+        }
         let claims: Claims = jsonwebtoken::decode(text, key, &self.validation).map_err(|_| invalid())?.claims;
         let account = Arc::new(Account {
             id: claims.sub,

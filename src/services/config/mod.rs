@@ -312,6 +312,11 @@ impl blocks::config::Config for Config {
         let space = self.space(&namespace)?;
         let open = self.shown(&namespace, request.options.as_ref());
         let following = follow::follow(&space, &path, request.after_revision, &open, &replies);
-        self.0.streams.until_stopped(following).await.unwrap_or(Ok(()))
+        let caller = Caller::of(&cx);
+        let thing = Thing { kind: Kind::Config, name: &request.path, method: "Config.Watch" };
+        tokio::select! {
+            ended = self.0.streams.until_stopped(following) => ended.unwrap_or(Ok(())),
+            error = self.0.auth.until_refused(&caller, &namespace, thing) => Err(error),
+        }
     }
 }
