@@ -9,6 +9,7 @@ impl From<backend::Error> for Error {
     fn from(error: backend::Error) -> Self {
         match error {
             backend::Error::Conflict { .. } => Self::precondition_failed(error.to_string()),
+            backend::Error::Trimmed { .. } => Self::new(416, error.to_string()),
             backend::Error::Full { .. } => Self::new(507, error.to_string()),
             backend::Error::Damaged(text) => {
                 tracing::error!(error = text, "a file is damaged");

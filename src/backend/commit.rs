@@ -180,14 +180,20 @@ impl Entry {
 }
 
 fn validate_name(table: &str, key: &[u8]) -> Result<(), Error> {
-    if table.is_empty() || table.contains('\0') {
-        return Err(Error::Invalid("the name of a table is empty or contains a zero byte".into()));
-    }
-    at_most("bytes in the name of a table", table.len(), MAX_TABLE)?;
+    validate_table(table)?;
     at_most("bytes in a key", key.len(), MAX_KEY)
 }
 
-fn at_most(what: &str, found: usize, limit: usize) -> Result<(), Error> {
+/// Refuses what cannot be the name of a table.
+pub(super) fn validate_table(table: &str) -> Result<(), Error> {
+    if table.is_empty() || table.contains('\0') {
+        return Err(Error::Invalid("the name of a table is empty or contains a zero byte".into()));
+    }
+    at_most("bytes in the name of a table", table.len(), MAX_TABLE)
+}
+
+/// Refuses more of something than is allowed.
+pub(super) fn at_most(what: &str, found: usize, limit: usize) -> Result<(), Error> {
     if found <= limit {
         return Ok(());
     }

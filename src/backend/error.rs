@@ -16,6 +16,14 @@ pub(crate) enum Error {
         /// The key of the precondition.
         key: Vec<u8>,
     },
+    /// The records asked for are not in the log any more.
+    #[error("the log `{log}` begins at offset {first} now: what was before was deleted")]
+    Trimmed {
+        /// The log.
+        log: String,
+        /// The offset of its oldest record.
+        first: u64,
+    },
     /// The request itself is wrong: beyond a limit, or an address nobody knows.
     #[error("{0}")]
     Invalid(String),

@@ -9,6 +9,7 @@ mod blob;
 mod commit;
 mod error;
 mod expiry;
+mod log;
 mod memory;
 mod range;
 mod sqlite;
@@ -28,6 +29,7 @@ pub(crate) use self::{
     blob::{Blobs, Content, Digest, Draft, PIECE, Sealed, open_blobs},
     commit::Commit,
     error::Error,
+    log::{Bounds, Log, Record},
     range::Range,
 };
 
