@@ -9,11 +9,15 @@ impl From<backend::Error> for Error {
     fn from(error: backend::Error) -> Self {
         match error {
             backend::Error::Conflict { .. } => Self::precondition_failed(error.to_string()),
-            backend::Error::Trimmed { .. } => Self::new(416, error.to_string()),
+            backend::Error::Trimmed { .. } => Self::not_found(error.to_string()),
             backend::Error::Full { .. } => Self::new(507, error.to_string()),
             backend::Error::Damaged(text) => {
                 tracing::error!(error = text, "a file is damaged");
                 Self::internal("it is damaged on the server's disk; the log of the server says which file")
+            }
+            // The backend has told the log.
+            backend::Error::DamagedEntry { .. } => {
+                Self::internal(format!("{error}: restore a snapshot, or write it anew"))
             }
             backend::Error::Closed => Self::unavailable("the server is stopping"),
             other => {

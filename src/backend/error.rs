@@ -69,6 +69,14 @@ pub(crate) enum Error {
     /// A file does not contain any more what was written to it.
     #[error("{0}")]
     Damaged(String),
+    /// An entry is not what was written: the disk changed it. Writing it anew heals it.
+    #[error("`{}` in table `{table}` is damaged on the disk", printable(.key))]
+    DamagedEntry {
+        /// The table of the entry.
+        table: String,
+        /// Its key, as far as it can be told.
+        key: Vec<u8>,
+    },
     /// The backend was closed, before or during the operation.
     #[error("the state is closed: the server is stopping")]
     Closed,

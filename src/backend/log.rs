@@ -11,9 +11,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{
-    Error,
+    Error, MAX_COMMIT_BYTES, MAX_OPERATIONS, MAX_VALUE,
     commit::{at_most, validate_table},
-    MAX_COMMIT_BYTES, MAX_OPERATIONS, MAX_VALUE,
 };
 
 /// Logs of records, which are any bytes up to [`MAX_VALUE`]. The name of a log is held to what a

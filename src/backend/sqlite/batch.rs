@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 
+use super::checksum;
 use crate::backend::{
     Commit, Error,
-    commit::{Change, Operation},
+    commit::{Change, Operation, Precondition},
 };
 
 /// Bytes up to which a value travels in the one statement of a batch; hexadecimal text costs more
@@ -36,6 +37,25 @@ pub(super) struct Put<'a> {
     pub(super) expires: Option<i64>,
 }
 
+impl Put<'_> {
+    /// The checksum of the entry that this makes.
+    pub(super) fn checksum(&self, name: Name<'_>) -> i64 {
+        checksum::of_entry(name, self.version, self.expires, self.value)
+    }
+}
+
+/// What is stored under the required keys that are there.
+pub(super) type Stored<'a> = HashMap<Name<'a>, Found>;
+
+/// What is stored under a required key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    /// An entry of this version.
+    Version(u64),
+    /// Not what was written, so that nothing can be decided by it.
+    Damaged,
+}
+
 /// The keys whose present version decides about the commits, each once.
 pub(super) fn required(commits: &[Commit]) -> Vec<Name<'_>> {
     let names: BTreeSet<Name<'_>> = commits
@@ -47,11 +67,11 @@ pub(super) fn required(commits: &[Commit]) -> Vec<Name<'_>> {
 }
 
 impl<'a> Batch<'a> {
-    /// Decides every commit at the time `now`, where `stored` has the versions of the required
-    /// keys and `version` is the last one given out.
+    /// Decides every commit at the time `now`, where `version` is the last one given out. A commit
+    /// that requires something of a damaged entry fails; one that only writes it heals it.
     pub(super) fn decide(
         commits: &'a [Commit],
-        stored: &HashMap<Name<'_>, u64>,
+        stored: &Stored<'_>,
         version: u64,
         now: i64,
     ) -> (Self, Vec<Result<u64, Error>>) {
@@ -60,6 +80,7 @@ impl<'a> Batch<'a> {
         let answers = commits
             .iter()
             .map(|commit| {
+                batch.refuse_damaged(commit, stored)?;
                 commit.check(|table, key| batch.current((table, key), stored))?;
                 batch.version += 1;
                 for operation in &commit.operations {
@@ -92,8 +113,8 @@ impl<'a> Batch<'a> {
         names_json(absent.map(|(name, _)| *name))
     }
 
-    /// The other puts, as `[[table, key, version, expires, value], …]` with keys and values in
-    /// hexadecimal.
+    /// The other puts, as `[[table, key, version, expires, checksum, value], …]` with keys and
+    /// values in hexadecimal.
     pub(super) fn puts_json(&self) -> String {
         let small = self.puts().filter(|(_, put)| put.value.len() <= MAX_INLINE);
         array(small, |json, (name, put)| {
@@ -105,6 +126,8 @@ impl<'a> Batch<'a> {
                 Some(expires) => json.push_str(&expires.to_string()),
                 None => json.push_str("null"),
             }
+            json.push(',');
+            json.push_str(&put.checksum(name).to_string());
             json.push_str(",\"");
             push_hex(json, put.value);
             json.push('"');
@@ -119,11 +142,24 @@ impl<'a> Batch<'a> {
         })
     }
 
-    fn current(&self, name: Name<'_>, stored: &HashMap<Name<'_>, u64>) -> Option<u64> {
+    fn refuse_damaged(&self, commit: &Commit, stored: &Stored<'_>) -> Result<(), Error> {
+        for Precondition { table, key, .. } in &commit.preconditions {
+            let name = (table.as_str(), key.as_slice());
+            if stored.get(&name) == Some(&Found::Damaged) && !self.changes.contains_key(&name) {
+                return Err(Error::DamagedEntry { table: table.clone(), key: key.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    fn current(&self, name: Name<'_>, stored: &Stored<'_>) -> Option<u64> {
         match self.changes.get(&name) {
             Some(Outcome::Absent) => None,
             Some(Outcome::Present(put)) => Some(put.version),
-            None => stored.get(&name).copied(),
+            None => match stored.get(&name)? {
+                Found::Version(version) => Some(*version),
+                Found::Damaged => None,
+            },
         }
     }
 

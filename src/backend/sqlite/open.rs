@@ -13,6 +13,7 @@ use sqlx::{
 };
 
 use super::{
+    damage::Damage,
     file::{self, Found},
     storage_error,
     writer::Writer,
@@ -143,7 +144,8 @@ async fn connect(path: &Path, seen: usize, migrations: &[&'static str]) -> Resul
     }
     let version: i64 =
         sqlx::query("SELECT version FROM counter").fetch_one(&mut connection).await?.try_get(0)?;
-    Ok(Writer { path: path.to_path_buf(), connection, version: version.cast_unsigned() })
+    let (version, damage) = (version.cast_unsigned(), Damage::new(path));
+    Ok(Writer { path: path.to_path_buf(), connection, version, damage })
 }
 
 /// Copies the database to `<path>.backup-<seen>`, whole or not at all.

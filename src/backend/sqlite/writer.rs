@@ -3,7 +3,6 @@
 //! durable write shrinks as there are more of them. Each caller learns its own result.
 
 use std::{
-    collections::HashMap,
     fs::File,
     path::{Path, PathBuf},
     time::Duration,
@@ -18,7 +17,9 @@ use tokio::{
 };
 
 use super::{
-    batch::{Batch, Name, names_json, required},
+    batch::{Batch, Found, Name, Stored, names_json, required},
+    checksum,
+    damage::Damage,
     storage_error,
 };
 use crate::backend::{Commit, Error, Scan, expiry, range::names};
@@ -36,24 +37,26 @@ const SWEEP_LIMIT: u32 = 1000;
 /// Versions of the required keys, by their position in a JSON array of names. CROSS JOIN keeps the
 /// order of the loops: one look-up a name.
 const VERSIONS: &str = "
-    SELECT item.key, entries.version
+    SELECT item.key, entries.version, entries.expires, entries.checksum
     FROM json_each(?) AS item CROSS JOIN entries
-    ON entries.table_name = item.value ->> 0 AND entries.key = unhex(item.value ->> 1)
-    WHERE entries.expires IS NULL OR entries.expires > ?";
+    ON entries.table_name = item.value ->> 0 AND entries.key = unhex(item.value ->> 1)";
 /// A whole transaction: one trip to the thread of the connection and back.
 const WRITE: &str = concat!("BEGIN IMMEDIATE;\n", include_str!("batch.sql"), ";\nCOMMIT");
 /// The same within a transaction.
 const WRITE_REST: &str = include_str!("batch.sql");
 const BEGIN: &str = "BEGIN IMMEDIATE";
 const PUT_LARGE: &str = "
-    INSERT INTO entries (table_name, key, version, expires, value) VALUES (?, ?, ?, ?, ?)
-    ON CONFLICT (table_name, key) DO UPDATE
-    SET version = excluded.version, expires = excluded.expires, value = excluded.value";
+    INSERT INTO entries (table_name, key, version, expires, checksum, value) VALUES (?, ?, ?, ?, ?, ?)
+    ON CONFLICT (table_name, key) DO UPDATE SET
+        version = excluded.version, expires = excluded.expires,
+        checksum = excluded.checksum, value = excluded.value";
 const DELETE_TABLES: &str = "DELETE FROM entries WHERE table_name >= ?1 AND (table_name < ?2 OR ?2 IS NULL)";
+/// The index finds them, but the entries themselves must say that they have expired too: neither of
+/// the two loses data alone if it is damaged.
 const SWEEP: &str = "
     DELETE FROM entries WHERE (table_name, key) IN (
-        SELECT table_name, key FROM entries WHERE expires <= ? ORDER BY expires LIMIT ?
-    )";
+        SELECT table_name, key FROM entries WHERE expires <= ?1 ORDER BY expires LIMIT ?2
+    ) AND +expires <= ?1";
 
 /// Every statement on the entries, for the test that looks at their plans.
 #[cfg(test)]
@@ -74,6 +77,7 @@ pub(super) struct Writer {
     pub(super) path: PathBuf,
     pub(super) connection: SqliteConnection,
     pub(super) version: u64,
+    pub(super) damage: Damage,
 }
 
 /// What ends with the writer.
@@ -166,7 +170,7 @@ impl Writer {
 
     async fn try_commit(&mut self, commits: &[Commit]) -> Result<Vec<Result<u64, Error>>, sqlx::Error> {
         let now = expiry::now();
-        let stored = self.versions(&required(commits), now).await?;
+        let stored = self.stored(&required(commits), now).await?;
         let (batch, results) = Batch::decide(commits, &stored, self.version, now);
         // Versions of a batch that fails are lost rather than given out twice.
         self.version = batch.version();
@@ -180,26 +184,30 @@ impl Writer {
         Ok(results)
     }
 
-    async fn versions<'a>(
-        &mut self,
-        names: &[Name<'a>],
-        now: i64,
-    ) -> Result<HashMap<Name<'a>, u64>, sqlx::Error> {
-        let mut versions = HashMap::new();
+    async fn stored<'a>(&mut self, names: &[Name<'a>], now: i64) -> Result<Stored<'a>, sqlx::Error> {
+        let mut stored = Stored::new();
         if names.is_empty() {
-            return Ok(versions);
+            return Ok(stored);
         }
         let rows = sqlx::query(VERSIONS)
             .bind(names_json(names.iter().copied()))
-            .bind(now)
             .fetch_all(&mut self.connection)
             .await?;
         for row in rows {
             let position: u32 = row.try_get(0)?;
-            let version: i64 = row.try_get(1)?;
-            versions.insert(names[position as usize], version.cast_unsigned());
+            let name = names[position as usize];
+            let version = row.try_get::<i64, _>(1)?.cast_unsigned();
+            let (expires, checksum): (Option<i64>, Option<i64>) = (row.try_get(2)?, row.try_get(3)?);
+            let damaged = checksum
+                .is_some_and(|checksum| !checksum::fits_entry(checksum, name, version, expires, None));
+            if damaged {
+                let _reported = self.damage.entry(name.0, name.1);
+                stored.insert(name, Found::Damaged);
+            } else if expires.is_none_or(|expires| expires > now) {
+                stored.insert(name, Found::Version(version));
+            }
         }
-        Ok(versions)
+        Ok(stored)
     }
 
     /// Writes a batch in a transaction of its own.
@@ -215,12 +223,13 @@ impl Writer {
 
     /// Writes a batch in the transaction that is open.
     async fn write_within(&mut self, batch: &Batch<'_>) -> Result<(), sqlx::Error> {
-        for ((table, key), put) in batch.large() {
+        for (name, put) in batch.large() {
             sqlx::query(PUT_LARGE)
-                .bind(table)
-                .bind(key)
+                .bind(name.0)
+                .bind(name.1)
                 .bind(put.version.cast_signed())
                 .bind(put.expires)
+                .bind(put.checksum(name))
                 .bind(put.value.as_ref())
                 .execute(&mut self.connection)
                 .await?;
@@ -279,7 +288,7 @@ impl Writer {
                 return Ok((version, count));
             }
             let commits = [commit];
-            let (batch, _) = Batch::decide(&commits, &HashMap::new(), version - 1, now);
+            let (batch, _) = Batch::decide(&commits, &Stored::new(), version - 1, now);
             count += batch.puts().count() as u64;
             self.write_within(&batch).await.map_err(failed)?;
         }

@@ -1,5 +1,7 @@
 //! What only the database promises: files, formats, damage, a full disk, sweeping.
 
+mod damage;
+
 use std::{
     fs,
     os::unix::fs::PermissionsExt,
@@ -13,7 +15,9 @@ use tempfile::TempDir;
 use super::{MIGRATIONS, Sqlite, file, open};
 use crate::backend::{Commit, Error, Kv, Range};
 
-const EXTENDED: &[&str] = &[MIGRATIONS[0], "CREATE TABLE more (id INTEGER PRIMARY KEY)"];
+/// How many migrations there are.
+const LAST: usize = MIGRATIONS.len();
+const EXTENDED: &[&str] = &[MIGRATIONS[0], MIGRATIONS[1], "CREATE TABLE more (id INTEGER PRIMARY KEY)"];
 
 fn place() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
@@ -149,7 +153,10 @@ async fn a_newer_database_is_refused_untouched() {
         let path = if killed { copied } else { path };
         let before = fs::read(&path).unwrap();
         let error = refusal(&path).await;
-        assert_eq!(error, Error::Newer { path: path.clone(), found: 2, supported: 1 });
+        assert_eq!(
+            error,
+            Error::Newer { path: path.clone(), found: LAST as u32 + 1, supported: LAST as u32 }
+        );
         assert!(error.to_string().contains("upgrade micro"), "{error}");
         assert!(fs::read(&path).unwrap() == before);
         let kv = Sqlite::open_with(&path, EXTENDED).await.unwrap();
@@ -162,8 +169,9 @@ async fn a_newer_database_is_refused_untouched() {
 async fn an_older_database_is_backed_up_and_converted() {
     let (_folder, path) = place();
     made(&path).await;
-    let backup = file::beside(&path, ".backup-1");
-    fs::write(file::beside(&path, ".backup-1.partial"), "cut off").unwrap();
+    let backup = file::beside(&path, &format!(".backup-{LAST}"));
+    let partial = file::beside(&path, &format!(".backup-{LAST}.partial"));
+    fs::write(&partial, "cut off").unwrap();
 
     let kv = Sqlite::open_with(&path, EXTENDED).await.unwrap();
     assert!(kv.get("t", b"k").await.unwrap().is_some());
@@ -172,7 +180,7 @@ async fn an_older_database_is_backed_up_and_converted() {
     let mut converted = by_hand(&path).await;
     converted.execute("SELECT id FROM more").await.unwrap();
 
-    assert!(!file::beside(&path, ".backup-1.partial").exists());
+    assert!(!partial.exists());
     let mode = fs::metadata(&backup).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode, 0o600);
     let kv = Sqlite::open(&backup).await.unwrap();
@@ -182,7 +190,8 @@ async fn an_older_database_is_backed_up_and_converted() {
 
 #[tokio::test]
 async fn a_failed_migration_leaves_the_database_as_it_was() {
-    let broken = &[MIGRATIONS[0], "CREATE TABLE more (id INTEGER PRIMARY KEY); SELECT nonsense"];
+    let broken =
+        &[MIGRATIONS[0], MIGRATIONS[1], "CREATE TABLE more (id INTEGER PRIMARY KEY); SELECT nonsense"];
     let (_folder, path) = place();
     made(&path).await;
     assert!(Sqlite::open_with(&path, broken).await.is_err());
@@ -341,9 +350,7 @@ async fn sweeping_removes_only_what_has_expired_and_in_bounds() {
 async fn no_statement_scans_a_table() {
     let (_folder, path) = place();
     let mut writer = open::open(&path, MIGRATIONS).await.unwrap().writer;
-    for statement in
-        super::writer::STATEMENTS.iter().chain(&[super::GET, super::LIST, super::LIST_DESCENDING])
-    {
+    for statement in super::writer::STATEMENTS.iter().chain(super::kv::STATEMENTS) {
         for part in statement.split(';').filter(|part| part.contains("entries")) {
             let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {part}"));
             for row in writer.connection.fetch_all(explain).await.unwrap() {
