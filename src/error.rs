@@ -16,7 +16,7 @@ impl From<backend::Error> for Error {
                 Self::internal("it is damaged on the server's disk; the log of the server says which file")
             }
             // The backend has told the log.
-            backend::Error::DamagedEntry { .. } => {
+            backend::Error::DamagedEntry { .. } | backend::Error::DamagedLog { .. } => {
                 Self::internal(format!("{error}: restore a snapshot, or write it anew"))
             }
             backend::Error::Closed => Self::unavailable("the server is stopping"),

@@ -77,10 +77,22 @@ pub(crate) enum Error {
         /// Its key, as far as it can be told.
         key: Vec<u8>,
     },
+    /// A record of a log, or what is known of the log, is not what was written: the disk changed it.
+    #[error("{} of the log `{log}` is damaged on the disk", part(*.offset))]
+    DamagedLog {
+        /// The log.
+        log: String,
+        /// The offset of the record; none if the bounds of the log are damaged.
+        offset: Option<u64>,
+    },
     /// The backend was closed, before or during the operation.
     #[error("the state is closed: the server is stopping")]
     Closed,
     /// Any other failure of the storage below, with the path in the text.
     #[error("{0}")]
     Storage(String),
+}
+
+fn part(offset: Option<u64>) -> String {
+    offset.map_or_else(|| "the index".into(), |offset| format!("the record at offset {offset}"))
 }

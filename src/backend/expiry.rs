@@ -15,8 +15,3 @@ pub(super) fn to_millis(at: SystemTime) -> i64 {
 pub(super) fn from_millis(millis: i64) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(millis.clamp(0, LAST).cast_unsigned())
 }
-
-/// The present, as [`to_millis`] has it.
-pub(super) fn now() -> i64 {
-    to_millis(SystemTime::now())
-}

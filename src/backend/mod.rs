@@ -1,11 +1,12 @@
-//! The state layer: what building blocks keep, as bytes in and bytes out behind [`Kv`], and what is
-//! too large for that behind [`Blobs`]. A backend is chosen by the scheme of its address ([`open`])
+//! The state layer: what building blocks keep, as bytes in and bytes out behind [`Kv`], what
+//! is only ever added behind [`Log`], and what is too large for both behind [`Blobs`]. A backend is chosen by the scheme of its address ([`open`])
 //! and passes the one conformance suite.
 //!
 //! No building block knows SQL, and nothing here knows a building block: names of tables and keys
 //! are data, values are opaque. Who may read or write what is decided above.
 
 mod blob;
+mod clock;
 mod commit;
 mod error;
 mod expiry;
@@ -110,9 +111,15 @@ impl Entry {
     }
 }
 
+/// Tables and logs that are kept together: what is written to both shares its way to the disk, and
+/// [`Kv::close`] ends both.
+pub(crate) trait Database: Kv + Log {}
+
+impl<T: Kv + Log> Database for T {}
+
 /// Opens the state at an address: `sqlite:<path>` (made if it is not there; its folder must be)
 /// or `memory:` (gone with the process).
-pub(crate) async fn open(url: &str) -> Result<Arc<dyn Kv>, Error> {
+pub(crate) async fn open(url: &str) -> Result<Arc<dyn Database>, Error> {
     match url.split_once(':') {
         Some(("sqlite", path)) if !path.is_empty() => {
             Ok(Arc::new(sqlite::Sqlite::open(Path::new(path)).await?))

@@ -101,7 +101,12 @@ pub(super) struct Page {
 
 impl Page {
     pub(super) fn new(range: &Range) -> Self {
-        Self { entries: range.entries(), bytes: MAX_PAGE_BYTES }
+        Self::of(range.entries())
+    }
+
+    /// A page of at most this many entries.
+    pub(super) fn of(entries: usize) -> Self {
+        Self { entries, bytes: MAX_PAGE_BYTES }
     }
 
     /// Accounts for an entry of this many bytes; false once the page is full.

@@ -1,14 +1,20 @@
-//! The commits that waited together, decided one after another as if each had run alone, and
-//! boiled down to the last change of every key. Nothing here touches the database.
+//! The writes that waited together, decided one after another as if each had run alone, and boiled
+//! down to the last change of every key and what logs get. Nothing here touches the database.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 
-use super::checksum;
+use super::{
+    appends::{Appends, Heads},
+    checksum,
+    json::{array, push_hex, push_text},
+    writer::Write,
+};
 use crate::backend::{
-    Commit, Error,
+    Commit, Entry, Error,
     commit::{Change, Operation, Precondition},
+    expiry,
 };
 
 /// Bytes up to which a value travels in the one statement of a batch; hexadecimal text costs more
@@ -18,9 +24,10 @@ pub(super) const MAX_INLINE: usize = 64 * 1024;
 /// A table and a key in it.
 pub(super) type Name<'a> = (&'a str, &'a [u8]);
 
-/// What a batch leaves behind for every key it touches, in the order of the primary key.
+/// What a batch leaves behind: for every key it touches, in the order of the primary key, and in logs.
 pub(super) struct Batch<'a> {
     changes: BTreeMap<Name<'a>, Outcome<'a>>,
+    appends: Appends<'a>,
     version: u64,
 }
 
@@ -42,6 +49,16 @@ impl Put<'_> {
     pub(super) fn checksum(&self, name: Name<'_>) -> i64 {
         checksum::of_entry(name, self.version, self.expires, self.value)
     }
+
+    /// The entry that this makes. The value is a copy, since it may be a small part of a message.
+    fn entry(&self, key: &[u8]) -> Entry {
+        Entry {
+            key: key.to_vec(),
+            value: Bytes::copy_from_slice(self.value),
+            version: self.version,
+            expires_at: self.expires.map(expiry::from_millis),
+        }
+    }
 }
 
 /// What is stored under the required keys that are there.
@@ -57,39 +74,63 @@ pub(super) enum Found {
 }
 
 /// The keys whose present version decides about the commits, each once.
-pub(super) fn required(commits: &[Commit]) -> Vec<Name<'_>> {
-    let names: BTreeSet<Name<'_>> = commits
+pub(super) fn required(writes: &[Write]) -> Vec<Name<'_>> {
+    let names: BTreeSet<Name<'_>> = writes
         .iter()
-        .flat_map(|commit| &commit.preconditions)
+        .filter_map(|write| match write {
+            Write::Commit(commit) => Some(&commit.preconditions),
+            Write::Append { .. } | Write::Trim { .. } => None,
+        })
+        .flatten()
         .map(|precondition| (precondition.table.as_str(), precondition.key.as_slice()))
         .collect();
     names.into_iter().collect()
 }
 
+/// The logs that are written to, each once.
+pub(super) fn logs(writes: &[Write]) -> Vec<&str> {
+    let names: BTreeSet<&str> = writes
+        .iter()
+        .filter_map(|write| match write {
+            Write::Commit(_) => None,
+            Write::Append { log, .. } | Write::Trim { log, .. } => Some(log.as_str()),
+        })
+        .collect();
+    names.into_iter().collect()
+}
+
 impl<'a> Batch<'a> {
-    /// Decides every commit at the time `now`, where `version` is the last one given out. A commit
+    /// Decides every write at the time `now`, where `version` is the last one given out. A commit
     /// that requires something of a damaged entry fails; one that only writes it heals it.
     pub(super) fn decide(
-        commits: &'a [Commit],
+        writes: &'a [Write],
         stored: &Stored<'_>,
+        heads: Heads<'a>,
         version: u64,
         now: i64,
     ) -> (Self, Vec<Result<u64, Error>>) {
-        let changes = BTreeMap::new();
-        let mut batch = Self { changes, version };
-        let answers = commits
+        let mut batch = Self { changes: BTreeMap::new(), appends: Appends::new(heads), version };
+        let answers = writes
             .iter()
-            .map(|commit| {
-                batch.refuse_damaged(commit, stored)?;
-                commit.check(|table, key| batch.current((table, key), stored))?;
-                batch.version += 1;
-                for operation in &commit.operations {
-                    batch.apply(operation, now);
-                }
-                Ok(batch.version)
+            .map(|write| match write {
+                Write::Commit(commit) => batch.commit(commit, stored, now),
+                Write::Append { log, records } => batch.appends.append(log, records, now),
+                Write::Trim { log, below } => batch.appends.trim(log, *below),
             })
             .collect();
         (batch, answers)
+    }
+
+    fn commit(&mut self, commit: &'a Commit, stored: &Stored<'_>, now: i64) -> Result<u64, Error> {
+        self.refuse_damaged(commit, stored)?;
+        commit.check(|table, key| self.current((table, key), stored))?;
+        if !commit.operations.is_empty() {
+            self.version += 1;
+        }
+        for operation in &commit.operations {
+            self.apply(operation, now);
+        }
+        Ok(self.version)
     }
 
     /// The last version given out.
@@ -97,9 +138,27 @@ impl<'a> Batch<'a> {
         self.version
     }
 
-    /// Whether there is nothing to write.
+    /// Whether no key is touched.
     pub(super) fn is_empty(&self) -> bool {
         self.changes.is_empty()
+    }
+
+    /// The keys it touches, each with the entry it will have, if any.
+    pub(super) fn outcomes(&self) -> impl Iterator<Item = (Name<'a>, Option<Entry>)> {
+        self.changes.iter().map(|(name, outcome)| match outcome {
+            Outcome::Absent => (*name, None),
+            Outcome::Present(put) => (*name, Some(put.entry(name.1))),
+        })
+    }
+
+    /// The keys it touches.
+    pub(super) fn names(&self) -> impl Iterator<Item = Name<'a>> {
+        self.changes.keys().copied()
+    }
+
+    /// What logs get.
+    pub(super) fn appends(&self) -> &Appends<'a> {
+        &self.appends
     }
 
     /// The puts that are bound one by one.
@@ -179,32 +238,9 @@ pub(super) fn names_json<'a>(names: impl Iterator<Item = Name<'a>>) -> String {
     array(names, push_name)
 }
 
-fn array<T>(items: impl Iterator<Item = T>, push: impl Fn(&mut String, T)) -> String {
-    let mut json = String::from("[");
-    for item in items {
-        if json.len() > 1 {
-            json.push(',');
-        }
-        json.push('[');
-        push(&mut json, item);
-        json.push(']');
-    }
-    json.push(']');
-    json
-}
-
 fn push_name(json: &mut String, (table, key): Name<'_>) {
-    json.push_str(&serde_json::Value::from(table).to_string());
+    push_text(json, table);
     json.push_str(",\"");
     push_hex(json, key);
     json.push('"');
-}
-
-fn push_hex(json: &mut String, bytes: &[u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    json.reserve(bytes.len() * 2);
-    for byte in bytes {
-        json.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        json.push(char::from(DIGITS[usize::from(byte & 15)]));
-    }
 }

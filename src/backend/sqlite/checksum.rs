@@ -37,6 +37,25 @@ fn entry_head((table, key): Name<'_>, version: u64, expires: Option<i64>) -> u32
     hasher.finalize()
 }
 
+/// The checksum of a record; `time` is in milliseconds since 1970.
+pub(super) fn of_record(log: &str, offset: u64, time: i64, value: &[u8]) -> i64 {
+    join(numbered(log, [offset, time.cast_unsigned()]), crc32fast::hash(value))
+}
+
+/// The checksum of what is kept of a log beside its records.
+pub(super) fn of_head(log: &str, first: u64, next: u64, time: i64) -> i64 {
+    i64::from(numbered(log, [first, next, time.cast_unsigned()]))
+}
+
+fn numbered<const N: usize>(name: &str, numbers: [u64; N]) -> u32 {
+    let mut hasher = Hasher::new();
+    hasher.update(name.as_bytes());
+    for number in numbers {
+        hasher.update(&number.to_le_bytes());
+    }
+    hasher.finalize()
+}
+
 fn join(head: u32, value: u32) -> i64 {
     (u64::from(head) << 32 | u64::from(value)).cast_signed()
 }

@@ -28,6 +28,11 @@ impl Damage {
         self.report(Error::DamagedEntry { table: table.to_owned(), key: key.to_vec() })
     }
 
+    /// The error for a record that is not what was written, or for the bounds of a log.
+    pub(super) fn log(&self, log: &str, offset: Option<u64>) -> Error {
+        self.report(Error::DamagedLog { log: log.to_owned(), offset })
+    }
+
     fn report(&self, error: Error) -> Error {
         let mut reported = self.reported.lock().expect("nothing panics while it holds the reports");
         if reported.len() < MAX_REPORTED && reported.insert(error.to_string()) {

@@ -7,12 +7,13 @@ use tokio::sync::oneshot;
 
 use super::{
     Sqlite,
+    cache::Known,
     row::{Found, Reading},
     scan,
-    writer::Job,
+    writer::{Job, Write},
 };
 use crate::backend::{
-    Commit, Entry, Error, Kv, MAX_KEY, Range, Scan, expiry,
+    Commit, Entry, Error, Kv, MAX_KEY, Range, Scan,
     range::{Page, names},
 };
 
@@ -41,19 +42,33 @@ pub(super) const STATEMENTS: &[&str] = &[GET, LIST, LIST_DESCENDING];
 #[async_trait]
 impl Kv for Sqlite {
     async fn get(&self, table: &str, key: &[u8]) -> Result<Option<Entry>, Error> {
-        let reading = Reading { table, now: expiry::now(), keys_only: false, damage: &self.damage };
+        let (name, now) = ((table, key), self.clock.now());
+        let moment = match self.cache.get(name, now) {
+            Known::Entry(_) if self.jobs.is_closed() => return Err(Error::Closed),
+            Known::Entry(entry) => return Ok(entry),
+            Known::Nothing(moment) => moment,
+        };
         let row = sqlx::query(GET)
             .bind(table)
             .bind(key)
             .fetch_optional(&self.readers)
             .await
             .map_err(|error| self.error(&error))?;
-        Ok(row.map(|row| reading.row(&row)).transpose()?.and_then(Found::live))
+        let Some(row) = row else {
+            self.cache.keep(name, None, moment);
+            return Ok(None);
+        };
+        let reading = Reading { table, now, keys_only: false, damage: &self.damage };
+        let entry = reading.row(&row)?.live();
+        if entry.is_some() {
+            self.cache.keep(name, entry.as_ref(), moment);
+        }
+        Ok(entry)
     }
 
     async fn list(&self, table: &str, range: &Range) -> Result<Vec<Entry>, Error> {
         let keys_only = range.is_keys_only();
-        let reading = Reading { table, now: expiry::now(), keys_only, damage: &self.damage };
+        let reading = Reading { table, now: self.clock.now(), keys_only, damage: &self.damage };
         let mut listing = Listing { entries: Vec::new(), page: Page::new(range) };
         let mut rest = range.clone();
         while let Some(last) = self.fill(&reading, &rest, &mut listing).await? {
@@ -64,9 +79,7 @@ impl Kv for Sqlite {
 
     async fn commit(&self, commit: Commit) -> Result<u64, Error> {
         commit.validate()?;
-        let (answer, answered) = oneshot::channel();
-        self.jobs.send(Job::Commit { commit, answer }).await.map_err(|_| Error::Closed)?;
-        answered.await.map_err(|_| Error::Closed)?
+        self.write(Write::Commit(commit)).await
     }
 
     async fn tables(&self, prefix: &str) -> Result<Vec<String>, Error> {
@@ -74,7 +87,7 @@ impl Kv for Sqlite {
         sqlx::query_scalar(TABLES)
             .bind(start)
             .bind(end)
-            .bind(expiry::now())
+            .bind(self.clock.now())
             .fetch_all(&self.readers)
             .await
             .map_err(|error| self.error(&error))
@@ -84,7 +97,8 @@ impl Kv for Sqlite {
         if self.closing.is_cancelled() {
             return Err(Error::Closed);
         }
-        scan::begin(&self.path, prefix, self.closing.clone(), self.damage.clone())
+        let now = self.clock.now();
+        scan::begin(&self.path, prefix, now, self.closing.clone(), self.damage.clone())
             .await
             .map_err(|error| self.error(&error))
     }

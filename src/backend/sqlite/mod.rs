@@ -1,14 +1,22 @@
 //! State in one `SQLite` file: readers of their own beside the one writer, in WAL mode, with every
 //! commit synced before it is acknowledged. SQL is written here and nowhere else.
 
+mod appends;
+mod apply;
 mod batch;
+mod cache;
+mod checkpoint;
 mod checksum;
 mod damage;
 mod file;
+mod json;
 mod kv;
+mod logs;
 mod open;
+mod replace;
 mod row;
 mod scan;
+mod sweep;
 mod writer;
 
 #[cfg(test)]
@@ -18,22 +26,27 @@ use std::path::{Path, PathBuf};
 
 use sqlx::{SqlitePool, error::DatabaseError, sqlite::SqlitePoolOptions};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
 
 use self::{
+    cache::Cache,
+    checkpoint::Checkpoints,
     damage::Damage,
     open::Opened,
-    writer::{Belongings, Job},
+    writer::{Belongings, Job, Write},
 };
-use super::Error;
+use super::{Error, clock::Clock};
 
 /// All migrations in their order; only ever added to, never edited. The number of a database is
 /// how many it has seen.
-const MIGRATIONS: &[&str] =
-    &[include_str!("../migrations/0001_entries.sql"), include_str!("../migrations/0002_checksums.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../migrations/0001_entries.sql"),
+    include_str!("../migrations/0002_checksums.sql"),
+    include_str!("../migrations/0003_logs.sql"),
+];
 /// Connections that read; each is a thread that `SQLite` works in.
 const READERS: u32 = 4;
 /// Commits that may wait for the writer before callers wait to hand theirs over.
@@ -48,6 +61,8 @@ pub(super) struct Sqlite {
     closing: CancellationToken,
     finished: watch::Receiver<()>,
     damage: Damage,
+    cache: Cache,
+    clock: Clock,
 }
 
 impl Sqlite {
@@ -73,10 +88,25 @@ impl Sqlite {
             .connect_lazy_with(open::options(&path).read_only(true));
         let (jobs, received) = mpsc::channel(QUEUE);
         let (finished, seen) = watch::channel(());
-        let belongings = Belongings { readers: readers.clone(), tasks, lock, finished };
-        let damage = writer.damage.clone();
+        let checkpoints = Checkpoints::new(path.clone()).run(writer.written.subscribe());
+        let checkpoints = tokio::spawn(checkpoints);
+        let belongings = Belongings { readers: readers.clone(), tasks, checkpoints, lock, finished };
+        let (damage, cache, clock) = (writer.damage.clone(), writer.cache.clone(), writer.clock.clone());
         tokio::spawn(writer.run(received, belongings));
-        Ok(Self { path, readers, jobs, closing: CancellationToken::new(), finished: seen, damage })
+        let closing = CancellationToken::new();
+        Ok(Self { path, readers, jobs, closing, finished: seen, damage, cache, clock })
+    }
+
+    async fn write(&self, write: Write) -> Result<u64, Error> {
+        let (answer, answered) = oneshot::channel();
+        self.jobs.send(Job::Write { write, answer }).await.map_err(|_| Error::Closed)?;
+        answered.await.map_err(|_| Error::Closed)?
+    }
+
+    /// What it takes for the present, to be set in tests.
+    #[cfg(test)]
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     fn error(&self, error: &sqlx::Error) -> Error {

@@ -12,13 +12,17 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
 };
 
+use tokio::sync::watch;
+
 use super::{
+    appends::Head,
+    cache::Cache,
     damage::Damage,
     file::{self, Found},
     storage_error,
     writer::Writer,
 };
-use crate::backend::Error;
+use crate::backend::{Error, clock::Clock};
 
 /// "micr" in ASCII, as the first migration sets it.
 const APPLICATION: i64 = 0x6d69_6372;
@@ -27,14 +31,14 @@ const APPLICATION: i64 = 0x6d69_6372;
 const MAX_CHECKED_AT_ONCE: u64 = 16 * 1024 * 1024;
 /// How long a statement waits for a lock that another program has on the file.
 const BUSY: Duration = Duration::from_secs(10);
-/// Pages (of 4 KiB) in the log after which a commit also moves them to the database: with more, commits
-/// wait less often; with fewer, a start after a kill reads less.
-const LOG_PAGES: &str = "4000";
 /// Bytes the log is cut to after a burst of writes.
 const LOG_BYTES: &str = "67108864";
 
 /// Rows `SQLite` may be ahead of their reader: each may hold a value of the largest size.
 const ROWS_AHEAD: usize = 8;
+
+/// The logs that were ever cut.
+const TRIMMED: &str = "SELECT name, first, next, time, checksum FROM logs WHERE first > 0";
 
 /// A database ready to be used.
 pub(super) struct Opened {
@@ -133,7 +137,8 @@ async fn connect(path: &Path, seen: usize, migrations: &[&'static str]) -> Resul
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .pragma("journal_size_limit", LOG_BYTES)
-        .pragma("wal_autocheckpoint", LOG_PAGES)
+        // That is done beside the writer.
+        .pragma("wal_autocheckpoint", "0")
         .connect()
         .await?;
     if seen < migrations.len() {
@@ -144,8 +149,21 @@ async fn connect(path: &Path, seen: usize, migrations: &[&'static str]) -> Resul
     }
     let version: i64 =
         sqlx::query("SELECT version FROM counter").fetch_one(&mut connection).await?.try_get(0)?;
-    let (version, damage) = (version.cast_unsigned(), Damage::new(path));
-    Ok(Writer { path: path.to_path_buf(), connection, version, damage })
+    let mut trimmed = Vec::new();
+    for row in sqlx::query(TRIMMED).fetch_all(&mut connection).await? {
+        let log: String = row.try_get(0)?;
+        trimmed.extend(Head::read(&log, &row, 1).map(|head| (log, head.first)));
+    }
+    Ok(Writer {
+        path: path.to_path_buf(),
+        connection,
+        version: version.cast_unsigned(),
+        trimmed,
+        damage: Damage::new(path),
+        cache: Cache::new(),
+        clock: Clock::default(),
+        written: watch::Sender::default(),
+    })
 }
 
 /// Copies the database to `<path>.backup-<seen>`, whole or not at all.

@@ -10,7 +10,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
 use super::{damage::Damage, open::options, row::Reading, storage_error};
-use crate::backend::{Entry, Error, Scan, expiry, range::names};
+use crate::backend::{Entry, Error, Scan, range::names};
 
 /// Entries read ahead of whoever takes them; each may have a value of the largest size.
 const AHEAD: usize = 8;
@@ -25,6 +25,7 @@ const SCAN: &str = "
 pub(super) async fn begin(
     path: &Path,
     prefix: &str,
+    now: i64,
     closing: CancellationToken,
     damage: Damage,
 ) -> Result<Scan, sqlx::Error> {
@@ -36,7 +37,7 @@ pub(super) async fn begin(
     let (prefix, path) = (prefix.to_owned(), path.to_owned());
     tokio::spawn(async move {
         let mut reader = Reader { connection, path, damage, entries };
-        let read = closing.run_until_cancelled(reader.read(&prefix)).await;
+        let read = closing.run_until_cancelled(reader.read(&prefix, now)).await;
         drop(reader.connection.close().await);
         if let Err(error) = read.unwrap_or(Err(Error::Closed)) {
             drop(reader.entries.send(Err(error)).await);
@@ -53,10 +54,9 @@ struct Reader {
 }
 
 impl Reader {
-    async fn read(&mut self, prefix: &str) -> Result<(), Error> {
+    async fn read(&mut self, prefix: &str, now: i64) -> Result<(), Error> {
         let failed = |error| storage_error(&self.path, &error);
         let (start, end) = names(prefix);
-        let now = expiry::now();
         let mut rows = sqlx::query(SCAN).bind(start).bind(end).fetch(&mut self.connection);
         while let Some(row) = rows.try_next().await.map_err(failed)? {
             let table: String = row.try_get(5).map_err(|_| self.damage.entry("", b""))?;

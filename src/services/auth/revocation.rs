@@ -156,7 +156,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_revoked_stays_so_after_a_restart() {
-        let kv = backend::open("memory:").await.unwrap();
+        let kv: Arc<dyn Kv> = backend::open("memory:").await.unwrap();
         let revocations = Revocations::open(&kv).await.unwrap();
         let mut changed = revocations.changed();
         assert!(revocations.allow("shop", "a/b", &ties(0, "s")));

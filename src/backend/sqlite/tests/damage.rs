@@ -112,7 +112,7 @@ async fn a_sweep_believes_neither_an_entry_nor_the_index_alone() {
         kv.close().await;
         flip(&path, &bytes, at);
         let mut writer = open::open(&path, MIGRATIONS).await.unwrap().writer;
-        assert_eq!(writer.sweep(10).await, Ok(0));
+        assert_eq!(writer.sweep_entries(10).await, Ok(0));
         let [left] = counts(&mut writer.connection, ["SELECT count(*) FROM entries"]).await;
         assert_eq!(left, 1);
     }

@@ -1,6 +1,9 @@
 //! What only the database promises: files, formats, damage, a full disk, sweeping.
 
+mod cache;
+mod checkpoints;
 mod damage;
+mod logs;
 
 use std::{
     fs,
@@ -12,12 +15,13 @@ use std::{
 use sqlx::{ConnectOptions, Executor, Row, SqliteConnection};
 use tempfile::TempDir;
 
-use super::{MIGRATIONS, Sqlite, file, open};
+use super::{MIGRATIONS, Sqlite, file, open, writer::Write};
 use crate::backend::{Commit, Error, Kv, Range};
 
 /// How many migrations there are.
 const LAST: usize = MIGRATIONS.len();
-const EXTENDED: &[&str] = &[MIGRATIONS[0], MIGRATIONS[1], "CREATE TABLE more (id INTEGER PRIMARY KEY)"];
+const EXTENDED: &[&str] =
+    &[MIGRATIONS[0], MIGRATIONS[1], MIGRATIONS[2], "CREATE TABLE more (id INTEGER PRIMARY KEY)"];
 
 fn place() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
@@ -190,8 +194,12 @@ async fn an_older_database_is_backed_up_and_converted() {
 
 #[tokio::test]
 async fn a_failed_migration_leaves_the_database_as_it_was() {
-    let broken =
-        &[MIGRATIONS[0], MIGRATIONS[1], "CREATE TABLE more (id INTEGER PRIMARY KEY); SELECT nonsense"];
+    let broken = &[
+        MIGRATIONS[0],
+        MIGRATIONS[1],
+        MIGRATIONS[2],
+        "CREATE TABLE more (id INTEGER PRIMARY KEY); SELECT nonsense",
+    ];
     let (_folder, path) = place();
     made(&path).await;
     assert!(Sqlite::open_with(&path, broken).await.is_err());
@@ -286,16 +294,19 @@ async fn a_full_disk_fails_the_batch_and_nothing_else() {
     let (_folder, path) = place();
     let opened = open::open(&path, MIGRATIONS).await.unwrap();
     let mut writer = opened.writer;
-    let small = || Commit::new().put("t", "small", "v");
-    assert!(writer.commit(&[small()]).await[0].is_ok());
+    let small = || Write::Commit(Commit::new().put("t", "small", "v"));
+    assert!(writer.write(&[small()]).await[0].is_ok());
     limit_pages(&mut writer.connection, 20).await;
     for value in [vec![1; 60_000], vec![1; 1024 * 1024]] {
         let filling = (0..10_u8).map(|key| Commit::new().put("t", [key], value.clone()));
-        let batch: Vec<Commit> = std::iter::once(small().put("t", "half", "v"))
+        let half = Commit::new().put("t", "small", "v").put("t", "half", "v");
+        let batch: Vec<Write> = std::iter::once(half)
             .chain(filling)
             .chain([Commit::new().require_absent("t", "small")])
+            .map(Write::Commit)
+            .chain([Write::Append { log: "l".into(), records: vec!["v".into()] }])
             .collect();
-        let results = writer.commit(&batch).await;
+        let results = writer.write(&batch).await;
         assert_eq!(results.len(), batch.len());
         for result in results {
             assert_eq!(result, Err(Error::Full { path: path.clone() }));
@@ -303,7 +314,7 @@ async fn a_full_disk_fails_the_batch_and_nothing_else() {
         let [count] = counts(&mut writer.connection, ["SELECT count(*) FROM entries"]).await;
         assert_eq!(count, 1);
         let version = writer.version;
-        assert_eq!(writer.commit(&[small()]).await, [Ok(version + 1)]);
+        assert_eq!(writer.write(&[small()]).await, [Ok(version + 1)]);
     }
 }
 
@@ -333,14 +344,14 @@ async fn sweeping_removes_only_what_has_expired_and_in_bounds() {
         .fold(Commit::new(), |commit, key| commit.put_until("t", [key], "v", soon))
         .put_until("t", "later", "v", later)
         .put("t", "never", "v");
-    writer.commit(&[commit]).await[0].clone().unwrap();
+    writer.write(&[Write::Commit(commit)]).await[0].clone().unwrap();
     let deadline = SystemTime::now() + Duration::from_secs(10);
     while SystemTime::now() <= soon + Duration::from_millis(1) {
         assert!(SystemTime::now() < deadline);
         tokio::task::yield_now().await;
     }
     for expected in [10, 10, 5, 0] {
-        assert_eq!(writer.sweep(10).await, Ok(expected));
+        assert_eq!(writer.sweep_entries(10).await, Ok(expected));
     }
     let [left] = counts(&mut writer.connection, ["SELECT count(*) FROM entries"]).await;
     assert_eq!(left, 2);
@@ -350,12 +361,20 @@ async fn sweeping_removes_only_what_has_expired_and_in_bounds() {
 async fn no_statement_scans_a_table() {
     let (_folder, path) = place();
     let mut writer = open::open(&path, MIGRATIONS).await.unwrap().writer;
-    for statement in super::writer::STATEMENTS.iter().chain(super::kv::STATEMENTS) {
-        for part in statement.split(';').filter(|part| part.contains("entries")) {
+    for statement in
+        [super::apply::STATEMENTS, super::kv::STATEMENTS, super::logs::STATEMENTS, super::sweep::STATEMENTS]
+            .concat()
+    {
+        for part in statement.split(';') {
             let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {part}"));
             for row in writer.connection.fetch_all(explain).await.unwrap() {
                 let plan: String = row.get("detail");
-                assert!(!plan.contains("SCAN entries"), "{plan}: {part}");
+                assert!(
+                    !["entries", "records", "logs"]
+                        .iter()
+                        .any(|table| plan.contains(&format!("SCAN {table}"))),
+                    "{plan}: {part}"
+                );
                 assert!(!plan.contains("TEMP B-TREE"), "{plan}: {part}");
             }
         }

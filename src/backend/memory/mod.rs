@@ -1,6 +1,8 @@
 //! State that is gone with the process: for tests and for servers that keep nothing. Same rules as
 //! the database, by the same conformance suite; it is not a cache of it.
 
+mod logs;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Bound,
@@ -11,8 +13,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
+use self::logs::Records;
 use super::{
     Commit, Entry, Error, Kv, Range, Scan,
+    clock::Clock,
     commit::{Change, Operation},
     expiry,
     range::{Page, names},
@@ -25,6 +29,7 @@ const SWEPT_PER_COMMIT: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     state: Mutex<State>,
+    clock: Clock,
 }
 
 type Table = BTreeMap<Vec<u8>, Stored>;
@@ -35,6 +40,7 @@ struct State {
     /// When, in which table, which key; in the order in which they expire.
     expiries: BTreeSet<(i64, String, Vec<u8>)>,
     version: u64,
+    logs: BTreeMap<String, Records>,
     closed: bool,
 }
 
@@ -49,7 +55,7 @@ struct Stored {
 impl Kv for Memory {
     async fn get(&self, table: &str, key: &[u8]) -> Result<Option<Entry>, Error> {
         let state = self.open_state()?;
-        Ok(state.live(table, key, expiry::now()).map(|stored| stored.entry(key, false)))
+        Ok(state.live(table, key, self.clock.now()).map(|stored| stored.entry(key, false)))
     }
 
     async fn list(&self, table: &str, range: &Range) -> Result<Vec<Entry>, Error> {
@@ -57,6 +63,7 @@ impl Kv for Memory {
         let Some(table) = state.tables.get(table) else {
             return Ok(Vec::new());
         };
+        let now = self.clock.now();
         let bounds = range.bounds();
         if range.entries() == 0 || bounds.end.as_ref().is_some_and(|end| *end <= bounds.start) {
             return Ok(Vec::new());
@@ -65,15 +72,17 @@ impl Kv for Memory {
             Bound::Included(bounds.start.as_slice()),
             bounds.end.as_deref().map_or(Bound::Unbounded, Bound::Excluded),
         ));
-        Ok(if range.is_descending() { page(found.rev(), range) } else { page(found, range) })
+        Ok(if range.is_descending() { page(found.rev(), range, now) } else { page(found, range, now) })
     }
 
     async fn commit(&self, commit: Commit) -> Result<u64, Error> {
         commit.validate()?;
         let mut state = self.open_state()?;
-        let now = expiry::now();
+        let now = self.clock.now();
         commit.check(|table, key| state.live(table, key, now).map(|stored| stored.version))?;
-        state.version += 1;
+        if !commit.operations.is_empty() {
+            state.version += 1;
+        }
         for operation in commit.operations {
             state.apply(operation, now);
         }
@@ -83,14 +92,14 @@ impl Kv for Memory {
 
     async fn tables(&self, prefix: &str) -> Result<Vec<String>, Error> {
         let state = self.open_state()?;
-        let now = expiry::now();
+        let now = self.clock.now();
         let found = state.named(prefix).filter(|(_, table)| table.values().any(|stored| stored.is_live(now)));
         Ok(found.map(|(name, _)| name.clone()).collect())
     }
 
     async fn scan(&self, prefix: &str) -> Result<Scan, Error> {
         let state = self.open_state()?;
-        let now = expiry::now();
+        let now = self.clock.now();
         let entries = state.named(prefix).flat_map(|(name, table)| {
             let live = table.iter().filter(|(_, stored)| stored.is_live(now));
             live.map(|(key, stored)| Ok((name.clone(), stored.entry(key, false))))
@@ -104,7 +113,7 @@ impl Kv for Memory {
             commit = entry.put_into(commit, prefix, table)?;
         }
         let mut state = self.open_state()?;
-        let now = expiry::now();
+        let now = self.clock.now();
         let old: Vec<String> = state.named(prefix).map(|(name, _)| name.clone()).collect();
         for name in old {
             state.tables.remove(&name);
@@ -124,6 +133,12 @@ impl Kv for Memory {
 }
 
 impl Memory {
+    /// What it takes for the present, to be set in tests.
+    #[cfg(test)]
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("nothing panics while it holds the state")
     }
@@ -202,8 +217,7 @@ impl Stored {
     }
 }
 
-fn page<'a>(found: impl Iterator<Item = (&'a Vec<u8>, &'a Stored)>, range: &Range) -> Vec<Entry> {
-    let now = expiry::now();
+fn page<'a>(found: impl Iterator<Item = (&'a Vec<u8>, &'a Stored)>, range: &Range, now: i64) -> Vec<Entry> {
     let mut entries = Vec::new();
     let mut page = Page::new(range);
     for (key, stored) in found.filter(|(_, stored)| stored.is_live(now)) {
