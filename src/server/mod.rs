@@ -11,7 +11,7 @@ mod strangers;
 mod target;
 mod upstream;
 
-use std::{convert::Infallible, net::SocketAddr, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use hyper::{body::Incoming, service::service_fn};
@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use crate::{
-    backend,
+    backend::{self, Kv},
     paths::create_private_folder,
     services::{
         Blocks,
@@ -105,9 +105,10 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -
 
     let background = Tasks::default();
     let database = format!("sqlite:{}", home.server().join("micro.db").display());
-    let kv = backend::open(&database).await?;
+    let database = backend::open(&database).await?;
+    let kv: Arc<dyn Kv> = database.clone();
     let keys = home.server().join("keys");
-    let auth = Auth::open(kv.clone(), &keys).await?;
+    let auth = Auth::open(&database, &keys, &background).await?;
     let key = std::env::var_os(config::VARIABLE);
     let config = Config::open(kv.clone(), auth.clone(), &keys, key, &background).await?;
     let registry = Registry::open(kv.clone(), &state.network, &background).await?;
@@ -121,7 +122,7 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -
     .await?;
     let blobs = backend::open_blobs(&format!("files:{}", home.server().join("blobs").display())).await?;
     let store = Store::open(kv.clone(), blobs, auth.clone(), &home.server(), &background);
-    let blocks = Blocks::new(auth, &config, registry.clone(), &runtime, &store);
+    let blocks = Blocks::new(auth.clone(), &config, registry.clone(), &runtime, &store);
     let router = Router::new(blocks, settings.welcome.clone())?;
 
     let connections = Tasks::default();
@@ -151,6 +152,7 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -
         runtime.end_streams().await;
         registry.end_streams().await;
         config.end_streams().await;
+        auth.end_streams().await;
         if !connections.stop(DRAIN.min(settings.grace)).await {
             tracing::warn!("some calls were still under way");
         }

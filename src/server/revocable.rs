@@ -7,13 +7,17 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use micro_sdk::{Error, Result};
 use tokio_util::sync::ReusableBoxFuture;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::target::Target;
-use crate::services::auth::{Auth, Caller, Resource};
+use crate::services::{
+    PLATFORM,
+    auth::{Auth, Caller, Resource},
+};
 
 /// A call that was allowed.
 pub(super) struct Granted {
@@ -21,8 +25,10 @@ pub(super) struct Granted {
     pub(super) caller: Caller,
     /// Of the revocations, when it was looked at last.
     pub(super) epoch: u64,
-    /// The namespace whose rules allowed it.
-    pub(super) home: String,
+    /// The namespace that was asked for.
+    pub(super) namespace: String,
+    /// A building block answers, by the rules of the platform; else a service of the namespace.
+    pub(super) block: bool,
     pub(super) target: Target,
 }
 
@@ -39,7 +45,19 @@ impl Granted {
             return Err(Error::unauthorized("the token was revoked: log in again"));
         }
         let Target { service, endpoint } = &self.target;
-        self.auth.authorise(&self.caller, Resource { namespace: &self.home, service, endpoint })
+        let namespace = if self.block { PLATFORM } else { &self.namespace };
+        self.auth.authorise(&self.caller, Resource { namespace, service, endpoint })
+    }
+
+    /// Notes it if these headers or trailers say that a building block refused the call.
+    pub(super) fn look(&self, headers: &HeaderMap) {
+        let refused =
+            |status: Status| matches!(status.code(), Code::PermissionDenied | Code::Unauthenticated);
+        if self.block && Status::from_header_map(headers).is_some_and(refused) {
+            let Target { service, endpoint } = &self.target;
+            let endpoint = format!("{service}.{endpoint}");
+            self.auth.note_refusal(&self.caller, &self.namespace, &endpoint, "the building block");
+        }
     }
 }
 
@@ -80,6 +98,11 @@ impl Body for Revocable {
         }
         let polled = Pin::new(&mut me.body).poll_frame(cx);
         if polled.is_ready() {
+            if let Poll::Ready(Some(Ok(frame))) = &polled
+                && let Some(trailers) = frame.trailers_ref()
+            {
+                me.granted.look(trailers);
+            }
             return polled;
         }
         loop {

@@ -236,15 +236,17 @@ impl Router {
             .map_err(|_| Error::bad_request("the namespace cannot stand in a header"))?;
         headers.insert(header::NAMESPACE, namespace);
         let caller = route.caller.clone();
-        let (response, home) = match route.to {
+        let (response, block) = match route.to {
             To::Block(block) => {
                 request.extensions_mut().insert(route.caller);
-                (block.serve(request).await, PLATFORM.to_owned())
+                (block.serve(request).await, true)
             }
-            To::Nodes(nodes) => (upstream::forward(nodes, request).await?, route.namespace),
+            To::Nodes(nodes) => (upstream::forward(nodes, request).await?, false),
         };
         let auth = self.0.blocks.auth.clone();
-        let granted = revocable::Granted { auth, caller, epoch: route.epoch, home, target: route.target };
+        let Route { epoch, namespace, target, .. } = route;
+        let granted = revocable::Granted { auth, caller, epoch, namespace, block, target };
+        granted.look(response.headers());
         Ok(response.map(|body| Body::new(revocable::Revocable::new(body, granted))))
     }
 }

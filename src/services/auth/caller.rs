@@ -55,6 +55,11 @@ impl Caller {
         self.account.as_deref().ok_or_else(|| Error::unauthorized("an account is required: log in first"))
     }
 
+    /// Where it came from: `local socket`, or an address without its port.
+    pub(super) fn peer(&self) -> String {
+        self.address.map_or_else(|| "local socket".to_owned(), |address| address.ip().to_string())
+    }
+
     /// It came from another machine, or from a process of another user where the system tells.
     pub(super) fn is_strange(&self) -> bool {
         let own = rustix::process::getuid().as_raw();

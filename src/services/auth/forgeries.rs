@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{Account, Auth, Ties, now, token};
-use crate::backend;
+use crate::{backend, tasks::Tasks};
 
 /// A building block, its signing key, and a token of it.
 struct Mint {
@@ -27,7 +27,9 @@ struct Mint {
 impl Mint {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let auth = Auth::open(backend::open("memory:").await.unwrap(), folder.path()).await.unwrap();
+        let auth = Auth::open(&backend::open("memory:").await.unwrap(), folder.path(), &Tasks::default())
+            .await
+            .unwrap();
         let account = Account {
             id: "jane".into(),
             name: "jane".into(),

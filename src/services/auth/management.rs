@@ -1,4 +1,4 @@
-//! The management of accounts and rules: who may, then the deed, then a line in the log.
+//! The management of accounts and rules: who may, then the deed, then a note of it.
 
 use micro_sdk::{
     Context, Error, Result, blocks,
@@ -34,7 +34,7 @@ impl blocks::auth::Accounts for Auth {
             return Err(Error::bad_request("nobody can delete their own account: another administrator can"));
         }
         self.0.accounts.delete(namespace, &record.id, &self.0.revocations).await?;
-        tracing::info!(account = record.id, namespace, by = by.id, "an account was deleted");
+        self.note_change(&caller, namespace, "account.delete", &record.id);
         Ok(DeleteAccountResponse {})
     }
 
@@ -70,7 +70,7 @@ impl blocks::auth::Accounts for Auth {
         }
         let stored = secret::hash(request.new_secret).await?;
         self.0.accounts.change_secret(namespace, &record.id, stored, &self.0.revocations).await?;
-        tracing::info!(account = record.id, namespace, by = by.id, "a secret was changed");
+        self.note_change(&caller, namespace, "account.secret", &record.id);
         Ok(ChangeSecretResponse {})
     }
 }
@@ -89,25 +89,25 @@ impl blocks::auth::Rules for Auth {
     async fn create(&self, cx: Context, request: CreateRequest) -> Result<CreateResponse> {
         let namespace = namespace(request.options.as_ref());
         let caller = Caller::of(&cx);
-        let by = caller.may_administer(namespace)?;
+        caller.may_administer(namespace)?;
         let rule = request.rule.ok_or_else(|| Error::bad_request("the rule is missing"))?;
         let id = rule.id.clone();
         self.0.rules.create(namespace, rule).await?;
         self.0.revocations.tell();
-        tracing::info!(rule = id, namespace, by = by.id, "a rule was made");
+        self.note_change(&caller, namespace, "rule.create", &id);
         Ok(CreateResponse {})
     }
 
     async fn delete(&self, cx: Context, request: DeleteRequest) -> Result<DeleteResponse> {
         let namespace = namespace(request.options.as_ref());
         let caller = Caller::of(&cx);
-        let by = caller.may_administer(namespace)?;
+        caller.may_administer(namespace)?;
         if request.id.is_empty() {
             return Err(Error::bad_request("the id of the rule is missing"));
         }
         if self.0.rules.delete(namespace, &request.id).await? {
             self.0.revocations.tell();
-            tracing::info!(rule = request.id, namespace, by = by.id, "a rule was deleted");
+            self.note_change(&caller, namespace, "rule.delete", &request.id);
         }
         Ok(DeleteResponse {})
     }

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod attempts;
+mod audit;
 mod caller;
 mod keys;
 mod management;
@@ -33,10 +34,15 @@ use micro_sdk::{
 };
 
 use super::{PLATFORM, namespace_or_default};
-use crate::{backend::Kv, names};
+use crate::{
+    backend::{Database, Kv},
+    names,
+    tasks::Tasks,
+};
 
 use accounts::{Accounts, Record, Renewed};
 use attempts::Attempts;
+use audit::{Audit, Note};
 pub(crate) use caller::{Caller, Kind, Resource, Thing};
 use caller::{SERVICE, USER};
 use revocation::Revocations;
@@ -54,6 +60,7 @@ struct Inner {
     rules: Rules,
     revocations: Revocations,
     attempts: Attempts,
+    audit: Audit,
     /// The digests of the secrets that running instances were given, by namespace and service.
     instances: Mutex<HashMap<(String, String), Vec<Credential>>>,
 }
@@ -78,11 +85,16 @@ fn service_account(namespace: &str, service: &str) -> Account {
 }
 
 impl Auth {
-    /// Opens it, with the signing key in `keys`.
+    /// Opens it, with the keys of tokens in a folder. What it notes is written in the background.
     ///
     /// # Errors
-    /// The key cannot be read, written or used, or the rules cannot be read.
-    pub(crate) async fn open(kv: Arc<dyn Kv>, keys: &Path) -> anyhow::Result<Self> {
+    /// A key cannot be read, written or used, or the rules cannot be read.
+    pub(crate) async fn open(
+        database: &Arc<dyn Database>,
+        keys: &Path,
+        background: &Tasks,
+    ) -> anyhow::Result<Self> {
+        let kv: Arc<dyn Kv> = database.clone();
         let tokens = Tokens::open(keys)?;
         Ok(Self(Arc::new(Inner {
             accounts: Accounts::new(kv.clone(), tokens.keys.refresh()),
@@ -90,6 +102,7 @@ impl Auth {
             rules: Rules::open(kv.clone()).await?,
             revocations: Revocations::open(&kv).await?,
             attempts: Attempts::default(),
+            audit: Audit::open(database.clone(), background),
             instances: Mutex::default(),
         })))
     }
@@ -149,14 +162,7 @@ impl Auth {
         if self.0.rules.allow(account, subject, namespace) || (service == "auth" && caller.rules_all()) {
             return Ok(());
         }
-        tracing::info!(
-            account = account.map(|account| account.id.as_str()),
-            issuer = account.map(|account| account.issuer.as_str()),
-            namespace,
-            service,
-            endpoint,
-            "a rule refused a call"
-        );
+        self.note_refusal(caller, namespace, &format!("{service}.{endpoint}"), "a rule");
         Err(match account {
             None => {
                 Error::unauthorized(format!("{service} {endpoint} is not open to everybody: log in first"))
@@ -220,10 +226,9 @@ impl Auth {
         let record = self.0.accounts.find(namespace, id).await?;
         let stored = record.as_ref().map(|record| record.secret.as_str());
         let good = secret::matches(given, stored).await?;
-        let peer =
-            caller.address.map_or_else(|| "local socket".to_owned(), |address| address.ip().to_string());
         if let Some(record) = record.filter(|_| good) {
             if record.default_secret && caller.is_strange() {
+                self.note_login(caller, namespace, &record.id, false, "the first secret, from elsewhere");
                 return Err(Error::forbidden(
                     "the account of a fresh server can be used on its own machine and by the user who runs \
                      the server only, until its secret is changed: `micro user set password`",
@@ -232,14 +237,23 @@ impl Auth {
             if let Some(attempt) = attempt {
                 attempt.succeeded();
             }
-            tracing::info!(account = record.id, namespace, peer, "logged in");
+            self.note_login(caller, namespace, &record.id, true, "");
             return Ok(record);
         }
         if let Some(attempt) = attempt {
             attempt.failed(Instant::now());
         }
-        tracing::warn!(account = id, namespace, peer, "a login failed");
+        self.note_login(caller, namespace, id, false, "no such account, or another secret");
         Err(Error::bad_request(format!("no account {id} in namespace {namespace}, or another secret")))
+    }
+
+    fn note_login(&self, caller: &Caller, namespace: &str, id: &str, granted: bool, why: &str) {
+        self.0.audit.note(Note::new(caller, namespace, "login", granted, id).because(why));
+    }
+
+    /// Notes a change that was made.
+    fn note_change(&self, caller: &Caller, namespace: &str, action: &str, subject: &str) {
+        self.0.audit.note(Note::new(caller, namespace, action, true, subject));
     }
 
     fn answer(
@@ -340,8 +354,7 @@ impl blocks::auth::Auth for Auth {
         record.generation = self.0.revocations.floor(namespace, &record.id);
         record.metadata.entry("created".to_owned()).or_insert_with(|| now().to_string());
         self.0.accounts.create(namespace, &record).await?;
-        let by = Caller::of(&cx).account.map(|account| account.id.clone());
-        tracing::info!(account = record.id, namespace, by, "an account was made");
+        self.note_change(&Caller::of(&cx), namespace, "account.create", &record.id);
         let account = Account { secret: plain, ..record.account(namespace) };
         Ok(GenerateResponse { account: Some(account) })
     }
@@ -387,19 +400,19 @@ impl blocks::auth::Auth for Auth {
 
     async fn rotate_key(&self, cx: Context, _: RotateKeyRequest) -> Result<RotateKeyResponse> {
         let caller = Caller::of(&cx);
-        let by = caller.may_administer(PLATFORM)?.id.clone();
+        caller.may_administer(PLATFORM)?;
         let auth = self.clone();
         let rotated = tokio::task::spawn_blocking(move || auth.0.tokens.keys.rotate()).await;
         let (kid, until) = rotated
             .map_err(anyhow::Error::from)
             .flatten()
             .map_err(|e| Error::internal(format!("the signing key was not changed: {e:#}")))?;
-        tracing::info!(kid, by, "the signing key was changed");
+        self.note_change(&caller, PLATFORM, "key.rotate", &kid);
         Ok(RotateKeyResponse { kid, old_key_until: until.try_into().unwrap_or(i64::MAX) })
     }
 
-    async fn audit(&self, _: Context, _: AuditRequest, _: Sender<AuditRecord>) -> Result<()> {
-        super::not_yet("the audit log")
+    async fn audit(&self, cx: Context, request: AuditRequest, replies: Sender<AuditRecord>) -> Result<()> {
+        self.send_audit(&cx, &request, replies).await
     }
 
     async fn revoke(&self, _: Context, request: RevokeTokenRequest) -> Result<RevokeTokenResponse> {

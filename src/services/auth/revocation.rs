@@ -40,8 +40,19 @@ impl Ties {
 #[derive(Default)]
 struct Revoked {
     /// By namespace and id: the first generation that counts, and when to forget this.
-    accounts: HashMap<(String, String), (u64, SystemTime)>,
+    accounts: HashMap<String, HashMap<String, (u64, SystemTime)>>,
     sessions: HashMap<String, SystemTime>,
+}
+
+impl Revoked {
+    fn floor(&self, namespace: &str, id: &str) -> u64 {
+        let accounts = self.accounts.get(namespace);
+        accounts.and_then(|accounts| accounts.get(id)).map_or(0, |(floor, _)| *floor)
+    }
+
+    fn revoke_account(&mut self, namespace: &str, id: &str, floor: u64, until: SystemTime) {
+        self.accounts.entry(namespace.to_owned()).or_default().insert(id.to_owned(), (floor, until));
+    }
 }
 
 /// All revocations that still matter.
@@ -68,7 +79,7 @@ impl Revocations {
             match (parts.next(), parts.next(), parts.next()) {
                 (Some("account"), Some(namespace), Some(id)) => {
                     let floor = String::from_utf8_lossy(&entry.value).parse().unwrap_or(u64::MAX);
-                    revoked.accounts.insert((namespace.to_owned(), id.to_owned()), (floor, until));
+                    revoked.revoke_account(namespace, id, floor, until);
                 }
                 (Some("session"), Some(session), None) => {
                     revoked.sessions.insert(session.to_owned(), until);
@@ -82,15 +93,12 @@ impl Revocations {
     /// Whether what these ties belong to still counts.
     pub(super) fn allow(&self, namespace: &str, id: &str, ties: &Ties) -> bool {
         let revoked = self.revoked.read().unwrap_or_else(PoisonError::into_inner);
-        let floor =
-            revoked.accounts.get(&(namespace.to_owned(), id.to_owned())).map_or(0, |(floor, _)| *floor);
-        ties.generation >= floor && !revoked.sessions.contains_key(&ties.session)
+        ties.generation >= revoked.floor(namespace, id) && !revoked.sessions.contains_key(&ties.session)
     }
 
     /// The first generation of an account that counts.
     pub(super) fn floor(&self, namespace: &str, id: &str) -> u64 {
-        let revoked = self.revoked.read().unwrap_or_else(PoisonError::into_inner);
-        revoked.accounts.get(&(namespace.to_owned(), id.to_owned())).map_or(0, |(floor, _)| *floor)
+        self.revoked.read().unwrap_or_else(PoisonError::into_inner).floor(namespace, id)
     }
 
     /// Adds to a commit that older generations of an account do not count any more.
@@ -106,9 +114,7 @@ impl Revocations {
 
     /// What [`Revocations::store_account`] stored holds from now on.
     pub(super) fn revoke_account(&self, namespace: &str, id: &str, floor: u64) {
-        self.change(|revoked, until| {
-            revoked.accounts.insert((namespace.to_owned(), id.to_owned()), (floor, until));
-        });
+        self.change(|revoked, until| revoked.revoke_account(namespace, id, floor, until));
     }
 
     /// The login has ended, for good or until this server ends.
@@ -122,7 +128,10 @@ impl Revocations {
         let now = SystemTime::now();
         {
             let mut revoked = self.revoked.write().unwrap_or_else(PoisonError::into_inner);
-            revoked.accounts.retain(|_, (_, until)| *until > now);
+            revoked.accounts.retain(|_, accounts| {
+                accounts.retain(|_, (_, until)| *until > now);
+                !accounts.is_empty()
+            });
             revoked.sessions.retain(|_, until| *until > now);
             change(&mut revoked, now + KEPT);
         }

@@ -1,6 +1,6 @@
 //! The building block as its callers meet it: logins, renewals, revocation, who may change what.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use micro_sdk::{
     Client,
@@ -18,19 +18,26 @@ use crate::backend;
 /// A building block with its own state, and the place its keys lie in.
 struct Block {
     auth: Auth,
-    kv: Arc<dyn Kv>,
+    database: Arc<dyn Database>,
     keys: TempDir,
+    tasks: Tasks,
 }
 
 impl Block {
     async fn new() -> Self {
-        let (kv, keys) = (backend::open("memory:").await.unwrap(), tempfile::tempdir().unwrap());
-        Self { auth: Auth::open(kv.clone(), keys.path()).await.unwrap(), kv, keys }
+        Self::over(backend::open("memory:").await.unwrap(), tempfile::tempdir().unwrap()).await
+    }
+
+    async fn over(database: Arc<dyn Database>, keys: TempDir) -> Self {
+        let tasks = Tasks::default();
+        let auth = Auth::open(&database, keys.path(), &tasks).await.unwrap();
+        Self { auth, database, keys, tasks }
     }
 
     /// The same state after a restart.
     async fn again(self) -> Self {
-        Self { auth: Auth::open(self.kv.clone(), self.keys.path()).await.unwrap(), ..self }
+        assert!(self.tasks.stop(Duration::from_mins(1)).await);
+        Self::over(self.database, self.keys).await
     }
 
     async fn log_in(&self, caller: &Caller, id: &str, given: &str) -> Result<Token> {
@@ -148,12 +155,12 @@ async fn a_refresh_token_used_again_later_ends_the_whole_login() {
     let other = block.log_in(&from("127.0.0.1"), "admin", "micro").await.unwrap();
     let second = block.renew(&first.refresh_token).await.unwrap();
     // As if the exchange had been two minutes ago.
-    for entry in block.kv.list("auth", &backend::Range::prefix("refresh/")).await.unwrap() {
+    for entry in block.database.list("auth", &backend::Range::prefix("refresh/")).await.unwrap() {
         let mut stored: serde_json::Value = serde_json::from_slice(&entry.value).unwrap();
         if let Some(used) = stored["used"].as_u64() {
             stored["used"] = (used - 120).into();
             let put = backend::Commit::new().put("auth", entry.key, stored.to_string().into_bytes());
-            block.kv.commit(put).await.unwrap();
+            block.database.commit(put).await.unwrap();
         }
     }
     block.auth.verify(&second.access_token).unwrap();

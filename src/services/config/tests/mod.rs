@@ -15,11 +15,11 @@ use micro_sdk::{
 use tempfile::TempDir;
 
 use super::*;
-use crate::backend::{self, Commit};
+use crate::backend::{self, Commit, Database};
 
 /// A server with nothing but this building block.
 struct Bench {
-    kv: Arc<dyn Kv>,
+    kv: Arc<dyn Database>,
     folder: TempDir,
     tasks: Tasks,
     config: Config,
@@ -31,9 +31,9 @@ impl Bench {
         Self::over(backend::open("memory:").await.unwrap(), tempfile::tempdir().unwrap()).await
     }
 
-    async fn over(kv: Arc<dyn Kv>, folder: TempDir) -> Self {
+    async fn over(kv: Arc<dyn Database>, folder: TempDir) -> Self {
         let tasks = Tasks::default();
-        let auth = Auth::open(kv.clone(), folder.path()).await.unwrap();
+        let auth = Auth::open(&kv, folder.path(), &tasks).await.unwrap();
         let config = Config::open(kv.clone(), auth, folder.path(), None, &tasks).await.unwrap();
         let router = Router::new("config", config.handlers());
         Self { kv, folder, tasks, config, router }

@@ -1,3 +1,5 @@
+mod audit;
+
 use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 use micro_sdk::{
@@ -13,6 +15,7 @@ use serde_json::{Value, json};
 use super::{
     context::{Connection, Context, TOKEN_LIFE},
     failure::Failure,
+    ui::Output,
 };
 
 /// Manage the accounts and the access rules of a namespace.
@@ -48,6 +51,7 @@ enum Action {
         #[command(subcommand)]
         what: Update,
     },
+    Audit(audit::Audit),
     /// Replace the key that tokens are signed with.
     Rotate {
         #[command(subcommand)]
@@ -188,6 +192,7 @@ impl Auth {
                 rules.delete(DeleteRequest { id, options: Some(options(&connection)) }).await?;
                 Ok(cx.ui.line("Rule deleted")?)
             }
+            Action::Audit(audit) => audit.run(cx).await,
             Action::Rotate { what: Rotate::Key } => rotate_key(cx).await,
             Action::Update { what: Update::Secret { id, old_secret, new_secret } } => {
                 let new_secret = secret(new_secret, "Enter the new secret", "--new-secret", cx).await?;
@@ -204,7 +209,7 @@ async fn rotate_key(cx: &Context) -> anyhow::Result<()> {
     let rotated = auth.rotate_key(RotateKeyRequest {}).await?;
     let until = jiff::Timestamp::from_second(rotated.old_key_until)?;
     let record = json!({ "kid": rotated.kid, "old_key_until": until.to_string() });
-    if cx.ui.output == super::ui::Output::Table {
+    if cx.ui.output == Output::Table {
         return Ok(cx.ui.line(format_args!("New key {}; the old one counts until {until}", rotated.kid))?);
     }
     Ok(cx.ui.document(&record)?)
@@ -320,7 +325,7 @@ impl NewAccount {
         let account = auth.generate(request).await?.account.context("the server made no account")?;
         let mut shown = record(&account);
         shown["secret"] = account.secret.into();
-        if cx.ui.output == super::ui::Output::Table {
+        if cx.ui.output == Output::Table {
             return Ok(cx.ui.line(format_args!("Account created: {shown}"))?);
         }
         Ok(cx.ui.document(&shown)?)
@@ -373,7 +378,7 @@ impl NewToken {
             "access_token": token.access_token, "refresh_token": token.refresh_token,
             "created": time(token.created), "expiry": time(token.expiry),
         });
-        if cx.ui.output == super::ui::Output::Table {
+        if cx.ui.output == Output::Table {
             return Ok(cx.ui.line(format_args!("Token created: {shown}"))?);
         }
         Ok(cx.ui.document(&shown)?)
