@@ -1,7 +1,7 @@
 //! A client that writes HTTP/2 and the frames of gRPC by hand, for what finished clients cannot
 //! send: JSON in frames, headers that are wrong, a request whose body stays open.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, path::Path, time::Duration};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::{HeaderMap, Request, Response};
@@ -10,7 +10,12 @@ use http_body_util::{BodyExt as _, StreamBody};
 use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
-use tokio::{net::TcpStream, sync::mpsc, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixStream},
+    sync::mpsc,
+    time::timeout,
+};
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::support::PATIENCE;
@@ -53,6 +58,16 @@ pub(crate) struct Reply {
 impl Raw {
     pub(crate) async fn connect(address: &str) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self::over(stream, address).await
+    }
+
+    /// A connection to a local socket.
+    pub(crate) async fn local(socket: &Path) -> Self {
+        Self::over(UnixStream::connect(socket).await.unwrap(), "localhost").await
+    }
+
+    async fn over(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, address: &str) -> Self {
         let (sender, connection) =
             http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
         // It ends when the sender is dropped.
@@ -67,12 +82,17 @@ impl Raw {
         self.send(path, form, headers, StreamBody::new(ReceiverStream::new(queue)), Some(requests)).await
     }
 
-    /// Makes a call with this body, whole.
-    pub(crate) async fn body(&self, path: &str, form: &str, headers: Headers<'_>, body: Bytes) -> Reply {
+    /// Sends a call with this body, whole.
+    pub(crate) async fn whole(&self, path: &str, form: &str, headers: Headers<'_>, body: Bytes) -> Call {
         let (requests, queue) = mpsc::channel(16);
         requests.send(Ok(Frame::data(body))).await.unwrap();
         drop(requests);
-        self.send(path, form, headers, StreamBody::new(ReceiverStream::new(queue)), None).await.end().await
+        self.send(path, form, headers, StreamBody::new(ReceiverStream::new(queue)), None).await
+    }
+
+    /// Makes a call with this body to its end.
+    pub(crate) async fn body(&self, path: &str, form: &str, headers: Headers<'_>, body: Bytes) -> Reply {
+        self.whole(path, form, headers, body).await.end().await
     }
 
     /// Makes a call with one message.
