@@ -183,7 +183,10 @@ impl Audit {
         for record in last {
             replies.send(record).await?;
         }
-        while follow {
+        if !follow {
+            return Ok(());
+        }
+        loop {
             if !matches!(self.streams.until_stopped(bell.changed()).await, Some(Ok(()))) {
                 return Ok(());
             }
