@@ -200,7 +200,6 @@ impl Audit {
                 }
             }
         }
-        Ok(())
     }
 
     /// The last records of a namespace, and the offset that comes after them.
