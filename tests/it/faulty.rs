@@ -31,6 +31,11 @@ const CALL: &str = r#"
                 let all: Vec<String> = std::env::vars().map(|(name, value)| format!("{name}={value}")).collect();
                 return Ok(CallResponse { msg: all.join("\n") });
             }
+            "who" => {
+                let account = cx.account().await?.map(|a| format!("{} {} of {} {:?}", a.r#type, a.id, a.issuer, a.scopes));
+                return Ok(CallResponse { msg: account.unwrap_or_else(|| "nobody".to_owned()) });
+            }
+            "headers" => return Ok(CallResponse { msg: format!("{:?}", cx.metadata()) }),
             "pid" => return Ok(CallResponse { msg: std::process::id().to_string() }),
             name if name.starts_with("get ") => {
                 let value = cx.config().get::<String>(&name[4..]).await?;

@@ -10,7 +10,7 @@ use micro_sdk::{
 };
 
 use super::{Auth, Caller, namespace, secret};
-use crate::services::PLATFORM;
+use crate::{names, services::PLATFORM};
 
 impl blocks::auth::Accounts for Auth {
     async fn list(&self, cx: Context, request: ListAccountsRequest) -> Result<ListAccountsResponse> {
@@ -90,6 +90,7 @@ impl blocks::auth::Rules for Auth {
         let namespace = namespace(request.options.as_ref());
         let caller = Caller::of(&cx);
         caller.may_administer(namespace)?;
+        names::check_namespace(namespace).map_err(|e| Error::bad_request(e.to_string()))?;
         let rule = request.rule.ok_or_else(|| Error::bad_request("the rule is missing"))?;
         let id = rule.id.clone();
         self.0.rules.create(namespace, rule).await?;

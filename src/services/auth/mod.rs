@@ -50,6 +50,9 @@ pub(crate) use revocation::Ties;
 use rules::{Rules, Subject};
 use token::{Tokens, now};
 
+/// Bytes of what an account carries into its tokens, beside its names.
+const MAX_WORDS: usize = 2 << 10;
+
 /// A handle on the building block, cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Auth(Arc<Inner>);
@@ -72,6 +75,30 @@ struct Credential {
 
 fn namespace(options: Option<&Options>) -> &str {
     namespace_or_default(options.map_or("", |options| options.namespace.as_str()))
+}
+
+/// Refuses what would make a token that is too long, or a line of the log that is not one.
+fn check_words(
+    name: &str,
+    r#type: &str,
+    scopes: &[String],
+    metadata: &HashMap<String, String>,
+) -> Result<()> {
+    let named = [("name", name), ("type", r#type)];
+    for (what, text) in named.into_iter().chain(scopes.iter().map(|scope| ("scope", scope.as_str()))) {
+        if text.len() > 255 || text.contains(char::is_control) {
+            let text = format!("the {what} of an account has at most 255 bytes and no control characters");
+            return Err(Error::bad_request(text));
+        }
+    }
+    let bytes = scopes.iter().map(|scope| scope.len() + 4).sum::<usize>()
+        + metadata.iter().map(|(key, value)| key.len() + value.len() + 8).sum::<usize>();
+    if bytes > MAX_WORDS {
+        let text =
+            format!("the scopes and the metadata of an account are at most {MAX_WORDS} bytes together");
+        return Err(Error::bad_request(text));
+    }
+    Ok(())
 }
 
 fn service_account(namespace: &str, service: &str) -> Account {
@@ -334,6 +361,7 @@ impl blocks::auth::Auth for Auth {
                 "an account needs an id of 1 to 255 bytes without control characters",
             ));
         }
+        check_words(&name, &r#type, &scopes, &metadata)?;
         let (plain, stored) = if chosen.is_empty() {
             let generated = secret::generate()?;
             (generated.clone(), secret::digest(&generated))

@@ -64,6 +64,9 @@ impl Stored {
         if rule.id.is_empty() || rule.id.len() > 255 || rule.id.contains(char::is_control) {
             return Err(missing("usable id"));
         }
+        if rule.scope.len() > 255 || rule.scope.contains(char::is_control) {
+            return Err(missing("usable scope"));
+        }
         let granted = match rule.access() {
             Access::Granted => true,
             Access::Denied => false,

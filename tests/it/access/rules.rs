@@ -96,10 +96,23 @@ impl Seeded {
     fn rule(&mut self, set: usize, number: usize) -> Rule {
         Rule {
             id: format!("set-{set}-{number}"),
-            scope: self.one_of(&["", "*", "+", "staff", "none"]),
+            scope: self.one_of(&["", "", "*", "+", "+", "staff", "none"]),
             kind: self.one_of(&["service", "service", "*", "SERVICE", "config"]),
-            name: self.one_of(&["*", "helloworld", "HelloWorld", "store", "Store", "hello*", "helloworld."]),
+            name: self.one_of(&[
+                "*",
+                "*",
+                "*",
+                "helloworld",
+                "HelloWorld",
+                "store",
+                "Store",
+                "hello*",
+                "helloworld.",
+            ]),
             endpoint: self.one_of(&[
+                "*",
+                "*",
+                "*",
                 "*",
                 "*",
                 "Helloworld.Call",
@@ -112,7 +125,7 @@ impl Seeded {
                 "BlobStore.List",
                 "/helloworld.Helloworld/Call",
             ]),
-            granted: self.next().is_multiple_of(2),
+            granted: !self.next().is_multiple_of(3),
             priority: self.one_of(&[-1, 0, 1, 2]),
         }
     }
@@ -153,7 +166,7 @@ async fn rules_decide_as_the_reference_says_at_every_door_and_in_every_spelling(
     let mut wrong = Vec::new();
     let (mut old, mut granted, mut denied) = (vec!["default".to_owned()], 0, 0);
     for set in 0..16 {
-        let rules: Vec<Rule> = (0..seeded.next() % 6 + 1).map(|n| seeded.rule(set, n as usize)).collect();
+        let rules: Vec<Rule> = (0..seeded.next() % 6 + 3).map(|n| seeded.rule(set, n as usize)).collect();
         for rule in &rules {
             create(&doors, rule).await;
         }
