@@ -46,6 +46,11 @@ impl Mint {
         Self { auth, pair: pair(folder.path()), header, claims, good, _folder: folder }
     }
 
+    /// The three parts of the token.
+    fn parts(&self) -> [&str; 3] {
+        self.good.split('.').collect::<Vec<_>>().try_into().unwrap()
+    }
+
     /// A token with these parts as they stand, signed with the real key.
     fn signed(&self, header: &str, claims: &str) -> String {
         let body = body(header, claims);
@@ -93,15 +98,16 @@ fn with(object: &Value, name: &str, value: Value) -> String {
     object.to_string()
 }
 
-/// The table of attacks on tokens, each with its name.
-fn forgeries(mint: &Mint) -> Vec<(String, String)> {
-    let good = &mint.good;
-    let [header, payload, signature]: [&str; 3] = good.split('.').collect::<Vec<_>>().try_into().unwrap();
-    let (heading, claims) = (mint.header.to_string(), mint.claims.to_string());
-    let public = mint.pair.public_key().as_ref().to_vec();
-    let mut table: Vec<(String, String)> = Vec::new();
-    let mut add = |name: &str, token: String| table.push((name.to_owned(), token));
+/// Attacks on tokens, each with its name.
+type Table = Vec<(String, String)>;
 
+/// Other algorithms, and signatures of others.
+fn other_signatures(mint: &Mint) -> Table {
+    let [header, payload, _] = mint.parts();
+    let claims = mint.claims.to_string();
+    let public = mint.pair.public_key().as_ref().to_vec();
+    let mut table = Table::new();
+    let mut add = |name: &str, token: String| table.push((name.to_owned(), token));
     for none in ["none", "None", "nOnE", "NONE", ""] {
         add(&format!("alg {none:?}, no signature"), mint.as_algorithm(none, |_| Vec::new()));
         add(&format!("alg {none:?}, the old signature"), mint.as_algorithm(none, |b| sign(&mint.pair, b)));
@@ -138,7 +144,14 @@ fn forgeries(mint: &Mint) -> Vec<(String, String)> {
         add(&format!("{name} of a stranger"), format!("{body}.{signature}"));
         add(&format!("{name}, though well signed"), mint.headed(name, value));
     }
+    table
+}
 
+/// Headers that are not the one which is issued, well signed.
+fn other_headers(mint: &Mint) -> Table {
+    let (heading, claims) = (mint.header.to_string(), mint.claims.to_string());
+    let mut table = Table::new();
+    let mut add = |name: &str, token: String| table.push((name.to_owned(), token));
     for kid in ["", "unknown", "../../dev/null", "/dev/null", "' OR 1=1 --", "x'; DROP TABLE kv; --", "*"] {
         add(&format!("kid {kid:?}"), mint.headed("kid", json!(kid)));
     }
@@ -164,14 +177,24 @@ fn forgeries(mint: &Mint) -> Vec<(String, String)> {
     ] {
         add(&format!("header {name} {value}"), mint.headed(name, value));
     }
+    for header in ["", "null", "[]", "{}", "{"] {
+        add(&format!("header {header:?}"), mint.signed(header, &claims));
+    }
+    table
+}
 
+/// Claims that are not those which are issued, well signed.
+fn other_claims(mint: &Mint) -> Table {
+    let (heading, claims) = (mint.header.to_string(), mint.claims.to_string());
+    let mut table = Table::new();
+    let mut add = |name: &str, token: String| table.push((name.to_owned(), token));
     let later = now() + 3600;
     for value in [
         Value::Null,
         json!(later.to_string()),
         json!(-1),
         json!(-i64::from(i32::MAX)),
-        json!(later as f64 + 0.5),
+        json!(99_999_999_999.5),
         json!(1e300),
         json!([later]),
         json!({}),
@@ -205,10 +228,15 @@ fn forgeries(mint: &Mint) -> Vec<(String, String)> {
     for claims in ["", "null", "[]", "{}", "\"x\"", "{", "{\"exp\":99999999999}"] {
         add(&format!("claims {claims:?}"), mint.signed(&heading, claims));
     }
-    for header in ["", "null", "[]", "{}", "{"] {
-        add(&format!("header {header:?}"), mint.signed(header, &claims));
-    }
+    table
+}
 
+/// Texts that have another form, or are cut, or altered.
+fn other_texts(mint: &Mint) -> Table {
+    let good = &mint.good;
+    let [header, payload, signature] = mint.parts();
+    let mut table = Table::new();
+    let mut add = |name: &str, token: String| table.push((name.to_owned(), token));
     for (name, token) in [
         ("nothing", String::new()),
         ("two dots", "..".into()),
@@ -269,7 +297,8 @@ fn nested(depth: usize) -> Value {
 async fn every_forgery_is_refused_with_the_same_words() {
     let mint = Mint::new().await;
     let expected = token::invalid();
-    let table = forgeries(&mint);
+    let tables = [other_signatures, other_headers, other_claims, other_texts];
+    let table: Table = tables.iter().flat_map(|table| table(&mint)).collect();
     assert!(table.len() > 1500, "{} forgeries", table.len());
     // Before and after a good one was seen, whose place among those known none may take.
     for _ in 0..2 {

@@ -36,10 +36,47 @@ fn processes(all: bool) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// What can be asked with secrets, well and badly.
+fn requests(
+    password: &str,
+    wrong: &str,
+    generated: &str,
+    refresh: &str,
+    token: &str,
+    value: &Value,
+) -> Vec<(&'static str, Value)> {
+    vec![
+        ("auth.Auth.Token", json!({"id": "jane", "secret": wrong})),
+        ("auth.Auth.Token", json!({"id": "nobody", "secret": password})),
+        ("auth.Auth.Token", json!({"id": "made", "secret": format!("{generated}x")})),
+        ("auth.Auth.Token", json!({"refresh_token": format!("{refresh}x")})),
+        ("auth.Auth.Token", json!({"refresh_token": refresh, "options": {"namespace": "shop"}})),
+        ("auth.Auth.Inspect", json!({"token": format!("{token}x")})),
+        ("auth.Auth.Inspect", json!({"token": refresh})),
+        ("auth.Accounts.ChangeSecret", json!({"id": "jane", "old_secret": wrong, "new_secret": wrong})),
+        ("auth.Accounts.ChangeSecret", json!({"id": "none", "new_secret": password})),
+        ("auth.Auth.Generate", json!({"id": "jane", "secret": password})),
+        ("auth.Auth.Generate", json!({"id": "", "secret": password})),
+        ("auth.Accounts.List", json!({})),
+        ("auth.Rules.List", json!({})),
+        ("config.Config.Get", json!({"path": "a"})),
+        ("config.Config.Get", json!({"path": "a.secret"})),
+        ("config.Config.Read", json!({"path": ""})),
+        ("config.Config.List", json!({})),
+        ("config.Config.Watch", json!({"path": "a"})),
+        (
+            "config.Config.Set",
+            json!({"path": "a.secret", "value": value, "options": {"secret": true}, "if_revision": "99"}),
+        ),
+        ("config.Config.Set", json!({"path": "a..b", "value": value, "options": {"secret": true}})),
+        ("config.Config.Set", json!({"path": "", "value": value, "options": {"secret": true}})),
+    ]
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_stands_in_no_log_error_list_or_file() {
     let home = Home::new();
-    let started = outcome(home.command(["server", "start"]).env("RUST_LOG", "trace"));
+    let started = outcome(home.command(["server", "start"]).env("MICRO_LOG_LEVEL", "trace"));
     assert_eq!(started.code, Some(0), "{started:#?}");
     let doors = Doors::open(&home).await;
     faulty::run(&home, &[]);
@@ -80,32 +117,7 @@ async fn a_secret_stands_in_no_log_error_list_or_file() {
 
     // Everything that can be done with them, well and badly, at every door.
     let broken = format!("Bearer {}.{wrong}", token.rsplit_once('.').unwrap().0);
-    let requests = [
-        ("auth.Auth.Token", json!({"id": "jane", "secret": wrong})),
-        ("auth.Auth.Token", json!({"id": "nobody", "secret": password})),
-        ("auth.Auth.Token", json!({"id": "made", "secret": format!("{generated}x")})),
-        ("auth.Auth.Token", json!({"refresh_token": format!("{refresh}x")})),
-        ("auth.Auth.Token", json!({"refresh_token": refresh, "options": {"namespace": "shop"}})),
-        ("auth.Auth.Inspect", json!({"token": format!("{token}x")})),
-        ("auth.Auth.Inspect", json!({"token": refresh})),
-        ("auth.Accounts.ChangeSecret", json!({"id": "jane", "old_secret": wrong, "new_secret": wrong})),
-        ("auth.Accounts.ChangeSecret", json!({"id": "none", "new_secret": password})),
-        ("auth.Auth.Generate", json!({"id": "jane", "secret": password})),
-        ("auth.Auth.Generate", json!({"id": "", "secret": password})),
-        ("auth.Accounts.List", json!({})),
-        ("auth.Rules.List", json!({})),
-        ("config.Config.Get", json!({"path": "a"})),
-        ("config.Config.Get", json!({"path": "a.secret"})),
-        ("config.Config.Read", json!({"path": ""})),
-        ("config.Config.List", json!({})),
-        ("config.Config.Watch", json!({"path": "a"})),
-        (
-            "config.Config.Set",
-            json!({"path": "a.secret", "value": value, "options": {"secret": true}, "if_revision": "99"}),
-        ),
-        ("config.Config.Set", json!({"path": "a..b", "value": value, "options": {"secret": true}})),
-        ("config.Config.Set", json!({"path": "", "value": value, "options": {"secret": true}})),
-    ];
+    let requests = requests(&password, &wrong, &generated, &refresh, &token, &value);
     for door in Door::TCP {
         for authorization in [&*bearer, &broken] {
             for (method, request) in &requests {

@@ -63,8 +63,7 @@ impl Open {
             (_, C::Nobody) => return 401,
             (_, C::Root) => true,
             (Self::Platform, _) | (_, C::OtherAdministrator | C::OtherService | C::PlatformUser) => false,
-            (_, C::Administrator) => true,
-            (Self::Members, _) => true,
+            (_, C::Administrator) | (Self::Members, _) => true,
             (Self::Owner | Self::Services, _) => caller == C::Service,
             (Self::Administrators, _) => false,
         };

@@ -57,12 +57,13 @@ impl Rule {
 
     /// What it says to somebody; nothing if it does not concern them.
     fn says(&self, caller: Option<Caller>, namespace: &str) -> Option<bool> {
-        let caller = match (self.scope, caller) {
-            ("", _) => return Some(self.granted),
-            (_, None) => return None,
-            ("+", Some(_)) => return Some(self.granted),
-            (_, Some(caller)) => caller,
-        };
+        if self.scope.is_empty() {
+            return Some(self.granted);
+        }
+        let caller = caller?;
+        if self.scope == "+" {
+            return Some(self.granted);
+        }
         if caller.namespace != namespace {
             return Some(false);
         }
