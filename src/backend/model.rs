@@ -130,17 +130,14 @@ struct Seen {
 
 impl Side {
     async fn open(path: Option<PathBuf>, begun: SystemTime, hours: u64) -> Self {
-        let (backend, clock): (Backend, Clock) = match &path {
-            Some(path) => {
-                let sqlite = Sqlite::open(path).await.unwrap();
-                let clock = sqlite.clock().clone();
-                (Arc::new(sqlite), clock)
-            }
-            None => {
-                let memory = Memory::default();
-                let clock = memory.clock().clone();
-                (Arc::new(memory), clock)
-            }
+        let (backend, clock): (Backend, Clock) = if let Some(path) = &path {
+            let sqlite = Sqlite::open(path).await.unwrap();
+            let clock = sqlite.clock().clone();
+            (Arc::new(sqlite), clock)
+        } else {
+            let memory = Memory::default();
+            let clock = memory.clock().clone();
+            (Arc::new(memory), clock)
         };
         let side = Self { backend, clock, path, begun, hours };
         side.clock.set((side.hours * 3_600_000).cast_signed());

@@ -60,7 +60,7 @@ impl Checkpoints {
                 Ok(Ok(())) | Err(_) => {}
             }
             let done = self.step(idle).await;
-            self.report(done);
+            self.report(done.err());
             looked = Instant::now();
         }
         if let Some(connection) = self.connection {
@@ -84,12 +84,11 @@ impl Checkpoints {
     }
 
     async fn ask(&mut self, statement: &'static str) -> Result<State, sqlx::Error> {
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => {
-                let options = options(&self.path).busy_timeout(PATIENCE);
-                options.synchronous(SqliteSynchronous::Full).connect().await?
-            }
+        let mut connection = if let Some(connection) = self.connection.take() {
+            connection
+        } else {
+            let options = options(&self.path).busy_timeout(PATIENCE);
+            options.synchronous(SqliteSynchronous::Full).connect().await?
         };
         let state = sqlx::query_as(statement).fetch_one(&mut connection).await?;
         // One that failed is not used again.
@@ -98,13 +97,13 @@ impl Checkpoints {
     }
 
     /// Says so when it begins to fail, not each time.
-    fn report(&mut self, done: Result<(), sqlx::Error>) {
-        if let Err(error) = &done
+    fn report(&mut self, error: Option<sqlx::Error>) {
+        let failed = error.map(|error| storage_error(&self.path, &error));
+        if let Some(error) = &failed
             && !self.failing
         {
-            let error = storage_error(&self.path, error);
             tracing::warn!(%error, "cannot empty the log of the database; it grows until that works");
         }
-        self.failing = done.is_err();
+        self.failing = failed.is_some();
     }
 }

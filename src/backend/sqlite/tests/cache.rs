@@ -53,13 +53,13 @@ impl Race {
     async fn read(&self) -> u64 {
         let (mut seen, mut reads) = ([0; KEYS], 0);
         while !self.over.load(Ordering::SeqCst) {
-            for number in 0..KEYS {
+            for (number, seen) in seen.iter_mut().enumerate() {
                 let acknowledged = self.acknowledged[number].load(Ordering::SeqCst);
                 let entry = self.kv.get("t", &Self::key(number)).await.unwrap();
                 let version = entry.map_or(0, |entry| entry.version);
                 assert!(version >= acknowledged, "{version} was read after {acknowledged} was acknowledged");
-                assert!(version >= seen[number], "{version} was read after {} was read", seen[number]);
-                seen[number] = version;
+                assert!(version >= *seen, "{version} was read after {seen} was read");
+                *seen = version;
                 reads += 1;
             }
             tokio::task::yield_now().await;
