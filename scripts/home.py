@@ -39,10 +39,10 @@ def eventually(what, look, patience=PATIENCE, pause=0.005):
 class Home:
     """A home of its own; `with` removes it, and stops what still runs there."""
 
-    def __init__(self, binary, prefix=()):
+    def __init__(self, binary, prefix=(), within=None):
         self.binary = str(pathlib.Path(binary).resolve())
         self.prefix = list(prefix)
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="micro-home-"))
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="micro-home-", dir=within))
         self.spawned = []
         self.environment = {name: os.environ[name] for name in PASSED if name in os.environ}
         self.environment |= {

@@ -41,6 +41,10 @@ class Campaign:
         shutil.copy(self.program, home.folder / "program")
         return home
 
+    def bare_home(self, within=None):
+        """A home for a server that runs no service."""
+        return Home(self.binary, within=within)
+
     def random_for(self, *words):
         """A source of chance for one thread, so that threads do not change each other's choices."""
         return random.Random("/".join(map(str, [self.seed, self.name, self.counts["cycles"], *words])))
@@ -68,6 +72,19 @@ def start(home):
             return None
 
     eventually("the server to answer a login", answers)
+    return process
+
+
+def listening(home, environment=None):
+    """Starts the server in the foreground and waits until it listens, or until it refuses to start:
+    then it has a return code."""
+    process = home.spawn("server", environment=environment)
+
+    def settled():
+        state = home.state()
+        return process.poll() is not None or (state and state["pid"] == process.pid)
+
+    eventually("the server to listen or to end", settled)
     return process
 
 

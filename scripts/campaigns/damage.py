@@ -1,0 +1,5 @@
+CYCLES = (1, 1)
+
+
+def run(campaign):
+    pass
