@@ -88,6 +88,12 @@ def listening(home, environment=None):
     return process
 
 
+def long_token(home):
+    """A token that outlives any campaign."""
+    request = {"id": "admin", "secret": "micro", "token_expiry": 24 * 3600}
+    return home.call("/auth/Auth/Token", request)["token"]["access_token"]
+
+
 def log(home):
     """The end of what the server said."""
     return (home.folder / "server.log").read_text(errors="replace")[-1000:]

@@ -18,15 +18,16 @@ import sqlite3
 import threading
 import time
 
-from campaign import listening, log, start
+from campaign import listening, log, long_token
+from client import Client, Refused, look
 from disk import Disk, put
-from home import ROOT, Failed
-from ledger import Client, Ledger, Refused, Writer, look
+from home import PATIENCE, ROOT, Failed
+from ledger import Ledger
 from recorder import SYNC, Recorder, files, state_folder
+from writer import Writers
 
 # A cycle is one state in which a disk may be.
 CYCLES = (200, 5000)
-WRITERS, ACCOUNTS = 8, 2
 # The record ends with so many acknowledged changes for each server that is recorded.
 CHANGES = (900, 2500)
 # Of one moment, at most so many states are tried.
@@ -38,7 +39,7 @@ LOOKING = 2
 # Of what is wrong in one state, so much is shown.
 SHOWN = 3
 # States with something wrong in them are kept here, this many of them.
-KEPT, KEEP = ROOT / "target/campaign/power-loss", 5
+KEPT, KEEP = ROOT / "target/campaign/states", 5
 
 
 def run(campaign):
@@ -51,12 +52,12 @@ def run(campaign):
         ledger, token, admin = record(campaign, home, recorder, CHANGES[long])
         operations = recorder.operations()
         campaign.count("operations", len(operations))
-        campaign.count("acknowledged", ledger.count())
+        campaign.count("acknowledged", ledger.acknowledged)
         compare(operations, recorder)
         memory = pathlib.Path("/dev/shm")
         within = memory if memory.is_dir() else None
         lookers = [homes.enter_context(campaign.bare_home(within)) for _ in range(LOOKING)]
-        trial = Trial(campaign, lookers, ledger, token, admin)
+        trial = Trial(campaign, lookers, ledger, token, admin, counted=True)
         counter = max(1, int(campaign.cycles * COUNTER))
         strict = max(1, int(campaign.cycles * STRICT))
         trial.run(operations, campaign.cycles - counter - strict, STATES[long], "states")
@@ -72,60 +73,27 @@ def record(campaign, home, recorder, changes):
     ledger = Ledger(recorder.mark)
     token, admin = None, recorder.mark()
     for life in range(2):
-        server = home.spawn("server", environment=recorder.environment)
+        server = listening(home, recorder.environment)
+        if server.poll() is not None:
+            raise Failed(f"the recorded server did not start: {log(home)}")
         if life == 0:
-            server = started(home, server)
-            token = home.call("/auth/Auth/Token", {"id": "admin", "secret": "micro", "token_expiry": 86400})
-            token, admin = token["token"]["access_token"], recorder.mark()
-        else:
-            started(home, server)
-        writers = work(campaign, home, ledger, token, life, changes)
+            token, admin = long_token(home), recorder.mark()
+        refused = work(campaign, home, ledger, token, life, changes)
         server.terminate()
         if server.wait() != 0:
             raise Failed(f"the recorded server ended with {server.returncode}: {log(home)}")
-        for writer in writers:
-            for status, text in writer.refused:
-                if status != 412:
-                    campaign.violated("refused", f"{status}: {text.strip()}")
+        for refusal in refused:
+            campaign.violated("refused", str(refusal))
     return ledger, token, admin
 
 
-def started(home, process):
-    deadline = time.monotonic() + 60
-    while not (home.state() and home.state()["pid"] == process.pid):
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise Failed(f"the recorded server did not start: {log(home)}")
-        time.sleep(0.005)
-    return process
-
-
 def work(campaign, home, ledger, token, life, changes):
-    """Lets writers change things until enough was acknowledged."""
-    over, before, writers = threading.Event(), ledger.count(), []
-
-    def write(writer, step):
-        while not over.is_set():
-            step(writer)
-
-    threads = []
-    for number in range(WRITERS + ACCOUNTS):
-        chance = campaign.random_for("writer", life, number)
-        writer = Writer(f"w{number}", ledger, Client(home, token), chance)
-        writer.number = life * 1_000_000
-        writers.append(writer)
-        step = Writer.step if number < WRITERS else Writer.account
-        threads.append(threading.Thread(target=write, args=(writer, step)))
-    for thread in threads:
-        thread.start()
-    deadline = time.monotonic() + 120
-    while ledger.count() - before < changes and time.monotonic() < deadline:
-        time.sleep(0.05)
-    over.set()
-    for thread in threads:
-        thread.join()
-    for writer in writers:
-        writer.client.close()
-    return writers
+    """Lets writers change things until enough was acknowledged; what was refused."""
+    before, deadline = ledger.acknowledged, time.monotonic() + 2 * PATIENCE
+    with Writers(campaign, home, ledger, token, life) as writers:
+        while ledger.acknowledged - before < changes and time.monotonic() < deadline:
+            time.sleep(0.05)
+    return writers.refused() + writers.failures
 
 
 def compare(operations, recorder):
@@ -142,9 +110,10 @@ def compare(operations, recorder):
 class Trial:
     """Starts servers on states and looks at what they have."""
 
-    def __init__(self, campaign, homes, ledger, token, admin):
+    def __init__(self, campaign, homes, ledger, token, admin, counted=False):
         self.campaign, self.homes, self.ledger, self.token, self.admin = campaign, homes, ledger, token, admin
-        self.lock, self.kept = threading.Lock(), 0
+        # Whether a state is a cycle of the campaign.
+        self.counted, self.lock = counted, threading.Lock()
 
     def run(self, operations, count, each, name, synced=True, strict=False):
         """Tries so many states at moments spread over the record, at most `each` of one moment."""
@@ -158,6 +127,8 @@ class Trial:
                 except Exception as error:  # noqa: BLE001 - whatever it is, it is reported
                     wrong = [("stuck", repr(error))]
                 with self.lock:
+                    if self.counted:
+                        self.campaign.count("cycles")
                     self.report(name, synced, wrong, *task)
                     found[0] += bool(wrong)
 
@@ -206,16 +177,15 @@ class Trial:
     def report(self, name, synced, wrong, moment, words, state):
         campaign = self.campaign
         campaign.count(name)
-        campaign.count("cycles")
         if not synced:
             return
         for kind, text in wrong[:SHOWN]:
             campaign.violated(kind, f"{text} ({name}, after {moment} operations: {words})")
-        if wrong and self.kept < KEEP:
-            folder = KEPT / f"{campaign.seed}-{self.kept}"
-            folder.mkdir(parents=True)
+        KEPT.mkdir(parents=True, exist_ok=True)
+        if wrong and len(list(KEPT.iterdir())) < KEEP:
+            folder = KEPT / f"{campaign.name}-{campaign.seed}-{campaign.counts['cycles']}-{moment}"
+            folder.mkdir()
             put(folder, state)
-            self.kept += 1
 
     def look(self, home, moment, _words, state):
         """Starts a server on a state; what is wrong there."""
@@ -238,19 +208,15 @@ class Trial:
         """What is wrong with what the server has."""
         client, wrong = Client(home, self.token), []
         try:
-            try:
-                seen = look(client)
-            except Refused as error:
-                if error.status != 401:
-                    return [("refused", str(error))]
+            status, _ = home.request("/config/Config/Get?path=none", token=self.token)
+            if status == 401:
                 # The key that signs tokens is another: no wonder if the server was not ready yet.
                 if moment >= self.admin:
                     wrong.append(("key lost", "the tokens of the server are not valid any more"))
                 client.token = home.token()
-                seen = look(client)
-            return wrong + list(self.ledger.wrong(seen, moment))
+            return wrong + list(self.ledger.wrong(look(client), moment))
         except (OSError, Refused, Failed) as error:
-            return [("refused", str(error))]
+            return [*wrong, ("refused", str(error))]
         finally:
             client.close()
 
