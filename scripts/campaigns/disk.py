@@ -18,15 +18,17 @@ from recorder import ADOPT, CREATE, CUT, LINK, MKDIR, RENAME, RMDIR, SYNC, SYNC_
 SECTOR = 512
 # With so few operations that are not certain, all their combinations are tried, if there is room.
 ALL_OF = 8
-# Names, not files: the entry of a folder.
+# What is synced, by sorts.
+SORTS = ["database", "log", "blobs", "folders"]
+# In the place of a file: the entry of a folder.
 FOLDER = object()
 
 
 class File:
     """The content of a file: what is certain, and what may still be lost."""
 
-    def __init__(self):
-        self.certain, self.pending = bytearray(), []
+    def __init__(self, path):
+        self.path, self.certain, self.pending = path, bytearray(), []
         # Of what is pending: what no sync brings back, and what is certain but stands after such.
         self.doomed, self.sure = set(), set()
 
@@ -63,6 +65,15 @@ class File:
         return content
 
 
+def sort_of(file):
+    """The sort of what is synced, a file or the path of a folder."""
+    if not isinstance(file, File):
+        return "folders"
+    if file.path.startswith("blobs/"):
+        return "blobs"
+    return {"micro.db": "database", "micro.db-wal": "log"}.get(file.path, "others")
+
+
 def overlay(content, operation, sectors=None):
     """Does to bytes what an operation does to a file; of a torn one only some sectors."""
     if operation.kind == CUT:
@@ -96,8 +107,9 @@ def parent(path):
 class Disk:
     """The disk after so many operations of a record."""
 
-    def __init__(self, synced=True, strict=False):
-        self.synced, self.strict = synced, strict
+    def __init__(self, deaf=None, strict=False):
+        # Syncs of this sort of files are ignored.
+        self.deaf, self.strict = deaf, strict
         # Names that are certain, those not certain in their order, and names as the program sees them.
         self.names, self.pending, self.seen = {}, [], {}
         self.files = {}
@@ -115,7 +127,7 @@ class Disk:
             if self.files[operation.file] is FOLDER:
                 self.files[operation.file] = path
         elif kind == CREATE:
-            file = self.files[operation.file] = File()
+            file = self.files[operation.file] = File(operation.paths[0])
             self.rename(operation, {operation.paths[0]: file})
         elif kind == MKDIR:
             self.rename(operation, {operation.paths[0]: FOLDER})
@@ -126,8 +138,9 @@ class Disk:
         elif kind == RENAME:
             old, new = operation.paths
             self.rename(operation, {old: None, new: self.seen[old]})
-        elif kind == SYNC and self.synced:
-            self.sync(operation)
+        elif kind == SYNC:
+            if sort_of(self.files[operation.file]) != self.deaf:
+                self.sync(operation)
         elif kind == SYNC_FAILED:
             file = self.files[operation.file]
             if isinstance(file, File):

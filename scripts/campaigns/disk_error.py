@@ -15,8 +15,9 @@ from campaign import listening, log, long_token
 from disk_full import same, until
 from home import Failed
 from ledger import Ledger
-from power_loss import Trial, check, compare
+from power_loss import compare
 from recorder import FAILED_SYNCS, FAILING, Recorder, state_folder
+from trial import Trial, check
 from writer import Writers
 
 CYCLES = (6, 200)

@@ -13,8 +13,8 @@ from campaign import listening, log, long_token
 from client import Client, Refused, look
 from home import PATIENCE, Failed
 from ledger import Ledger
-from power_loss import check
 from recorder import NO_LIMIT, REFUSED, ROOM, Recorder, state_folder
+from trial import check
 from writer import Writers
 
 CYCLES = (4, 100)
@@ -60,8 +60,11 @@ def fill(campaign, home, cycle):
     for failure in writers.failures:
         campaign.violated("no answer", failure)
     same(campaign, home, token, ledger, "after there was room again")
-    server.kill()
+    # A log that is left over needs no room at the next start; a new one does.
+    campaign.random.choice([server.kill, server.terminate])()
     server.wait()
+    recorder.words[ROOM] = 0
+    start_without_room(campaign, home, recorder, token, ledger)
     server = listening(home)
     if server.poll() is not None:
         campaign.violated("refused to start", log(home))
@@ -70,6 +73,21 @@ def fill(campaign, home, cycle):
     for kind, text in check(state_folder(home)):
         campaign.violated(kind, text)
     campaign.count("acknowledged", ledger.acknowledged)
+
+
+def start_without_room(campaign, home, recorder, token, ledger):
+    """Starts a server on the full disk: it says why it cannot, or serves what is there."""
+    (home.folder / "server.log").write_bytes(b"")
+    server = listening(home, recorder.environment)
+    if server.poll() is None:
+        campaign.count("started without room")
+        same(campaign, home, token, ledger, "started on a full disk")
+        server.kill()
+        server.wait()
+    elif WORDS in log(home) or "No space left" in log(home):
+        campaign.count("refused to start without room")
+    else:
+        campaign.violated("unclear", f"a start on a full disk: {log(home)[-500:]}")
 
 
 def until(what, done):

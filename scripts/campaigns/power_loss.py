@@ -6,24 +6,21 @@ after a loss of power there (see `disk.py`), and a server is started on each. Ev
 acknowledged before the moment must be there, a batch must be there whole or not at all, nothing may
 be there that was never sent, and the database must pass SQLite's own check.
 
-The counter check: the same with every sync taken out of the record must find losses. If it finds
-none, this campaign could not find any either.
+The counter checks: the same with the syncs of the database, of its log, of blobs, or of folders
+taken out of the record must find losses. Where they find none, this campaign is blind.
 """
 
 import contextlib
 import pathlib
-import queue
 import shutil
-import sqlite3
-import threading
 import time
 
 from campaign import listening, log, long_token
-from client import Client, Refused, look
-from disk import Disk, put
-from home import PATIENCE, ROOT, Failed
+from disk import SORTS, Disk
+from home import PATIENCE, Failed
 from ledger import Ledger
-from recorder import SYNC, Recorder, files, state_folder
+from recorder import Recorder, files
+from trial import KEPT, Trial
 from writer import Writers
 
 # A cycle is one state in which a disk may be.
@@ -32,14 +29,10 @@ CYCLES = (200, 5000)
 CHANGES = (900, 2500)
 # Of one moment, at most so many states are tried.
 STATES = (4, 256)
-# Of the states, this share goes to the counter check, and this to the stricter promise of POSIX.
+# Of the states, this share goes to the counter checks, and this to the stricter promise of POSIX.
 COUNTER, STRICT = 0.1, 0.2
 # Servers that look at states at the same time.
 LOOKING = 2
-# Of what is wrong in one state, so much is shown.
-SHOWN = 3
-# States with something wrong in them are kept here, this many of them.
-KEPT, KEEP = ROOT / "target/campaign/states", 5
 
 
 def run(campaign):
@@ -58,14 +51,15 @@ def run(campaign):
         within = memory if memory.is_dir() else None
         lookers = [homes.enter_context(campaign.bare_home(within)) for _ in range(LOOKING)]
         trial = Trial(campaign, lookers, ledger, token, admin, counted=True)
-        counter = max(1, int(campaign.cycles * COUNTER))
+        counter = max(len(SORTS), int(campaign.cycles * COUNTER))
         strict = max(1, int(campaign.cycles * STRICT))
         trial.run(operations, campaign.cycles - counter - strict, STATES[long], "states")
         trial.run(operations, strict, STATES[long], "states by POSIX", strict=True)
-        trial.run(operations, counter, 2, "states without syncs", synced=False)
-    losses = campaign.counts.get("found without syncs", 0)
-    if not losses:
-        campaign.violated("blind", "no loss was found although nothing was synced")
+        for sort in SORTS:
+            found = trial.run(operations, counter // len(SORTS), 2, f"without syncs of the {sort}", deaf=sort)
+            campaign.count("found then", found)
+            if not found:
+                campaign.violated("blind", f"no loss was found although no sync of the {sort} counts")
 
 
 def record(campaign, home, recorder, changes):
@@ -105,124 +99,3 @@ def compare(operations, recorder):
     wrong = sorted(path for path in {*replayed, *real} if replayed.get(path, b"-") != real.get(path, b"-"))
     if wrong:
         raise Failed(f"the record is not what happened: {', '.join(wrong[:5])} differ")
-
-
-class Trial:
-    """Starts servers on states and looks at what they have."""
-
-    def __init__(self, campaign, homes, ledger, token, admin, counted=False):
-        self.campaign, self.homes, self.ledger, self.token, self.admin = campaign, homes, ledger, token, admin
-        # Whether a state is a cycle of the campaign.
-        self.counted, self.lock = counted, threading.Lock()
-
-    def run(self, operations, count, each, name, synced=True, strict=False):
-        """Tries so many states at moments spread over the record, at most `each` of one moment."""
-        waiting, threads = queue.Queue(2), []
-        found = [0]
-
-        def take(home):
-            while (task := waiting.get()) is not None:
-                try:
-                    wrong = self.look(home, *task)
-                except Exception as error:  # noqa: BLE001 - whatever it is, it is reported
-                    wrong = [("stuck", repr(error))]
-                with self.lock:
-                    if self.counted:
-                        self.campaign.count("cycles")
-                    self.report(name, synced, wrong, *task)
-                    found[0] += bool(wrong)
-
-        for home in self.homes:
-            threads.append(threading.Thread(target=take, args=(home,)))
-            threads[-1].start()
-        try:
-            for task in self.states(operations, count, each, synced, strict):
-                waiting.put(task)
-        finally:
-            for _ in threads:
-                waiting.put(None)
-            for thread in threads:
-                thread.join()
-        if not synced:
-            self.campaign.count("found without syncs", found[0])
-
-    def states(self, operations, count, each, synced, strict):
-        """The states to try: the moment, what was chosen, and the files."""
-        chance = self.campaign.random_for("moments", synced, strict)
-        number = min(len(operations), max(1, -(-count // each)) if each <= 4 else max(1, count // 16))
-        syncs = [at for at, operation in enumerate(operations) if operation.kind == SYNC]
-        moments = {chance.choice(syncs) for _ in range(number // 2)}
-        while len(moments) < number:
-            moments.add(chance.randrange(1, len(operations) + 1))
-        disk, done, left = Disk(synced, strict), 0, count
-        ordered = sorted(moments)
-        for position, moment in enumerate(ordered):
-            while done < moment:
-                disk.apply(operations[done])
-                done += 1
-            limit = min(each, -(-left // (len(ordered) - position)))
-            if disk.uncertain() <= 8:
-                # All combinations, as long as that leaves something for the others.
-                limit = min(each, max(limit, left - (len(ordered) - position)))
-            tried = set()
-            for words, state in disk.states(chance, limit):
-                if words in tried:
-                    continue
-                tried.add(words)
-                left -= 1
-                yield moment, words, state
-                if left <= 0:
-                    return
-
-    def report(self, name, synced, wrong, moment, words, state):
-        campaign = self.campaign
-        campaign.count(name)
-        if not synced:
-            return
-        for kind, text in wrong[:SHOWN]:
-            campaign.violated(kind, f"{text} ({name}, after {moment} operations: {words})")
-        KEPT.mkdir(parents=True, exist_ok=True)
-        if wrong and len(list(KEPT.iterdir())) < KEEP:
-            folder = KEPT / f"{campaign.name}-{campaign.seed}-{campaign.counts['cycles']}-{moment}"
-            folder.mkdir()
-            put(folder, state)
-
-    def look(self, home, moment, _words, state):
-        """Starts a server on a state; what is wrong there."""
-        folder = state_folder(home)
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        put(folder, state)
-        server = listening(home)
-        try:
-            if server.poll() is not None:
-                return [("refused to start", log(home).strip()[-300:])]
-            return self.read(home, moment) + check(folder)
-        finally:
-            server.kill()
-            server.wait()
-            home.spawned.remove(server)
-            (home.folder / "server.log").write_bytes(b"")
-
-    def read(self, home, moment):
-        """What is wrong with what the server has."""
-        client, wrong = Client(home, self.token), []
-        try:
-            status, _ = home.request("/config/Config/Get?path=none", token=self.token)
-            if status == 401:
-                # The key that signs tokens is another: no wonder if the server was not ready yet.
-                if moment >= self.admin:
-                    wrong.append(("key lost", "the tokens of the server are not valid any more"))
-                client.token = home.token()
-            return wrong + list(self.ledger.wrong(look(client), moment))
-        except (OSError, Refused, Failed) as error:
-            return [*wrong, ("refused", str(error))]
-        finally:
-            client.close()
-
-
-def check(folder):
-    """What SQLite finds wrong with the database."""
-    with contextlib.closing(sqlite3.connect(f"file:{folder}/micro.db?mode=ro", uri=True)) as database:
-        found = database.execute("PRAGMA integrity_check").fetchall()
-    return [] if found == [("ok",)] else [("malformed", str(found[:3]))]

@@ -17,8 +17,8 @@ from campaign import listening, log, long_token
 from client import DATABASE, Client, Refused, look
 from home import Failed
 from ledger import Ledger
-from power_loss import check
 from recorder import state_folder
+from trial import check
 from writer import SECRET, Writers, encoded
 
 CYCLES = (20, 2000)
