@@ -57,11 +57,11 @@ class File:
     def content(self, kept, torn=None):
         """Its bytes if of what is uncertain these operations were kept, the last of them in part."""
         content = bytearray(self.certain)
+        chosen = self.sure | {operation.sequence for operation in kept}
+        last = kept[-1] if kept else None
         for operation in self.pending:
-            if operation in kept:
-                overlay(content, operation, torn if operation is kept[-1] else None)
-            elif operation.sequence in self.sure:
-                overlay(content, operation)
+            if operation.sequence in chosen:
+                overlay(content, operation, torn if operation is last else None)
         return content
 
 

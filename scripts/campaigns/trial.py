@@ -10,7 +10,7 @@ from campaign import listening, log
 from client import Client, Refused, look
 from disk import ALL_OF, Disk, put
 from home import ROOT, Failed
-from recorder import SYNC, state_folder
+from recorder import SYNC, SYNC_FAILED, state_folder
 
 # States with something wrong in them are kept here, this many of them.
 KEPT, KEEP = ROOT / "target/campaign/states", 5
@@ -24,8 +24,8 @@ class Trial:
         # Whether a state is a cycle of the campaign.
         self.counted, self.lock = counted, threading.Lock()
 
-    def run(self, operations, count, each, name, deaf=None, strict=False):
-        """Tries so many states at moments spread over the record, at most `each` of one moment.
+    def run(self, operations, count, each, name, deaf=None, strict=False, first=1):
+        """Tries so many states at moments spread over the record from `first` on, at most `each` of one.
 
         With the name of a sort of files, no sync of such a file counts: then what is found is no
         violation. Returns in how many states something was wrong.
@@ -33,10 +33,12 @@ class Trial:
         waiting, threads, found = queue.Queue(2), [], [0]
 
         def take(home):
+            """Looks at states until there are no more."""
             while (task := waiting.get()) is not None:
                 try:
                     wrong = self.look(home, *task)
-                except Exception as error:  # noqa: BLE001 - whatever it is, it is reported
+                except Exception as error:
+                    # Whatever it is, the others go on.
                     wrong = [("stuck", repr(error))]
                 with self.lock:
                     self.campaign.count(name)
@@ -50,7 +52,7 @@ class Trial:
             threads.append(threading.Thread(target=take, args=(home,)))
             threads[-1].start()
         try:
-            for task in self.states(operations, count, each, deaf, strict):
+            for task in self.states(operations, count, each, deaf, strict, first):
                 waiting.put(task)
         finally:
             for _ in threads:
@@ -59,14 +61,13 @@ class Trial:
                 thread.join()
         return found[0]
 
-    def states(self, operations, count, each, deaf, strict):
+    def states(self, operations, count, each, deaf, strict, first):
         """The states to try: the moment, what was chosen, and the files."""
         chance = self.campaign.random_for("moments", deaf, strict)
-        number = min(len(operations), max(1, -(-count // each)) if each <= 4 else max(1, count // 16))
-        syncs = [at for at, operation in enumerate(operations) if operation.kind == SYNC]
-        # Most is at stake just before a sync. What a missing one does shows after some time.
-        first = len(operations) // 2 if deaf else 1
-        moments = {chance.choice(syncs) for _ in range(0 if deaf else number // 2)}
+        number = min(len(operations) - first, max(1, -(-count // each)) if each <= 4 else max(1, count // 16))
+        syncs = [at for at, operation in enumerate(operations) if operation.kind in (SYNC, SYNC_FAILED) and at >= first]
+        # Most is at stake just before a sync.
+        moments = {chance.choice(syncs) for _ in range(number // 2)}
         while len(moments) < number:
             moments.add(chance.randrange(first, len(operations) + 1))
         disk, done, left = Disk(deaf, strict), 0, count
@@ -90,6 +91,7 @@ class Trial:
                     return
 
     def report(self, name, wrong, moment, words, state):
+        """Notes what is wrong, and keeps the state."""
         campaign = self.campaign
         for kind, text in grouped(wrong):
             campaign.violated(kind, f"{text} ({name}, after {moment} operations: {words})")

@@ -107,8 +107,8 @@ class Writer:
         record = {"key": key, "value": encoded(value)}
         return self.send([("record", key)], value, "/store/Store/Write", {"record": record, "options": options})
 
-    def delete(self):
-        key = self.key()
+    def delete(self, key=None):
+        key = key or self.key()
         body = {"key": key, "options": {"database": DATABASE}}
         self.send([("record", key)], None, "/store/Store/Delete", body)
 
