@@ -88,6 +88,14 @@ def listening(home, environment=None):
     return process
 
 
+def serving(home, environment=None):
+    """Starts the server in the foreground, which has to succeed."""
+    process = listening(home, environment)
+    if process.poll() is not None:
+        raise Failed(f"the server ended with {process.returncode}: {log(home)}")
+    return process
+
+
 def long_token(home):
     """A token that outlives any campaign."""
     request = {"id": "admin", "secret": "micro", "token_expiry": 24 * 3600}

@@ -11,10 +11,9 @@ import itertools
 import shutil
 import time
 
-from campaign import listening, log, long_token
+from campaign import listening, log, long_token, serving
 from client import Client, Refused, look
 from disk import put
-from home import Failed
 from ledger import Ledger
 from recorder import files, state_folder
 from writer import Writers
@@ -26,6 +25,7 @@ CHANGES = 300
 IMAGES = 3
 FLIP, CUT, ZERO, NOISE, EMPTY = "flip", "cut", "zeros", "noise", "empty"
 WEIGHTS = {FLIP: 10, CUT: 3, ZERO: 2, NOISE: 2, EMPTY: 1}
+SORTS = {"database": 4, "log": 3, "blob": 1}
 # The most bytes of zeros or noise.
 PATCH = 6000
 
@@ -50,9 +50,7 @@ def make(campaign, number):
     """The files of a server after some work, what was acknowledged, and a token."""
     ledger = Ledger(itertools.count().__next__)
     with campaign.bare_home() as home:
-        server = listening(home)
-        if server.poll() is not None:
-            raise Failed(f"the server did not start: {log(home)}")
+        server = serving(home)
         token = long_token(home)
         with Writers(campaign, home, ledger, token, number) as writers:
             deadline = time.monotonic() + 60
@@ -82,9 +80,10 @@ def damaged(campaign, image):
     for path, content in image.items():
         if content and (path.startswith("blobs/") or path in ("micro.db", "micro.db-wal")):
             by_sort.setdefault(sort(path), []).append(path)
-    path = chance.choice(by_sort[chance.choices(["database", "log", "blob"], weights=[4, 3 * ("log" in by_sort), 1])[0]])
+    weights = [SORTS[name] for name in by_sort]
+    path = chance.choice(by_sort[chance.choices(list(by_sort), weights)[0]])
     content = bytearray(image[path])
-    what = chance.choices(list(WEIGHTS), weights=WEIGHTS.values())[0]
+    what = chance.choices(list(WEIGHTS), WEIGHTS.values())[0]
     at = chance.randrange(len(content))
     size = min(chance.randrange(1, PATCH), len(content) - at)
     words = f"{what} at {at} of {len(content)} bytes of {path}"

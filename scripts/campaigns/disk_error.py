@@ -44,9 +44,7 @@ def run(campaign):
 def fail(campaign, home, cycle, failures, killed):
     """Lets syncs of a server fail, and looks at what it acknowledged."""
     recorder = Recorder(home)
-    server = listening(home, recorder.environment)
-    if server.poll() is not None:
-        raise Failed(f"the server did not start: {log(home)}")
+    server = recorder.serving()
     token, ledger = long_token(home), Ledger(recorder.mark)
     admin = recorder.mark()
     with Writers(campaign, home, ledger, token, cycle) as writers:

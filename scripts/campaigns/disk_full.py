@@ -40,9 +40,7 @@ def run(campaign):
 def fill(campaign, home, cycle):
     """Takes the room away from a server and gives it back."""
     recorder = Recorder(home, recording=False)
-    server = listening(home, recorder.environment)
-    if server.poll() is not None:
-        raise Failed(f"the server did not start: {log(home)}")
+    server = recorder.serving()
     token, ledger = long_token(home), Ledger(itertools.count().__next__)
     with Writers(campaign, home, ledger, token, cycle) as writers:
         until("the first changes", lambda: ledger.acknowledged >= BEFORE)

@@ -15,7 +15,7 @@ import pathlib
 import shutil
 import time
 
-from campaign import listening, log, long_token
+from campaign import log, long_token
 from disk import SORTS, Disk
 from home import PATIENCE, Failed
 from ledger import Ledger
@@ -70,9 +70,7 @@ def record(campaign, home, recorder, changes):
     ledger = Ledger(recorder.mark)
     token, admin = None, recorder.mark()
     for life in range(2):
-        server = listening(home, recorder.environment)
-        if server.poll() is not None:
-            raise Failed(f"the recorded server did not start: {log(home)}")
+        server = recorder.serving()
         if life == 0:
             token, admin = long_token(home), recorder.mark()
         refused = work(campaign, home, ledger, token, life, changes)

@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 
+from campaign import serving
 from home import ROOT, Failed
 
 SOURCE = pathlib.Path(__file__).with_name("recorder.c")
@@ -59,6 +60,7 @@ class Recorder:
 
     def __init__(self, home, recording=True):
         library = build()
+        self.home = home
         self.folder = state_folder(home)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.log = home.folder / "record" if recording else None
@@ -76,6 +78,13 @@ class Recorder:
         if self.log:
             self.log.touch()
             self.environment["RECORDER_LOG"] = str(self.log)
+
+    def serving(self):
+        """Starts the server of the home behind the library, which has to succeed."""
+        process = serving(self.home, self.environment)
+        if not self.words[SYNCS]:
+            raise Unsupported("the program is not linked to the C library dynamically")
+        return process
 
     def mark(self):
         """How many operations were recorded up to now."""

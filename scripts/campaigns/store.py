@@ -13,7 +13,7 @@ import json
 import threading
 import time
 
-from campaign import listening, log, long_token
+from campaign import long_token, serving
 from client import DATABASE, Client, Refused, look
 from home import Failed
 from ledger import Ledger
@@ -32,7 +32,7 @@ def run(campaign):
     """Runs the campaign."""
     with campaign.bare_home() as home:
         home.environment["MICRO_NO_AUTOSTART"] = "1"
-        server = up(home)
+        server = serving(home)
         token = long_token(home)
         ledger, contest = Ledger(time.monotonic), Contest(campaign)
         contest.begin(Client(home, token))
@@ -40,22 +40,16 @@ def run(campaign):
             campaign.count("cycles")
             kill_while_busy(campaign, home, server, ledger, contest, token, cycle)
             begun = time.monotonic()
-            server = up(home)
+            server = serving(home)
             campaign.highest("max restart ms", (time.monotonic() - begun) * 1e3)
             verify(campaign, home, ledger, contest, token)
         campaign.count("acknowledged", ledger.acknowledged)
 
 
-def up(home):
-    server = listening(home)
-    if server.poll() is not None:
-        raise Failed(f"the server did not start: {log(home)}")
-    return server
-
-
 def kill_while_busy(campaign, home, server, ledger, contest, token, cycle):
     """Lets everybody work, and kills the server under them."""
-    with Writers(campaign, home, ledger, token, cycle, accounts=1) as writers, contest.at_work(home, token, writers.over):
+    writers = Writers(campaign, home, ledger, token, cycle, accounts=1)
+    with writers, contest.at_work(home, token, writers.over):
         time.sleep(campaign.random.uniform(*LIFE))
         # Who gets no answer from now on knows why.
         writers.over.set()
@@ -171,7 +165,8 @@ class Contest:
         self.not_older(key, asked, version)
         with self.lock:
             self.number += 1
-            entry = {"sent": time.monotonic(), "acknowledged": None, "on": version, "version": None, "value": self.number}
+            entry = {"sent": time.monotonic(), "acknowledged": None, "on": version, "version": None}
+            entry["value"] = self.number
             self.writes[key].append(entry)
         record = {"key": key, "value": encoded(str(entry["value"]).encode())}
         body = {"record": record, "options": {"database": DATABASE, "if_version": str(version)}}
