@@ -47,3 +47,17 @@ impl From<supervisor::Error> for Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_entry_is_named_with_the_way_out() {
+        let damaged = backend::Error::DamagedEntry { table: "t".into(), key: b"k".into() };
+        let error = Error::from(damaged);
+        assert_eq!(error.code, 500);
+        assert!(error.detail.starts_with("`k` in table `t` is damaged"), "{}", error.detail);
+        assert!(error.detail.contains("restore a snapshot"), "{}", error.detail);
+    }
+}

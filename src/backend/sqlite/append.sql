@@ -10,4 +10,7 @@ SELECT
     item.value ->> 2,
     item.value ->> 3,
     unhex(item.value ->> 4)
-FROM json_each(?) AS item
+FROM json_each(?) AS item WHERE true
+-- Never so, unless the disk changed the position of another record, which is lost already.
+ON CONFLICT (log, position) DO UPDATE
+SET time = excluded.time, checksum = excluded.checksum, value = excluded.value

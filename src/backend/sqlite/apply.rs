@@ -34,8 +34,10 @@ const PUT_LARGE: &str = "
     ON CONFLICT (table_name, key) DO UPDATE SET
         version = excluded.version, expires = excluded.expires,
         checksum = excluded.checksum, value = excluded.value";
-const APPEND_LARGE: &str =
-    "INSERT INTO records (log, position, time, checksum, value) VALUES (?, ?, ?, ?, ?)";
+const APPEND_LARGE: &str = "
+    INSERT INTO records (log, position, time, checksum, value) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (log, position) DO UPDATE
+    SET time = excluded.time, checksum = excluded.checksum, value = excluded.value";
 
 /// Every statement here, for the test that looks at their plans.
 #[cfg(test)]

@@ -14,8 +14,9 @@ use super::{open::options, storage_error};
 
 /// Pages (of 4 KiB) in the log that are worth a checkpoint.
 const ENOUGH: i64 = 1024;
-/// Pages after which the log starts over, which keeps writers waiting for a moment.
-const TOO_MANY: i64 = 16 * 1024;
+/// Pages after which the log starts over, which keeps writers waiting for a moment; somewhat less than
+/// what the file is cut to, so that it keeps its size and is written anew in place.
+const TOO_MANY: i64 = 15 * 1024;
 /// Between two looks at a log that is being written.
 const BETWEEN: Duration = Duration::from_millis(100);
 /// Without a write for this long, whatever is in the log is moved.
@@ -28,7 +29,7 @@ const RETRY: Duration = Duration::from_secs(2);
 /// What the log is like now, and what has been done about it.
 const LOOK: &str = "PRAGMA wal_checkpoint(NOOP)";
 const MOVE: &str = "PRAGMA wal_checkpoint(PASSIVE)";
-const START_OVER: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
+const START_OVER: &str = "PRAGMA wal_checkpoint(RESTART)";
 
 /// Whether something was in the way, the pages in the log, and those of them that were moved.
 type State = (i64, i64, i64);

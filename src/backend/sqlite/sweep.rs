@@ -29,18 +29,18 @@ pub(super) enum Swept {
 }
 
 impl Writer {
-    /// Removes at most `limit` entries that have expired, and as many records that were cut off.
+    /// Removes at most `limit` records that were cut off, and if none are left, as many entries that
+    /// have expired.
     pub(super) async fn sweep(&mut self, limit: u32) -> Result<Swept, Error> {
-        let entries = self.sweep_entries(limit).await?;
-        let mut part = entries >= u64::from(limit);
-        if let Some((log, first)) = self.trimmed.pop() {
-            let records = self.sweep_log(&log, first, limit).await?;
-            if records >= u64::from(limit) {
-                self.trimmed.push((log, first));
+        let limit_reached = |rows: u64| rows >= u64::from(limit);
+        while let Some((log, first)) = self.trimmed.last().cloned() {
+            if limit_reached(self.sweep_log(&log, first, limit).await?) {
+                return Ok(Swept::Part);
             }
-            part |= !self.trimmed.is_empty();
+            self.trimmed.pop();
         }
-        Ok(if part { Swept::Part } else { Swept::Everything })
+        let entries = self.sweep_entries(limit).await?;
+        Ok(if limit_reached(entries) { Swept::Part } else { Swept::Everything })
     }
 
     /// Removes at most `limit` entries that have expired; returns how many.

@@ -80,6 +80,23 @@ async fn a_changed_record_is_refused_and_the_others_are_served() {
 }
 
 #[tokio::test]
+async fn a_record_that_the_disk_moved_stands_in_nobodys_way() {
+    let (_folder, path) = place();
+    let kv = Sqlite::open(&path).await.unwrap();
+    append(&kv, 0..3).await;
+    kv.close().await;
+    let mut connection = by_hand(&path).await;
+    connection.execute("UPDATE records SET position = 4 WHERE position = 1").await.unwrap();
+    sqlx::Connection::close(connection).await.unwrap();
+    let kv = Sqlite::open(&path).await.unwrap();
+    assert_eq!(append(&kv, 0..2).await, 3);
+    assert_eq!(kv.append("l", vec![vec![1; 100_000].into()]).await, Ok(5));
+    assert_eq!(kv.read("l", 2, 10).await.unwrap().len(), 4);
+    assert!(kv.read("l", 0, 10).await.is_err());
+    kv.close().await;
+}
+
+#[tokio::test]
 async fn a_log_with_damaged_bounds_takes_and_gives_nothing() {
     for statement in ["UPDATE logs SET next = next - 8", "UPDATE logs SET first = 4"] {
         let (_folder, path) = place();
