@@ -9,20 +9,22 @@ database itself lost without a word is one, and so is a panic.
 import contextlib
 import itertools
 import shutil
+import signal
 import time
 
 from campaign import listening, log, long_token, serving
 from client import Client, Refused, look
 from disk import put
+from home import PATIENCE
 from ledger import Ledger
 from recorder import files, state_folder
 from writer import Writers
 
-CYCLES = (120, 2000)
-# Changes behind each image of a folder that is damaged.
+CYCLES = (80, 2000)
+# Changes of each server behind an image of a folder.
 CHANGES = 300
-# One image is of a server that was stopped, the others of killed ones.
-IMAGES = 3
+# How the servers ended that each image is of: with all in the database, all in its log, or in both.
+LIVES = [[signal.SIGTERM], [signal.SIGKILL], [signal.SIGTERM, signal.SIGKILL]]
 FLIP, CUT, ZERO, NOISE, EMPTY = "flip", "cut", "zeros", "noise", "empty"
 WEIGHTS = {FLIP: 10, CUT: 3, ZERO: 2, NOISE: 2, EMPTY: 1}
 SORTS = {"database": 4, "log": 3, "blob": 1}
@@ -32,7 +34,7 @@ PATCH = 6000
 
 def run(campaign):
     """Runs the campaign."""
-    images = [make(campaign, number) for number in range(IMAGES)]
+    images = [make(campaign, number) for number in range(len(LIVES))]
     with campaign.bare_home() as home:
         for _ in range(campaign.cycles):
             campaign.count("cycles")
@@ -50,19 +52,17 @@ def make(campaign, number):
     """The files of a server after some work, what was acknowledged, and a token."""
     ledger = Ledger(itertools.count().__next__)
     with campaign.bare_home() as home:
-        server = serving(home)
-        token = long_token(home)
-        with Writers(campaign, home, ledger, token, number) as writers:
-            deadline = time.monotonic() + 60
-            while ledger.acknowledged < CHANGES and time.monotonic() < deadline:
-                time.sleep(0.02)
-        for failure in writers.refused() + writers.failures:
-            campaign.violated("refused", str(failure))
-        if number == 0:
-            server.terminate()
-        else:
-            server.kill()
-        server.wait()
+        for life, ends in enumerate(LIVES[number]):
+            server = serving(home)
+            token, wanted = long_token(home), ledger.acknowledged + CHANGES
+            with Writers(campaign, home, ledger, token, number, life) as writers:
+                deadline = time.monotonic() + PATIENCE
+                while ledger.acknowledged < wanted and time.monotonic() < deadline:
+                    time.sleep(0.02)
+            for failure in writers.refused() + writers.failures:
+                campaign.violated("refused", str(failure))
+            server.send_signal(ends)
+            server.wait()
         return files(state_folder(home)), ledger, token
 
 
