@@ -51,7 +51,9 @@ pub(crate) const MAX_PAGE_BYTES: usize = 8 * 1024 * 1024;
 
 /// Tables of keys and values, both any bytes.
 ///
-/// What has expired is absent for every method. After [`Kv::close`], every method fails with
+/// What has expired (by the [`clock`] as it is set) is absent for every method. What the disk changed
+/// after it was written is [`Error::DamagedEntry`] to whoever reads it or requires something of it,
+/// until it is written anew. After [`Kv::close`], every method fails with
 /// [`Error::Closed`].
 #[async_trait]
 pub(crate) trait Kv: Send + Sync + 'static {
@@ -64,7 +66,8 @@ pub(crate) trait Kv: Send + Sync + 'static {
     async fn list(&self, table: &str, range: &Range) -> Result<Vec<Entry>, Error>;
 
     /// All or nothing: when this returns `Ok`, every precondition held, every change is on disk
-    /// (where the backend has one) and every later read sees it. Returns the version its puts got.
+    /// (where the backend has one) and every later read sees it. Returns the version its puts got;
+    /// one that changes nothing, the last version given out.
     ///
     /// Once begun, a commit is carried out even if nobody waits for the answer any more.
     async fn commit(&self, commit: Commit) -> Result<u64, Error>;
