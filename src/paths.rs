@@ -76,14 +76,34 @@ fn runtime_folder() -> PathBuf {
     }
 }
 
-/// Creates a folder, and those above it, that only its owner may enter.
+/// Creates a folder, and those above it, that only its owner may enter. It is there after a power
+/// failure, whoever created it.
 ///
 /// # Errors
 /// It cannot be created; the text names it.
 pub(crate) fn create_private_folder(path: &Path) -> anyhow::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true).mode(0o700);
-    builder.create(path).with_context(|| format!("cannot create the folder `{}`", path.display()))
+    let create = || -> io::Result<()> {
+        let missing: Vec<&Path> = path.ancestors().skip(1).take_while(|above| !above.exists()).collect();
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        for made in std::iter::once(path).chain(missing) {
+            sync_folder_of(made)?;
+        }
+        Ok(())
+    };
+    create().with_context(|| format!("cannot create the folder `{}`", path.display()))
+}
+
+/// Puts the name of a file or folder on disk.
+fn sync_folder_of(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(above) if above != Path::new("") => match fs::File::open(above) {
+            Ok(folder) => folder.sync_all(),
+            // A folder that others made, which may be entered but not read.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            Err(error) => Err(error),
+        },
+        _ => Ok(()),
+    }
 }
 
 /// Replaces a file, readable by its owner alone: readers see the old or the new content, and
@@ -93,7 +113,8 @@ pub(crate) fn create_private_folder(path: &Path) -> anyhow::Result<()> {
 /// It cannot be written; the text names it.
 pub(crate) fn write_private_file(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     let sync = |file: &fs::File| file.sync_all();
-    replace(path, content, sync).with_context(|| format!("cannot write `{}`", path.display()))
+    let written = replace(path, content, sync).and_then(|()| sync_folder_of(path));
+    written.with_context(|| format!("cannot write `{}`", path.display()))
 }
 
 /// Replaces a file that can be made again, unless it has this content already. Readers see the old

@@ -121,6 +121,25 @@ pub(super) fn remove_state(home: &Home, socket: &PathBuf) {
     }
 }
 
+/// Refuses a database that lost all it had: an empty file is a new database only where no server
+/// has run before.
+///
+/// # Errors
+/// The text says what to do.
+pub(super) fn check_database(home: &Home) -> anyhow::Result<()> {
+    let path = home.server().join("micro.db");
+    let empty = fs::metadata(&path).is_ok_and(|file| file.len() == 0);
+    let logged = fs::metadata(home.server().join("micro.db-wal")).is_ok_and(|file| file.len() > 0);
+    if empty && !logged && home.server().join("keys/signing-key.der").exists() {
+        bail!(
+            "the database `{0}` is empty, but a server has used it: put it back from a backup, or remove it \
+             to begin with nothing:\n  rm '{0}'",
+            path.display()
+        );
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::{PermissionsExt as _, symlink};

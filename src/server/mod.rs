@@ -104,6 +104,7 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -
     };
 
     let background = Tasks::default();
+    files::check_database(home)?;
     let database = format!("sqlite:{}", home.server().join("micro.db").display());
     let database = backend::open(&database).await?;
     let kv: Arc<dyn Kv> = database.clone();

@@ -324,6 +324,16 @@ fn a_damaged_database_is_named_with_the_way_out_and_kept() {
 }
 
 #[test]
+fn a_database_that_lost_all_it_had_is_not_taken_for_a_new_one() {
+    let (home, _) = used_home();
+    let database = home.data().join("server/micro.db");
+    fs::write(&database, "").unwrap();
+    assert_no_start(&home, &[&format!("`{}` is empty", database.display()), "backup", "rm '"]);
+    fs::remove_file(&database).unwrap();
+    home.ok(["server", "start"]);
+}
+
+#[test]
 fn a_database_of_a_newer_version_is_refused_and_not_touched() {
     let (home, _) = used_home();
     let database = home.data().join("server/micro.db");

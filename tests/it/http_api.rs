@@ -318,6 +318,23 @@ fn a_body_over_the_limit_is_413_and_not_waited_for() {
 }
 
 #[test]
+fn who_is_refused_before_the_body_is_read_is_told_that_the_connection_ends() {
+    let api = Api::new(&[]);
+    let ask = |authorization: &str, path: &str| {
+        let body = "x".repeat(100_000);
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\n{authorization}Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        String::from_utf8(api.raw(request.as_bytes())).unwrap().to_ascii_lowercase()
+    };
+    for answer in [ask("Authorization: Bearer x\r\n", CALL), ask("", "/nobody/Call")] {
+        assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+    }
+    api.lives();
+}
+
+#[test]
 fn malformed_requests_are_refused_and_other_methods_answered() {
     let api = Api::new(&[]);
     for (expected, request) in [

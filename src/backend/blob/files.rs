@@ -38,6 +38,9 @@ impl Files {
         blocking(move || {
             let drafts = opened.join(DRAFTS);
             create_folder(&drafts).map_err(|e| failed("create the folder", &drafts, &e))?;
+            // Whoever made them, and whatever has become of them.
+            sync_folder(&opened)?;
+            sync_folder(opened.parent().unwrap_or(Path::new("/")))?;
             for draft in fs::read_dir(&drafts).map_err(|e| failed("read", &drafts, &e))? {
                 let draft = draft.map_err(|e| failed("read", &drafts, &e))?.path();
                 fs::remove_file(&draft).map_err(|e| failed("remove", &draft, &e))?;
@@ -187,13 +190,13 @@ impl Draft for InFile {
         let mut path = self.path;
         blocking(move || {
             let within = place.parent().unwrap_or(Path::new(""));
-            let made = !within.is_dir();
             create_folder(within).map_err(|e| failed("create the folder", within, &e))?;
             // Over the same content, if it is there.
             fs::rename(path.path(), &place).map_err(|e| failed("write", &place, &e))?;
             path.keep();
             sync_folder(within)?;
-            if made { sync_folder(within.parent().unwrap_or(Path::new(""))) } else { Ok(()) }
+            // Another draft may have made the folder and not got as far as this yet.
+            sync_folder(within.parent().unwrap_or(Path::new("")))
         })
         .await
     }

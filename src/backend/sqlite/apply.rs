@@ -28,6 +28,8 @@ const WRITE_REST: &str = include_str!("batch.sql");
 const APPEND: &str = concat!("BEGIN IMMEDIATE;\n", include_str!("append.sql"), ";\nCOMMIT");
 /// The same within a transaction.
 const APPEND_REST: &str = include_str!("append.sql");
+/// The version given out last.
+pub(super) const COUNT: &str = "UPDATE counter SET version = ?";
 pub(super) const BEGIN: &str = "BEGIN IMMEDIATE";
 const PUT_LARGE: &str = "
     INSERT INTO entries (table_name, key, version, expires, checksum, value) VALUES (?, ?, ?, ?, ?, ?)
@@ -101,7 +103,13 @@ impl Writer {
         let changing = self.cache.begin(batch.names());
         let large = batch.large().next().is_some() || appends.large().next().is_some();
         match (batch.is_empty(), appends.is_empty(), large) {
-            (true, true, _) => return Ok(()),
+            (true, true, _) if !self.doubt => return Ok(()),
+            // Nothing to do was decided by what is there: first it must be sure what that is. The
+            // version has moved on since the failure, so that there is something to write.
+            (true, true, _) => {
+                let version = self.version.cast_signed();
+                sqlx::query(COUNT).bind(version).execute(&mut self.connection).await?;
+            }
             (false, true, false) => self.apply_entries(WRITE, batch).await?,
             (true, false, false) => self.apply_appends(APPEND, appends).await?,
             _ => {
@@ -110,6 +118,7 @@ impl Writer {
                 sqlx::query("COMMIT").execute(&mut self.connection).await?;
             }
         }
+        self.doubt = false;
         changing.refill(batch.outcomes());
         self.written.send_replace(());
         Ok(())

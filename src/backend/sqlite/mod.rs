@@ -120,6 +120,8 @@ fn storage_error(path: &Path, error: &sqlx::Error) -> Error {
     const CORRUPT: i32 = 11;
     const FULL: i32 = 13;
     const NOT_A_DATABASE: i32 = 26;
+    // SQLITE_IOERR_SHMSIZE: the file that readers and the writer share cannot be made large enough.
+    const NO_ROOM_TO_SHARE: i32 = 4874;
     let path = path.to_path_buf();
     let detail = error.to_string();
     if matches!(error, sqlx::Error::PoolClosed) {
@@ -127,6 +129,9 @@ fn storage_error(path: &Path, error: &sqlx::Error) -> Error {
     }
     let code =
         error.as_database_error().and_then(DatabaseError::code).and_then(|code| code.parse::<i32>().ok());
+    if code == Some(NO_ROOM_TO_SHARE) {
+        return Error::Full { path };
+    }
     // An extended code has the primary one in its low byte.
     match code.map(|code| code & 0xff) {
         Some(FULL) => Error::Full { path },

@@ -162,6 +162,7 @@ async fn connect(path: &Path, seen: usize, migrations: &[&'static str]) -> Resul
         damage: Damage::new(path),
         cache: Cache::new(),
         clock: Clock::default(),
+        doubt: false,
         written: watch::Sender::default(),
     })
 }

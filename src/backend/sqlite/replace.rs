@@ -4,14 +4,13 @@ use futures::TryStreamExt as _;
 
 use super::{
     appends::Heads,
-    apply::BEGIN,
+    apply::{BEGIN, COUNT},
     batch::{Batch, Stored},
     storage_error,
     writer::{MAX_BATCH_BYTES, MAX_JOBS, Write, Writer},
 };
 use crate::backend::{Commit, Error, Scan, range::names};
 
-const COUNT: &str = "UPDATE counter SET version = ?";
 const DELETE_TABLES: &str = "DELETE FROM entries WHERE table_name >= ?1 AND (table_name < ?2 OR ?2 IS NULL)";
 
 impl Writer {
@@ -28,11 +27,13 @@ impl Writer {
         let ended = sqlx::query(end).execute(&mut self.connection).await;
         match (done, ended) {
             (Ok(done), Ok(_)) => {
+                self.doubt = false;
                 self.written.send_replace(());
                 Ok(done)
             }
             (Ok(_), Err(error)) => {
                 let _ = sqlx::query("ROLLBACK").execute(&mut self.connection).await;
+                self.doubt = true;
                 Err(storage_error(&self.path, &error))
             }
             (Err(error), _) => Err(error),

@@ -69,6 +69,9 @@ pub(super) struct Writer {
     pub(super) damage: Damage,
     pub(super) cache: Cache,
     pub(super) clock: Clock,
+    /// A transaction has failed and none has succeeded since. What it wrote may be in the log of the
+    /// database, where a restart would find it, until another one is written in its place.
+    pub(super) doubt: bool,
     /// Told of everything that was written.
     pub(super) written: watch::Sender<()>,
 }
@@ -177,6 +180,7 @@ impl Writer {
         if let Err(error) = self.apply(&batch).await {
             // Refused if the failure has already undone the transaction.
             let _ = sqlx::query("ROLLBACK").execute(&mut self.connection).await;
+            self.doubt = true;
             return Err(error);
         }
         let trimmed = batch.appends().trimmed();

@@ -16,7 +16,7 @@ use axum::{
     routing::{any, get},
 };
 use bytes::{BufMut as _, Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header, request::Parts};
 use http_body::Body as _;
 use micro_sdk::{Error, MESSAGE_LIMIT, Result};
 use tokio::time::timeout;
@@ -99,11 +99,25 @@ async fn door(State(router): State<Router>, request: Request, next: Next) -> Res
 }
 
 async fn call(State(router): State<Router>, request: Request) -> Response {
-    answer(&router, request).await.unwrap_or_else(|error| reply::error(&error.with_id("micro.api")))
+    let (head, body) = request.into_parts();
+    let unread = !body.is_end_stream() && head.version < Version::HTTP_2;
+    match route(&router, &head).await {
+        Ok(route) => answer(&router, route, head, body)
+            .await
+            .unwrap_or_else(|error| reply::error(&error.with_id("micro.api"))),
+        Err(error) => {
+            let mut response = reply::error(&error.with_id("micro.api"));
+            if unread {
+                // The body stands in the way of the next request, so there can be none.
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            response
+        }
+    }
 }
 
-async fn answer(router: &Router, request: Request) -> Result<Response> {
-    let (head, body) = request.into_parts();
+/// Where a call goes, decided before its body is read.
+async fn route(router: &Router, head: &Parts) -> Result<Route> {
     if !matches!(head.method, Method::GET | Method::POST | Method::PUT | Method::PATCH | Method::DELETE) {
         return Err(Error::new(405, format!("{} is not supported", head.method)));
     }
@@ -114,6 +128,10 @@ async fn answer(router: &Router, request: Request) -> Result<Response> {
     if route.described && route.method.is_none() {
         return Err(unknown_endpoint(&route));
     }
+    Ok(route)
+}
+
+async fn answer(router: &Router, route: Route, head: Parts, body: Body) -> Result<Response> {
     let form = Form::of(&head.headers)?;
     let patience = micro_sdk::header::timeout(&head.headers).unwrap_or(DEFAULT_TIMEOUT);
     let body = timeout(patience, read(body))

@@ -136,7 +136,13 @@ impl Keys {
         let text = format!("{}\n", STANDARD.encode(bytes));
         create_private_folder(folder)
             .and_then(|()| write_private_file(&self.file, text.as_bytes()))
-            .map_err(|e| Error::internal(format!("there is no key for secrets yet: {e:#}")))?;
+            .map_err(|error| {
+                let full = error.downcast_ref::<io::Error>().is_some_and(|error| {
+                    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+                });
+                let text = format!("there is no key for secrets yet: {error:#}");
+                if full { Error::new(507, text) } else { Error::internal(text) }
+            })?;
         Ok(self.key.get_or_init(|| Key::new(bytes)))
     }
 }

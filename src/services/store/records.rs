@@ -192,12 +192,10 @@ impl blocks::store::Store for Service {
             if options.if_version.is_some_and(|required| required != version) {
                 return Err(changed(&place, &request.key, options.if_version.unwrap_or_default()));
             }
-            if version == 0 {
-                return Ok(DeleteResponse { existed: false });
-            }
+            // Also where there is nothing: that it will be so after a restart is for the backend to say.
             let step = Step::delete(place.clone(), request.key.clone(), Some(version))?;
             match self.commit(vec![step]).await {
-                Ok(_) => return Ok(DeleteResponse { existed: true }),
+                Ok(_) => return Ok(DeleteResponse { existed: version != 0 }),
                 // Somebody was faster: what is there now decides.
                 Err(error) if error.code == 412 => {}
                 Err(error) => return Err(error),

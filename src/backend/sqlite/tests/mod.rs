@@ -318,6 +318,29 @@ async fn a_full_disk_fails_the_batch_and_nothing_else() {
     }
 }
 
+/// After a failure, that there is nothing to do is only said when a transaction has succeeded, which
+/// takes the place of what the failed one may have left in the log.
+#[tokio::test]
+async fn nothing_to_do_is_not_told_while_a_failure_is_in_doubt() {
+    let (_folder, path) = place();
+    let mut writer = open::open(&path, MIGRATIONS).await.unwrap().writer;
+    let nothing = || Write::Commit(Commit::new().require_absent("t", "a"));
+    let stored = ["SELECT version FROM counter"];
+    assert!(writer.write(&[nothing()]).await[0].is_ok());
+    assert_eq!(counts(&mut writer.connection, stored).await, [0]);
+    limit_pages(&mut writer.connection, 20).await;
+    let large = Write::Commit(Commit::new().put("t", "a", vec![1; 1 << 20]));
+    assert!(writer.write(&[large]).await[0].is_err() && writer.doubt);
+    let answered = writer.write(&[nothing()]).await.remove(0).unwrap();
+    assert_eq!(counts(&mut writer.connection, stored).await, [answered.cast_signed()]);
+    assert!(!writer.doubt);
+    // A failure of that transaction is told too.
+    writer.doubt = true;
+    writer.version += 1;
+    writer.connection.execute("PRAGMA query_only = 1").await.unwrap();
+    assert!(writer.write(&[nothing()]).await[0].is_err());
+}
+
 async fn limit_pages(connection: &mut SqliteConnection, pages: u32) {
     let pragma = format!("PRAGMA max_page_count = {pages}");
     connection.execute(sqlx::AssertSqlSafe(pragma)).await.unwrap();
