@@ -28,21 +28,21 @@ class Unsupported(Exception):
     """This system has no way to stand between a program and its disk."""
 
 
-def build():
-    """Compiles the library if it is older than its source."""
+def build(source=SOURCE, library=LIBRARY):
+    """Compiles a library that stands before the C library, if it is older than its source."""
     if not sys.platform.startswith("linux"):
         raise Unsupported("it needs Linux and LD_PRELOAD")
     compiler = shutil.which("cc")
     if not compiler:
         raise Unsupported("it needs a C compiler, `cc`")
-    if LIBRARY.exists() and LIBRARY.stat().st_mtime > SOURCE.stat().st_mtime:
-        return LIBRARY
-    LIBRARY.parent.mkdir(parents=True, exist_ok=True)
-    words = [compiler, "-shared", "-fPIC", "-O2", "-Wall", str(SOURCE), "-o", str(LIBRARY), "-ldl", "-lpthread"]
+    if library.exists() and library.stat().st_mtime > source.stat().st_mtime:
+        return library
+    library.parent.mkdir(parents=True, exist_ok=True)
+    words = [compiler, "-shared", "-fPIC", "-O2", "-Wall", str(source), "-o", str(library), "-ldl", "-lpthread"]
     built = subprocess.run(words, capture_output=True, text=True)
     if built.returncode != 0:
-        raise Failed(f"cannot build {SOURCE}: {built.stderr}")
-    return LIBRARY
+        raise Failed(f"cannot build {source}: {built.stderr}")
+    return library
 
 
 class Operation:

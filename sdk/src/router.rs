@@ -16,8 +16,9 @@ use std::{
 
 use bytes::Bytes;
 use http::{Request, Response};
+use http_body_util::BodyExt as _;
 use tokio_stream::StreamExt as _;
-use tonic::{Status, Streaming, body::Body, server::Grpc};
+use tonic::{Code, Status, Streaming, body::Body, server::Grpc};
 
 use crate::{
     Context, Error,
@@ -84,6 +85,15 @@ impl Router {
                 .into_response();
         };
         let method = method.to_owned();
+        // Tonic takes a stream of requests that its caller cancels for one that ends: half an upload
+        // would be a whole one. Told by another name, it is an error.
+        let request = request.map(|body| {
+            body.map_err(|error| {
+                let status = Status::from_error(error.into());
+                let cancelled = status.code() == Code::Cancelled;
+                if cancelled { Status::aborted("the caller gave the stream up") } else { status }
+            })
+        });
         Grpc::new(Raw)
             .max_decoding_message_size(MESSAGE_LIMIT)
             .max_encoding_message_size(MESSAGE_LIMIT)

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body::Frame;
+use http_body_util::StreamBody;
 use micro_sdk::{
-    Context, Error, Receiver, Result, Sender, Upload,
+    Context, Error, Receiver, Result, Router, Sender, Upload,
     blocks::store::{BlobStore, BlobStoreClient, BlobStoreServer},
     proto::store::{
         BlobDeleteRequest, BlobDeleteResponse, BlobListRequest, BlobListResponse, BlobReadRequest,
@@ -11,7 +14,9 @@ use micro_sdk::{
     },
     testing::serve,
 };
+use prost::Message as _;
 use tokio::{sync::mpsc, time::timeout};
+use tonic::Status;
 
 /// How long anything may take on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -114,6 +119,27 @@ async fn a_call_that_is_given_up_is_not_taken_for_the_end_of_its_requests() {
     response.abort();
     assert!(matches!(next(&mut seen).await, Seen::Failure(_)));
     drop(sender);
+}
+
+/// Whatever is seen first, the end of the call or the break in its requests.
+#[tokio::test]
+async fn requests_that_break_off_are_an_error_whoever_says_so() {
+    let (sender, mut seen) = mpsc::unbounded_channel();
+    let router = Router::new("store", vec![Box::new(BlobStoreServer::new(Watched(sender)))]);
+    for broken in [Status::cancelled("by the caller"), Status::internal("the connection broke")] {
+        let mut frame = vec![0];
+        frame.extend_from_slice(&u32::try_from(piece(3).encoded_len()).unwrap().to_be_bytes());
+        piece(3).encode(&mut frame).unwrap();
+        let frames = [Ok(Frame::data(Bytes::from(frame))), Err(broken)];
+        let request = http::Request::post("/store.BlobStore/Write")
+            .header("content-type", "application/grpc")
+            .body(StreamBody::new(tokio_stream::iter(frames)))
+            .unwrap();
+        let answer = router.serve(request).await;
+        assert_eq!(next(&mut seen).await, Seen::Piece(3));
+        assert!(matches!(next(&mut seen).await, Seen::Failure(_)));
+        drop(answer);
+    }
 }
 
 #[tokio::test]

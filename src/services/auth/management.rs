@@ -62,8 +62,12 @@ impl blocks::auth::Accounts for Auth {
         let must_know = own && !caller.owner;
         let mut good = !must_know && request.old_secret.is_empty();
         if !good {
-            let old = self.log_in(&caller, namespace, &record.id, &request.old_secret).await;
-            good = old.is_ok_and(|known| known.id == record.id);
+            match self.log_in(&caller, namespace, &record.id, &request.old_secret).await {
+                Ok(known) => good = known.id == record.id,
+                // Not yet.
+                Err(error) if error.code == 429 => return Err(error),
+                Err(_) => {}
+            }
         }
         if !good {
             return Err(Error::bad_request("the old secret is not right"));

@@ -229,8 +229,6 @@ impl JwtVerifier for Verifying {
 mod tests {
     use std::{fs, os::unix::fs::PermissionsExt as _};
 
-    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-
     use super::*;
 
     fn account() -> Account {
@@ -273,42 +271,6 @@ mod tests {
         assert_ne!(old.split('.').next(), new.split('.').next());
         for tokens in [&tokens, &Tokens::open(folder.path()).unwrap()] {
             assert!(tokens.verify(&old).is_ok() && tokens.verify(&new).is_ok());
-        }
-    }
-
-    #[test]
-    fn forged_tokens_are_refused_with_the_same_words() {
-        let folder = tempfile::tempdir().unwrap();
-        let tokens = Tokens::open(folder.path()).unwrap();
-        let good = tokens.issue(&account(), &Ties::default(), 60).unwrap().text;
-        let [head, payload, signature]: [&str; 3] = good.split('.').collect::<Vec<_>>().try_into().unwrap();
-        let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
-        let kid = tokens.keys.ring().header.kid.clone().unwrap();
-        let other = Tokens::open(tempfile::tempdir().unwrap().path())
-            .unwrap()
-            .issue(&account(), &Ties::default(), 60)
-            .unwrap()
-            .text;
-        let mut forged = vec![
-            String::new(),
-            "a.b".into(),
-            other,
-            "x".repeat(1 << 20),
-            format!("{}.{payload}.", encode(r#"{"alg":"none","typ":"JWT"}"#)),
-            format!("{}.{payload}.", encode(&format!(r#"{{"alg":"none","kid":"{kid}"}}"#))),
-            format!("{}.{payload}.{signature}", encode(&format!(r#"{{"alg":"HS256","kid":"{kid}"}}"#))),
-            format!("{}.{payload}.{signature}", encode(r#"{"alg":"EdDSA","kid":"../../dev/null"}"#)),
-            format!("{head}.{payload}.{}", &signature[..signature.len() - 4]),
-        ];
-        for index in 0..payload.len() {
-            let mut altered = payload.to_owned().into_bytes();
-            altered[index] = if altered[index] == b'A' { b'B' } else { b'A' };
-            if altered != payload.as_bytes() {
-                forged.push(format!("{head}.{}.{signature}", String::from_utf8(altered).unwrap()));
-            }
-        }
-        for token in forged {
-            assert_eq!(tokens.verify(&token).unwrap_err(), invalid(), "{token}");
         }
     }
 

@@ -16,7 +16,7 @@ use tokio::task::AbortHandle;
 
 use super::{
     doors::{CANARY, Door, Doors},
-    methods::{BY_SOCKET, COMING, Caller, METHODS, Method},
+    methods::{BY_SOCKET, Caller, METHODS, Method},
 };
 use crate::support::{Home, eventually};
 
@@ -182,13 +182,6 @@ async fn the_decision_is_the_same_at_every_door() {
     let shop = Shop::open().await;
     let mut wrong = Vec::new();
     for method in METHODS {
-        let absent = COMING.contains(&method.name)
-            && shop
-                .doors
-                .ask(Door::Proxy, method.name, &[], &request(method, "shop", KEY, "micro"))
-                .await
-                .code
-                == 501;
         for (caller, token) in &shop.callers {
             for door in Door::ALL {
                 // On the local socket nobody is the owner of the home.
@@ -201,7 +194,6 @@ async fn the_decision_is_the_same_at_every_door() {
                 let by_socket =
                     BY_SOCKET.iter().find(|(name, _)| *name == method.name && door == Door::Socket);
                 let expected = match method.open.expected(*caller, door) {
-                    _ if absent && *caller != Caller::Invalid => 501,
                     200 => by_socket.map_or(method.granted, |(_, code)| *code),
                     refused => refused,
                 };

@@ -86,8 +86,6 @@ pub(super) struct Method {
     pub(super) shows: bool,
 }
 
-/// What may still answer everybody that it is not there yet.
-pub(super) const COMING: [&str; 2] = ["auth.Auth.RotateKey", "auth.Auth.Audit"];
 /// What has other words on the local socket, where services can be run.
 pub(super) const BY_SOCKET: [(&str, i64); 1] = [("runtime.Runtime.Create", 400)];
 
