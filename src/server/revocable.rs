@@ -13,7 +13,7 @@ use micro_sdk::{Error, Result};
 use tokio_util::sync::ReusableBoxFuture;
 use tonic::{Code, Status};
 
-use super::target::Target;
+use super::{target::Target, upstream::trailers};
 use crate::services::{
     PLATFORM,
     auth::{Auth, Caller, Resource},
@@ -99,9 +99,9 @@ impl Body for Revocable {
         let polled = Pin::new(&mut me.body).poll_frame(cx);
         if polled.is_ready() {
             if let Poll::Ready(Some(Ok(frame))) = &polled
-                && let Some(trailers) = frame.trailers_ref()
+                && let Some(end) = frame.trailers_ref()
             {
-                me.granted.look(trailers);
+                me.granted.look(end);
             }
             return polled;
         }
@@ -119,7 +119,7 @@ impl Body for Revocable {
             // Looked at after the waiting has begun, so that none can be missed.
             if let Err(error) = me.granted.still() {
                 me.ended = true;
-                return Poll::Ready(Some(trailers(error.with_id("auth"))));
+                return Poll::Ready(Some(Ok(trailers(error.with_id("auth")))));
             }
         }
     }
@@ -131,10 +131,4 @@ impl Body for Revocable {
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
-}
-
-fn trailers(error: Error) -> Result<Frame<Bytes>, Status> {
-    let mut trailers = http::HeaderMap::new();
-    Status::from(error).add_header(&mut trailers)?;
-    Ok(Frame::trailers(trailers))
 }

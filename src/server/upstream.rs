@@ -119,7 +119,8 @@ impl HttpBody for Forwarded {
     }
 }
 
-fn trailers(error: Error) -> Frame<Bytes> {
+/// The end of a response that turns out to be an error after it has begun.
+pub(super) fn trailers(error: Error) -> Frame<Bytes> {
     let mut headers = HeaderMap::new();
     // A status is always representable: its message is percent-encoded.
     drop(Status::from(error).add_header(&mut headers));
