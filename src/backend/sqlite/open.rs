@@ -63,9 +63,10 @@ pub(super) async fn open(path: &Path, migrations: &[&'static str]) -> Result<Ope
     let lock = file::lock(path)?;
     let mut unchecked = false;
     let mut seen = 0;
-    if let Found::Database { bytes, closed } = file::look(path)? {
+    if let Found::Database { bytes, closed, half_made } = file::look(path)? {
         unchecked = !closed && bytes > MAX_CHECKED_AT_ONCE;
-        seen = admit(path, migrations.len(), !closed && !unchecked).await?;
+        let options = options(path).read_only(!half_made);
+        seen = admit(path, &options, migrations.len(), !closed && !unchecked).await?;
     }
     file::make_private(path)?;
     let writer = connect(path, seen, migrations).await.map_err(|failure| match failure {
@@ -100,12 +101,17 @@ impl From<sqlx::Error> for Failure {
     }
 }
 
-/// How many migrations the database has seen, read without writing to it; refuses what this
-/// program must not touch.
-async fn admit(path: &Path, supported: usize, check_all: bool) -> Result<usize, Error> {
+/// How many migrations the database has seen, read without writing to it, but for what it takes to
+/// undo what was half made; refuses what this program must not touch.
+async fn admit(
+    path: &Path,
+    options: &SqliteConnectOptions,
+    supported: usize,
+    check_all: bool,
+) -> Result<usize, Error> {
     let failed = |error| storage_error(path, &error);
     let corrupt = |detail: String| Error::Corrupt { path: path.to_path_buf(), detail };
-    let mut connection = options(path).read_only(true).connect().await.map_err(failed)?;
+    let mut connection = options.connect().await.map_err(failed)?;
     let (application, seen, tables): (i64, u32, i64) = sqlx::query_as(
         "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema)
          FROM pragma_application_id, pragma_user_version",

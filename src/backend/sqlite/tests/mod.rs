@@ -93,6 +93,34 @@ async fn what_was_acknowledged_survives_a_kill() {
     kv.close().await;
 }
 
+/// A database whose making was cut off: its journal is on the disk, and any part of its first pages.
+#[tokio::test]
+async fn a_first_start_that_was_cut_off_is_begun_again() {
+    let (_folder, path) = place();
+    fs::write(&path, "").unwrap();
+    let mut connection = by_hand(&path).await;
+    // So that the pages are written before the transaction ends.
+    connection.execute("PRAGMA journal_mode = DELETE; PRAGMA cache_size = 1; BEGIN").await.unwrap();
+    connection.execute("CREATE TABLE half_made (value)").await.unwrap();
+    for _ in 0..100 {
+        connection.execute("INSERT INTO half_made VALUES (randomblob(1000))").await.unwrap();
+    }
+    for torn in [0, 512, 4096] {
+        let (_copy, copied) = place();
+        for suffix in ["", "-journal"] {
+            fs::copy(file::beside(&path, suffix), file::beside(&copied, suffix)).unwrap();
+        }
+        let mut pages = fs::read(&copied).unwrap();
+        assert!(pages.len() > 4096);
+        pages[..torn].fill(0);
+        fs::write(&copied, pages).unwrap();
+        let kv = Sqlite::open(&copied).await.unwrap_or_else(|error| panic!("{torn} bytes lost: {error}"));
+        kv.commit(Commit::new().put("t", "k", "v")).await.unwrap();
+        kv.close().await;
+        assert!(!file::beside(&copied, "-journal").exists());
+    }
+}
+
 #[tokio::test]
 async fn closing_waits_for_what_was_accepted() {
     let (_folder, path) = place();
