@@ -119,6 +119,12 @@ impl Channel {
         if let Some(connection) = self.current().await {
             return Ok(connection);
         }
+        // Apart: what it takes to connect would be carried, and copied, by each call.
+        Box::pin(self.connect()).await
+    }
+
+    /// Opens the connection, unless somebody else just has.
+    async fn connect(&self) -> Result<Connection> {
         let _one_at_a_time = self.0.connecting.lock().await;
         if let Some(connection) = self.current().await {
             return Ok(connection);

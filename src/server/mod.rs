@@ -131,7 +131,8 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -
     connections.spawn(Door::Tcp(api).serve(api_service, connections.clone()));
     let service = service_fn(move |request: http::Request<Incoming>| {
         let router = router.clone();
-        async move { Ok::<_, Infallible>(router.serve(request).await) }
+        // Boxed, since the library moves what it is given several times before it polls it.
+        Box::pin(async move { Ok::<_, Infallible>(router.serve(request).await) })
     });
     let own = rustix::process::getuid().as_raw();
     for door in [Door::Tcp(proxy), Door::Tcp(network), Door::Local(local, own)] {

@@ -49,6 +49,15 @@ impl Granted {
         self.auth.authorise(&self.caller, Resource { namespace, service, endpoint })
     }
 
+    /// Waits for the next revocation, of whomever.
+    fn next_revocation(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut changes = self.auth.revocations();
+        async move {
+            // The sender lives as long as the building block.
+            drop(changes.changed().await);
+        }
+    }
+
     /// Notes it if these headers or trailers say that a building block refused the call.
     pub(super) fn look(&self, headers: &HeaderMap) {
         let refused =
@@ -62,29 +71,21 @@ impl Granted {
 }
 
 /// A body that ends with an error when its caller may not go on.
-pub(super) struct Revocable {
-    body: tonic::body::Body,
+pub(super) struct Revocable<B> {
+    body: B,
     granted: Granted,
     /// Waits for the next revocation, of whomever; begun when the body first has to be waited for.
     revoked: Option<ReusableBoxFuture<'static, ()>>,
     ended: bool,
 }
 
-impl Revocable {
-    pub(super) fn new(body: tonic::body::Body, granted: Granted) -> Self {
+impl<B> Revocable<B> {
+    pub(super) fn new(body: B, granted: Granted) -> Self {
         Self { body, granted, revoked: None, ended: false }
-    }
-
-    fn next_revocation(&self) -> impl Future<Output = ()> + Send + use<> {
-        let mut changes = self.granted.auth.revocations();
-        async move {
-            // The sender lives as long as the building block.
-            drop(changes.changed().await);
-        }
     }
 }
 
-impl Body for Revocable {
+impl<B: Body<Data = Bytes, Error = Status> + Unpin> Body for Revocable<B> {
     type Data = Bytes;
     type Error = Status;
 
@@ -111,7 +112,7 @@ impl Body for Revocable {
             {
                 return Poll::Pending;
             }
-            let next = me.next_revocation();
+            let next = me.granted.next_revocation();
             match &mut me.revoked {
                 Some(revoked) => revoked.set(next),
                 none => *none = Some(ReusableBoxFuture::new(next)),

@@ -2,7 +2,7 @@
 //! Bodies pass as HTTP/2 frames, unopened, with trailers and metadata.
 
 use std::{
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -31,7 +31,7 @@ const FOREVER: Duration = Duration::from_hours(24 * 365);
 pub(super) async fn forward(
     mut nodes: Vec<Arc<CatalogNode>>,
     request: Request<Body>,
-) -> Result<Response<Body>> {
+) -> Result<Response<Forwarded>> {
     static TURN: AtomicUsize = AtomicUsize::new(0);
     if nodes.len() > 1 {
         // Equally loaded nodes take turns.
@@ -40,13 +40,13 @@ pub(super) async fn forward(
         nodes.sort_by_key(|node| node.load());
     }
     let deadline = header::timeout(request.headers()).map(|left| Instant::now() + left.min(FOREVER));
-    let sending = send(&nodes, request);
+    let mut sending = pin!(send(&nodes, request));
     let (response, in_flight) = match deadline {
-        Some(at) => timeout_at(at, sending).await.map_err(|_| late())??,
+        Some(at) => timeout_at(at, sending.as_mut()).await.map_err(|_| late())??,
         None => sending.await?,
     };
     let deadline = deadline.map(|at| Box::pin(sleep_until(at)));
-    Ok(response.map(|inner| Body::new(Forwarded { inner, deadline, _in_flight: in_flight, ended: false })))
+    Ok(response.map(|inner| Forwarded { inner, deadline, _in_flight: in_flight, ended: false }))
 }
 
 fn late() -> Error {
@@ -70,7 +70,7 @@ async fn send(nodes: &[Arc<CatalogNode>], request: Request<Body>) -> Result<(Res
 
 /// The body of a response on its way: keeps the node's load right, and ends in trailers that say
 /// "unavailable" when the service dies, or "too late" when the deadline passes.
-struct Forwarded {
+pub(super) struct Forwarded {
     inner: Incoming,
     deadline: Option<Pin<Box<Sleep>>>,
     _in_flight: InFlight,

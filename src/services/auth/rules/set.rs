@@ -1,13 +1,6 @@
-//! Which calls are allowed: the rules of each namespace, held in memory behind an index, so that a
-//! decision costs no look at the database and hardly more for ten thousand rules than for one.
-//!
-//! The evaluation is that of Micro v4: of the rules that name the resource, by falling priority,
-//! the first that has something to say to the caller decides; if none has, the call is refused.
+//! The rules of one namespace: which of them says something to a call, and what.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
-};
+use std::{cmp::Reverse, collections::HashMap, sync::Arc};
 
 use micro_sdk::{
     Error, Result,
@@ -15,25 +8,17 @@ use micro_sdk::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    backend::{self, Commit, Kv},
-    services::every,
-};
-
-const TABLE: &str = "auth";
 /// The id of the rule that every namespace begins with.
-const DEFAULT: &str = "default";
-/// The most rules of one namespace.
-const MAX_RULES: usize = 100_000;
+pub(super) const DEFAULT: &str = "default";
 /// Stands for anything.
-const ANY: &str = "*";
+pub(super) const ANY: &str = "*";
 /// The scope of any account of any namespace.
 const ANYWHERE: &str = "+";
 
 /// A rule as it is stored, with the names of Micro v4.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
-struct Stored {
-    id: String,
+pub(super) struct Stored {
+    pub(super) id: String,
     scope: String,
     r#type: String,
     name: String,
@@ -44,7 +29,7 @@ struct Stored {
 
 impl Stored {
     /// Lets everybody make every call.
-    fn default_rule() -> Self {
+    pub(super) fn default_rule() -> Self {
         let any = || ANY.to_owned();
         Self {
             id: DEFAULT.to_owned(),
@@ -59,7 +44,7 @@ impl Stored {
 
     /// # Errors
     /// 400 for a rule that lacks something.
-    fn of(rule: Rule) -> Result<Self> {
+    pub(super) fn of(rule: Rule) -> Result<Self> {
         let missing = |what: &str| Error::bad_request(format!("the rule has no {what}"));
         if rule.id.is_empty() || rule.id.len() > 255 || rule.id.contains(char::is_control) {
             return Err(missing("usable id"));
@@ -84,7 +69,7 @@ impl Stored {
         Ok(Self { id: rule.id, scope: rule.scope, r#type, name, endpoint, granted, priority: rule.priority })
     }
 
-    fn rule(&self) -> Rule {
+    pub(super) fn rule(&self) -> Rule {
         Rule {
             id: self.id.clone(),
             scope: self.scope.clone(),
@@ -96,6 +81,11 @@ impl Stored {
             access: if self.granted { Access::Granted } else { Access::Denied }.into(),
             priority: self.priority,
         }
+    }
+
+    /// Where it stands among the rules that are asked.
+    fn place(&self) -> (Reverse<i32>, &str) {
+        (Reverse(self.priority), &self.id)
     }
 
     /// What the rule says to a caller; nothing if it does not concern them.
@@ -118,14 +108,14 @@ impl Stored {
 
 /// What a rule may be about.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Subject<'a> {
+pub(in super::super) struct Subject<'a> {
     /// `service` for calls, else what is kept for a namespace: `table`, `config` or `blob`.
-    pub(super) r#type: &'a str,
-    pub(super) name: &'a str,
+    pub(in super::super) r#type: &'a str,
+    pub(in super::super) name: &'a str,
     /// What separates the parts of the name: a rule for `a` is then one for `a.b` too.
-    pub(super) separator: Option<char>,
+    pub(in super::super) separator: Option<char>,
     /// `Handler.Method`.
-    pub(super) endpoint: &'a str,
+    pub(in super::super) endpoint: &'a str,
 }
 
 impl Subject<'_> {
@@ -140,29 +130,69 @@ impl Subject<'_> {
     }
 }
 
-/// The rules of one namespace, in the order in which they are asked.
+/// Some rules, in the order in which they are asked.
+type List = Vec<Arc<Stored>>;
+
+/// The rules of one namespace.
 #[derive(Debug, Default)]
-struct Set {
-    ordered: Vec<Stored>,
-    /// By type, name and endpoint in lower case: the places in `ordered`, rising.
-    index: HashMap<String, HashMap<String, HashMap<String, Vec<usize>>>>,
+pub(super) struct Set {
+    by_id: HashMap<String, Arc<Stored>>,
+    /// By type, name and endpoint in lower case.
+    index: HashMap<String, HashMap<String, HashMap<String, List>>>,
 }
 
 impl Set {
-    fn new(mut rules: Vec<Stored>) -> Self {
-        rules.sort_by(|a, b| b.priority.cmp(&a.priority).then_with(|| a.id.cmp(&b.id)));
+    pub(super) fn new(rules: impl IntoIterator<Item = Stored>) -> Self {
         let mut set = Self::default();
-        for (place, rule) in rules.iter().enumerate() {
-            let names = set.index.entry(rule.r#type.to_lowercase()).or_default();
-            let endpoints = names.entry(rule.name.to_lowercase()).or_default();
-            endpoints.entry(rule.endpoint.to_lowercase()).or_default().push(place);
-        }
-        set.ordered = rules;
+        rules.into_iter().for_each(|rule| set.insert(rule));
         set
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    pub(super) fn contains(&self, id: &str) -> bool {
+        self.by_id.contains_key(id)
+    }
+
+    /// The rules, in the order in which they are asked.
+    pub(super) fn list(&self) -> List {
+        let mut rules: List = self.by_id.values().cloned().collect();
+        rules.sort_by(|a, b| a.place().cmp(&b.place()));
+        rules
+    }
+
+    /// Adds a rule, whose id is not taken.
+    pub(super) fn insert(&mut self, rule: Stored) {
+        let rule = Arc::new(rule);
+        let names = self.index.entry(rule.r#type.to_lowercase()).or_default();
+        let endpoints = names.entry(rule.name.to_lowercase()).or_default();
+        let list = endpoints.entry(rule.endpoint.to_lowercase()).or_default();
+        list.insert(list.partition_point(|known| known.place() < rule.place()), rule.clone());
+        self.by_id.insert(rule.id.clone(), rule);
+    }
+
+    /// Takes a rule out, if it is there.
+    pub(super) fn remove(&mut self, id: &str) {
+        let Some(rule) = self.by_id.remove(id) else { return };
+        let (r#type, name) = (rule.r#type.to_lowercase(), rule.name.to_lowercase());
+        let endpoint = rule.endpoint.to_lowercase();
+        let Some(names) = self.index.get_mut(&r#type) else { return };
+        let Some(endpoints) = names.get_mut(&name) else { return };
+        let Some(list) = endpoints.get_mut(&endpoint) else { return };
+        list.retain(|known| known.id != id);
+        // What is empty is not kept: names of rules come and go.
+        if list.is_empty() {
+            endpoints.remove(&endpoint);
+        }
+        if endpoints.is_empty() {
+            names.remove(&name);
+        }
+    }
+
     /// What the first rule says that concerns the caller and one of these types.
-    fn decide(
+    pub(super) fn decide(
         &self,
         types: &[&str],
         account: Option<&Account>,
@@ -171,17 +201,18 @@ impl Set {
     ) -> Option<bool> {
         let mut lists = self.concerned(types, subject);
         loop {
-            // The next rule is the smallest of the heads.
-            let next = lists.iter_mut().filter(|list| !list.is_empty()).min_by_key(|list| list[0])?;
-            let place = next[0];
+            // The next rule is the first of the heads.
+            let rest = lists.iter_mut().filter(|list| !list.is_empty());
+            let next = rest.min_by(|a, b| a[0].place().cmp(&b[0].place()))?;
+            let rule = &next[0];
             *next = &next[1..];
-            if let Some(granted) = self.ordered[place].says(account, namespace) {
+            if let Some(granted) = rule.says(account, namespace) {
                 return Some(granted);
             }
         }
     }
 
-    fn concerned(&self, types: &[&str], subject: Subject<'_>) -> Vec<&[usize]> {
+    fn concerned(&self, types: &[&str], subject: Subject<'_>) -> Vec<&[Arc<Stored>]> {
         let endpoint = subject.endpoint.to_lowercase();
         let mut endpoints = vec![ANY.to_owned()];
         // `/foo/bar` is also meant by `/*`, `/foo/*` and `/foo/bar/*`.
@@ -204,121 +235,6 @@ impl Set {
         }
         found
     }
-}
-
-/// The rules of every namespace. One that has none has the default rule.
-pub(super) struct Rules {
-    kv: Arc<dyn Kv>,
-    sets: RwLock<HashMap<String, Arc<Set>>>,
-    fallback: Arc<Set>,
-    /// Changes are made one after the other, so that what is in memory follows what is stored.
-    changing: tokio::sync::Mutex<()>,
-}
-
-fn key(namespace: &str, id: &str) -> String {
-    format!("rules/{namespace}/{id}")
-}
-
-impl Rules {
-    /// Reads the stored rules.
-    ///
-    /// # Errors
-    /// They cannot be read.
-    pub(super) async fn open(kv: Arc<dyn Kv>) -> Result<Self> {
-        let mut namespaces: HashMap<String, Vec<Stored>> = HashMap::new();
-        for entry in every(&*kv, TABLE, "rules/").await? {
-            let text = String::from_utf8_lossy(&entry.key).into_owned();
-            let namespace = text.split('/').nth(1).unwrap_or_default().to_owned();
-            namespaces.entry(namespace).or_default().push(decode(&entry.value)?);
-        }
-        let sets = namespaces.into_iter().map(|(name, rules)| (name, Arc::new(Set::new(rules)))).collect();
-        let fallback = Arc::new(Set::new(vec![Stored::default_rule()]));
-        Ok(Self { kv, sets: RwLock::new(sets), fallback, changing: tokio::sync::Mutex::default() })
-    }
-
-    /// Whether a caller may do this in a namespace: what no rule grants is refused.
-    pub(super) fn allow(&self, account: Option<&Account>, subject: Subject<'_>, namespace: &str) -> bool {
-        self.set(namespace).decide(&[ANY, subject.r#type], account, subject, namespace).unwrap_or(false)
-    }
-
-    /// What the rules say that name this type of thing; nothing if none does. A rule for every
-    /// type, such as the default rule, does not open what is kept for a namespace.
-    pub(super) fn say(&self, account: &Account, subject: Subject<'_>, namespace: &str) -> Option<bool> {
-        self.set(namespace).decide(&[subject.r#type], Some(account), subject, namespace)
-    }
-
-    fn set(&self, namespace: &str) -> Arc<Set> {
-        let sets = self.sets.read().unwrap_or_else(PoisonError::into_inner);
-        sets.get(namespace).unwrap_or(&self.fallback).clone()
-    }
-
-    fn replace(&self, namespace: &str, rules: Vec<Stored>) {
-        let set = Arc::new(Set::new(rules));
-        self.sets.write().unwrap_or_else(PoisonError::into_inner).insert(namespace.to_owned(), set);
-    }
-
-    /// The rules of a namespace, in the order in which they are asked.
-    pub(super) fn list(&self, namespace: &str) -> Vec<Rule> {
-        self.set(namespace).ordered.iter().map(Stored::rule).collect()
-    }
-
-    /// Adds a rule. The first one stands beside the default rule: adding one shuts nobody out.
-    ///
-    /// # Errors
-    /// 400 for a rule that lacks something, or an id that is taken.
-    pub(super) async fn create(&self, namespace: &str, rule: Rule) -> Result<()> {
-        let rule = Stored::of(rule)?;
-        let _alone = self.changing.lock().await;
-        let mut rules = self.set(namespace).ordered.clone();
-        let taken = || Error::bad_request(format!("a rule with the id {} exists already", rule.id));
-        if rules.iter().any(|known| known.id == rule.id) {
-            return Err(taken());
-        }
-        if rules.len() >= MAX_RULES {
-            return Err(Error::bad_request(format!("a namespace has at most {MAX_RULES} rules")));
-        }
-        let mut commit = Commit::new().require_absent(TABLE, key(namespace, &rule.id));
-        for rule in rules.iter().filter(|rule| rule.id == DEFAULT).chain([&rule]) {
-            commit = commit.put(TABLE, key(namespace, &rule.id), encode(rule)?);
-        }
-        match self.kv.commit(commit).await {
-            Ok(_) => {}
-            Err(backend::Error::Conflict { .. }) => return Err(taken()),
-            Err(error) => return Err(error.into()),
-        }
-        rules.push(rule);
-        self.replace(namespace, rules);
-        Ok(())
-    }
-
-    /// Deletes a rule; one that is not there is no error, as in Micro v4. Whether it was there.
-    ///
-    /// # Errors
-    /// 400 for the last rule, without which every call would be refused.
-    pub(super) async fn delete(&self, namespace: &str, id: &str) -> Result<bool> {
-        let _alone = self.changing.lock().await;
-        let mut rules = self.set(namespace).ordered.clone();
-        if !rules.iter().any(|rule| rule.id == id) {
-            return Ok(false);
-        }
-        if rules.len() == 1 {
-            return Err(Error::bad_request(format!(
-                "{id} is the last rule of namespace {namespace}: without it every call would be refused; add another first"
-            )));
-        }
-        self.kv.commit(Commit::new().delete(TABLE, key(namespace, id))).await?;
-        rules.retain(|rule| rule.id != id);
-        self.replace(namespace, rules);
-        Ok(true)
-    }
-}
-
-fn encode(rule: &Stored) -> Result<Vec<u8>> {
-    serde_json::to_vec(rule).map_err(|e| Error::internal(e.to_string()))
-}
-
-fn decode(value: &[u8]) -> Result<Stored> {
-    serde_json::from_slice(value).map_err(|e| Error::internal(format!("a stored rule is damaged: {e}")))
 }
 
 #[cfg(test)]
@@ -422,7 +338,8 @@ mod tests {
     proptest! {
         #[test]
         fn the_index_decides_as_the_list_does(
-            rules in prop::collection::vec(some_rule(), 0..12),
+            rules in prop::collection::hash_map("[a-z]{1,3}", some_rule(), 0..12),
+            gone in prop::collection::vec(some_rule(), 0..3),
             scopes in prop::collection::vec(prop::sample::select(vec!["a", "b", "c"]), 0..3),
             issuer in prop::sample::select(vec!["n", "m"]),
             known in any::<bool>(),
@@ -430,7 +347,16 @@ mod tests {
         ) {
             let account = known.then(|| account(issuer, &scopes));
             let subject = Subject { r#type: parts[0], name: parts[1], separator: None, endpoint: parts[2] };
-            let set = Set::new(rules.clone());
+            let rules: Vec<Stored> = rules.into_iter().map(|(id, rule)| Stored { id, ..rule }).collect();
+            let mut set = Set::new(rules.clone());
+            // What came and went leaves nothing behind.
+            for (number, rule) in gone.into_iter().enumerate() {
+                let id = format!("gone-{number}");
+                set.insert(Stored { id: id.clone(), ..rule });
+                set.remove(&id);
+            }
+            let order = |set: &Set| set.list().iter().map(|rule| rule.id.clone()).collect::<Vec<_>>();
+            prop_assert_eq!(order(&set), order(&Set::new(rules.clone())));
             let expected = oracle(&rules, account.as_ref(), subject, "n");
             prop_assert_eq!(set.allows(account.as_ref(), subject, "n"), expected);
         }
@@ -453,44 +379,5 @@ mod tests {
         assert_eq!(say("shop.pricesx"), None);
         assert_eq!(say("shop"), None);
         assert_eq!(say(""), None);
-    }
-
-    async fn rules() -> Rules {
-        Rules::open(backend::open("memory:").await.unwrap()).await.unwrap()
-    }
-
-    #[tokio::test]
-    async fn a_first_rule_shuts_nobody_out_and_the_last_one_stays() {
-        let rules = rules().await;
-        assert!(rules.allow(None, CALL, "shop"));
-        assert_eq!(rules.list("shop")[0].id, "default");
-        let first = rule("first", "*", "service:foo:*", false, 1);
-        rules.create("shop", first.rule()).await.unwrap();
-        assert!(rules.allow(None, CALL, "shop"));
-        assert_eq!(rules.create("shop", first.rule()).await.unwrap_err().code, 400);
-        assert!(rules.delete("shop", "default").await.unwrap());
-        assert!(!rules.allow(None, CALL, "shop"));
-        assert!(!rules.delete("shop", "default").await.unwrap());
-        assert_eq!(rules.delete("shop", "first").await.unwrap_err().code, 400);
-        // Another namespace does not notice.
-        assert!(rules.allow(None, CALL, "micro"));
-        let again = Rules::open(rules.kv.clone()).await.unwrap();
-        assert_eq!(again.list("shop"), rules.list("shop"));
-    }
-
-    #[tokio::test]
-    async fn a_rule_that_lacks_something_is_refused_with_what_it_is() {
-        let rules = rules().await;
-        let whole = rule("a", "", "*:*:*", true, 0).rule();
-        for (broken, what) in [
-            (Rule { id: String::new(), ..whole.clone() }, "id"),
-            (Rule { access: 0, ..whole.clone() }, "access"),
-            (Rule { access: 9, ..whole.clone() }, "access"),
-            (Rule { resource: None, ..whole.clone() }, "resource"),
-            (Rule { resource: Some(Named::default()), ..whole.clone() }, "type"),
-        ] {
-            let error = rules.create("micro", broken).await.unwrap_err();
-            assert!(error.code == 400 && error.detail.contains(what), "{error:?}");
-        }
     }
 }
