@@ -249,10 +249,6 @@ impl blocks::config::Config for Config {
         if path.is_whole() {
             return Err(Error::bad_request("a path is required: the whole tree cannot be deleted"));
         }
-        if self.tree(&namespace)?.is_none() {
-            check_revision(&Arc::new(Node::nothing()), &path, request.if_revision)?;
-            return Ok(DeleteResponse { revision: 0, existed: false });
-        }
         let space = self.space(&namespace)?;
         let change = async move {
             let mut existed = false;

@@ -122,7 +122,14 @@ impl Space {
         let mut tree = self.tree();
         let revision = tree.revision() + 1;
         let slots = edit(&mut tree, revision)?;
+        let key = self.namespace.as_bytes();
+        let commit = match *stored {
+            Some(version) => Commit::new().require_version(TREES, key, version),
+            None => Commit::new().require_absent(TREES, key),
+        };
         if slots.is_empty() {
+            // After a failure the database may be in doubt of what it holds: it has to be sure of it.
+            self.kv.commit(commit).await?;
             return Ok(revision - 1);
         }
         let change = Change { revision, path: path.to_owned(), slots };
@@ -134,12 +141,7 @@ impl Space {
                 value.len()
             )));
         }
-        let key = self.namespace.as_bytes();
-        let commit = Commit::new().put(TREES, key, value);
-        let mut commit = match *stored {
-            Some(version) => commit.require_version(TREES, key, version),
-            None => commit.require_absent(TREES, key),
-        };
+        let mut commit = commit.put(TREES, key, value);
         let forgotten = self.forgotten(record.len());
         for change in &forgotten {
             commit = commit.delete(HISTORY, self.history_key(change.revision));

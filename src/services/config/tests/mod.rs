@@ -225,6 +225,18 @@ async fn what_is_wrong_is_refused_with_the_limit_or_the_key_named() {
     assert_eq!(code(bench.get("a", false).await), 404, "nothing was stored");
 }
 
+/// What is in memory may be less than what a failed write has left on the disk.
+#[tokio::test]
+async fn nothing_to_do_is_only_told_by_a_database_that_works() {
+    let bench = Bench::new().await;
+    assert_eq!(bench.delete("a").await.unwrap(), DeleteResponse::default());
+    bench.set("b", "1").await.unwrap();
+    bench.kv.close().await;
+    assert_eq!(code(bench.delete("a").await), 503);
+    assert_eq!(code(bench.set("b", "1").await), 503);
+    assert_eq!(bench.get("b", false).await.unwrap().0, "1");
+}
+
 #[tokio::test]
 async fn a_tree_and_a_list_have_a_limit() {
     let bench = Bench::new().await;
