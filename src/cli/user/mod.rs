@@ -119,13 +119,12 @@ async fn set_password(old: Option<String>, new: Option<String>, cx: &Context) ->
     let (environment, _) = cx.environment()?;
     let namespace = cx.namespace()?;
     let credentials: Credentials = cx.stored_credentials().read()?;
-    let id = match credentials.get(&environment, &namespace) {
-        Some(Login::Account { id, .. }) => id.clone(),
+    let (id, is_owner) = match credentials.get(&environment, &namespace) {
+        Some(Login::Account { id, .. }) => (id.clone(), false),
         // Whoever owns the home sets the password of its administrator.
-        None if environment == LOCAL => "admin".to_owned(),
+        None if environment == LOCAL => ("admin".to_owned(), true),
         None | Some(Login::Anonymous) => return Err(not_logged_in(&environment)),
     };
-    let is_owner = !matches!(credentials.get(&environment, &namespace), Some(Login::Account { .. }));
     let old = match old {
         None if is_owner => String::new(),
         old => auth::secret(old, "Enter current password", "--old-password", cx).await?,

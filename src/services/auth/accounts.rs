@@ -2,16 +2,14 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use micro_sdk::{Error, Result, proto::auth::Account};
 use ring::hmac;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
 
 use super::{
     caller::USER,
@@ -91,8 +89,9 @@ pub(super) struct Accounts {
     kv: Arc<dyn Kv>,
     /// Makes the successors of refresh tokens.
     refresh_key: hmac::Key,
-    /// There is a person's account on the platform; asked before every login, so known by heart.
-    has_person: AtomicBool,
+    /// There is a person's account on the platform; asked before every login, so known by heart. Held by
+    /// whoever looks, so that what was seen before a deletion is not noted after it.
+    has_person: Mutex<bool>,
 }
 
 fn account_key(namespace: &str, id: &str) -> String {
@@ -110,7 +109,7 @@ fn refresh_key(namespace: &str, token: &str) -> String {
 impl Accounts {
     /// `refresh_key` must be the same after a restart, and known to this server alone.
     pub(super) fn new(kv: Arc<dyn Kv>, refresh_key: hmac::Key) -> Self {
-        Self { kv, refresh_key, has_person: AtomicBool::new(false) }
+        Self { kv, refresh_key, has_person: Mutex::default() }
     }
 
     /// Stores a new account.
@@ -159,13 +158,14 @@ impl Accounts {
 
     /// Creates the account of a fresh server, if its namespace has no person's account yet.
     pub(super) async fn ensure_default(&self, revocations: &Revocations) -> Result<()> {
-        if self.has_person.load(Ordering::Acquire) {
+        let mut has_person = self.has_person.lock().await;
+        if *has_person {
             return Ok(());
         }
         let prefix = account_key(PLATFORM, "");
         for entry in every(&*self.kv, TABLE, &prefix).await? {
             if serde_json::from_slice::<Record>(&entry.value).is_ok_and(|record| record.r#type == USER) {
-                self.has_person.store(true, Ordering::Release);
+                *has_person = true;
                 return Ok(());
             }
         }
@@ -211,7 +211,7 @@ impl Accounts {
             .delete(TABLE, name_key(namespace, &record.name));
         self.end_generation(commit, namespace, id, floor, revocations).await?;
         // It may have been the last one.
-        self.has_person.store(false, Ordering::Release);
+        *self.has_person.lock().await = false;
         Ok(())
     }
 

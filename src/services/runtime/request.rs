@@ -126,6 +126,9 @@ fn variable(pair: &str) -> Result<(String, String)> {
 
 /// The folder a source means. Only folders of this machine can be run yet.
 fn folder(source: &str, entrypoint: &str) -> Result<PathBuf> {
+    if source.is_empty() {
+        return Err(Error::bad_request("the service has no source: the absolute path of a folder"));
+    }
     if source.starts_with("source://") {
         return not_yet("running uploaded sources");
     }
@@ -145,4 +148,27 @@ fn folder(source: &str, entrypoint: &str) -> Result<PathBuf> {
         return Err(Error::bad_request(format!("the source folder `{}` does not exist", folder.display())));
     }
     Ok(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_is_a_folder_of_this_machine() {
+        let root = tempfile::tempdir().unwrap();
+        let source = root.path().to_str().unwrap();
+        assert_eq!(folder(source, "").unwrap(), root.path());
+        for (source, entrypoint, code, word) in [
+            ("", "", 400, "no source"),
+            ("source://a.tar.gz", "", 501, "uploaded"),
+            ("github.com/a/b", "", 501, "git"),
+            ("/nowhere/at/all", "", 400, "does not exist"),
+            (source, "missing", 400, "does not exist"),
+            (source, "../b", 400, "leads out"),
+        ] {
+            let error = folder(source, entrypoint).unwrap_err();
+            assert!(error.code == code && error.detail.contains(word), "{source} {entrypoint}: {error:?}");
+        }
+    }
 }
