@@ -1,5 +1,5 @@
-"""Rows about state: acknowledged writes and reads of the store, lists, how both grow with the keys,
-rules, logins, and the memory that a large blob takes.
+"""Rows about state: acknowledged writes and reads of the store, lists, logins, and the memory that a
+large blob takes. How the state grows is measured by growth.py.
 
 Writes are compared with bare SQLite on the same disk, with the same promise (WAL and
 `synchronous=FULL`): one after the other, and many in one transaction.
@@ -24,9 +24,6 @@ VALUE = b"v" * 100
 CALLERS = {1: None, 32: Budget(3, 8, up=True), 64: None}
 # Hits of a list, among so many keys.
 HITS = [10, 10_000]
-# How many keys there are while one is read and one is written.
-KEYS = [1_000, 100_000, 1_000_000]
-RULES = [1, 100, 1_000, 10_000]
 # Records in one request.
 BATCH = 2_000
 # Bytes of a blob.
@@ -34,8 +31,6 @@ BLOB = 1 << 30
 
 ROWS_WRITE = {f"store-write-{callers}": callers for callers in CALLERS}
 ROWS_LIST = {f"store-list-{hits}": hits for hits in HITS}
-ROWS_KEYS = {f"store-keys-{keys}": keys for keys in KEYS}
-ROWS_RULES = {f"auth-rules-{rules}": rules for rules in RULES}
 
 
 def field(number, value):
@@ -55,9 +50,9 @@ def varint(value):
     return bytes(out)
 
 
-def write(key, table):
+def write(key, table, value=VALUE):
     """A request to write a record."""
-    return field(1, field(1, key) + field(2, VALUE)) + field(2, field(2, table))
+    return field(1, field(1, key) + field(2, value)) + field(2, field(2, table))
 
 
 def read(key, table):
@@ -65,9 +60,10 @@ def read(key, table):
     return field(1, key) + field(2, field(2, table))
 
 
-def list_(prefix, table):
+def list_(prefix, table, limit=0, offset=0, after=""):
     """A request to list keys."""
-    return field(1, field(2, table) + field(3, prefix))
+    part = field(5, limit) + field(6, offset) + field(100, after)
+    return field(1, field(2, table) + field(3, prefix) + part)
 
 
 def batch(keys, table):
@@ -95,26 +91,27 @@ class Target:
         measured["figure"] = measured["requests"] / measured["seconds"]
         return measured
 
-    def fill(self, table, count):
-        """Writes so many keys."""
+    def fill(self, table, count, life=lambda: 0):
+        """Writes so many keys, each with a time to live in milliseconds."""
         for start in range(0, count, BATCH):
             keys = [f"key-{number:08}" for number in range(start, min(start + BATCH, count))]
-            changes = [{"table": table, "write": {"key": key, "value": "dg=="}} for key in keys]
+            record = {"value": "dg==", "expiry_ms": life()}
+            changes = [{"table": table, "write": {"key": key} | record} for key in keys]
             self.home.call("/store/Store/Batch", {"changes": changes}, self.token)
 
 
-def measure(bench, chosen):
-    """Measures the chosen rows, each group with a server of its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        folder = pathlib.Path(folder)
-        for measure_rows, rows in (
-            (writes, ROWS_WRITE), (reads, {"store-read-1": 1, "store-read-64": 64}), (lists, ROWS_LIST),
-            (growth, ROWS_KEYS), (rules, ROWS_RULES), (login, {"login": 0}), (blob, {"blob-1gib": 0}),
-        ):
-            rows = {name: size for name, size in rows.items() if name in chosen}
-            if rows:
-                with bench.server() as home:
-                    measure_rows(Target(bench, home, folder), rows)
+def groups(*measures):
+    """Rows in groups, each group with a server of its own: a function and its rows with their sizes."""
+
+    def measure(bench, chosen):
+        with tempfile.TemporaryDirectory() as folder:
+            for measure_rows, rows in measures:
+                rows = {name: size for name, size in rows.items() if name in chosen}
+                if rows:
+                    with bench.server() as home:
+                        measure_rows(Target(bench, home, pathlib.Path(folder)), rows)
+
+    return Rows([name for _, rows in measures for name in rows], measure)
 
 
 def writes(target, rows):
@@ -155,15 +152,26 @@ def bare_writes(target, together):
 
 
 def reads(target, rows):
-    """Reads a second, of keys by chance."""
+    """Reads of keys by chance, beside a call that is answered from memory: a small setting of the config."""
     target.fill("bench", 10_000)
     chance = random.Random(1)
     messages = [read(f"key-{chance.randrange(10_000):08}", "bench") for _ in range(20_000)]
+    target.home.call("/config/Config/Set", {"path": "small", "value": {"data": '"value"'}}, target.token)
     for name, callers in rows.items():
-        measured = target.send("Read", messages, callers)
-        cpu = measured["ticks"] / harness.TICKS / measured["requests"] * 1e6
-        note = f"p50 {measured['p50_us']:,.0f} us, p99 {measured['p99_us']:,.0f} us; CPU {cpu:.1f} us/read"
-        target.bench.show(Figure(name, measured["figure"], "/s", None, note))
+        ratios, least, ours = harness.pairs(
+            target.bench.pairs,
+            lambda: target.send("config.Config/Get", [field(2, "small")], callers),
+            lambda: target.send("Read", messages, callers),
+        )
+        cpu, least_cpu = (
+            harness.median(some, "ticks") / harness.TICKS / harness.median(some, "requests") * 1e6
+            for some in (ours, least)
+        )
+        note = (
+            f"{harness.median(ours, 'figure'):,.0f}/s; CPU {cpu:.1f} us beside {least_cpu:.1f} us; "
+            f"p50 {harness.median(ours, 'p50_us'):,.0f} us, p99 {harness.median(ours, 'p99_us'):,.0f} us; {ratios.note()}"
+        )
+        target.bench.show(Figure(name, ratios.median, "x from memory", Budget(0.8, 0.9, up=True), note))
 
 
 def lists(target, rows):
@@ -174,40 +182,6 @@ def lists(target, rows):
         measured = target.send("List", [list_(prefix, "bench")])
         note = f"{measured['p50_us'] / hits:,.2f} us a key; p99 {measured['p99_us']:,.0f} us"
         target.bench.show(Figure(name, measured["p50_us"] / 1e3, "ms", None, note))
-
-
-def growth(target, rows):
-    """A read and a write of one key, the more keys there are."""
-    chance, present = random.Random(1), 0
-    for name, keys in sorted(rows.items(), key=lambda row: row[1]):
-        target.fill("bench", keys)
-        present = keys
-        some = [f"key-{chance.randrange(present):08}" for _ in range(20_000)]
-        reading = target.send("Read", [read(key, "bench") for key in some])
-        writing = target.send("Write", [write(key, "bench") for key in some])
-        note = f"a write {writing['p50_us']:,.0f} us; p99 {reading['p99_us']:,.0f} and {writing['p99_us']:,.0f} us"
-        target.bench.show(Figure(name, reading["p50_us"], "us a read", None, note))
-
-
-def rules(target, rows):
-    """A call to a building block with so many rules, none of which concerns it but the default one."""
-    message = [read("none", "bench")]
-    target.home.call("/store/Store/Write", {"record": {"key": "none"}, "options": {"table": "bench"}}, target.token)
-    present, first = 0, None
-    for name, count in sorted(rows.items(), key=lambda row: row[1]):
-        for number in range(present, count - 1):
-            rule = {
-                "id": f"rule-{number}", "scope": "*", "access": "GRANTED", "priority": number + 1,
-                "resource": {"type": "service", "name": f"service-{number}", "endpoint": "*"},
-            }
-            target.home.call("/auth/Rules/Create", {"rule": rule}, target.token)
-        present = count - 1
-        measured = [target.send("Read", message) for _ in range(target.bench.pairs)]
-        rate = harness.median(measured, "figure")
-        first = first or rate
-        note = f"{rate:,.0f}/s; p50 {harness.median(measured, 'p50_us'):,.0f} us; load {harness.load_average():.1f}"
-        budget = Budget(0.93, 0.97, up=True) if count == 1_000 else None
-        target.bench.show(Figure(name, rate / first, "x fewest", budget, note))
 
 
 def login(target, rows):
@@ -254,7 +228,10 @@ def blob(target, rows):
     target.bench.show(Figure("blob-1gib", (highest - before) / MEGABYTE, "MB", None, note))
 
 
-ROWS = Rows(
-    [*ROWS_WRITE, "store-read-1", "store-read-64", *ROWS_LIST, *ROWS_KEYS, *ROWS_RULES, "login", "blob-1gib"],
-    measure,
+ROWS = groups(
+    (writes, ROWS_WRITE),
+    (reads, {"store-read-1": 1, "store-read-64": 64}),
+    (lists, ROWS_LIST),
+    (login, {"login": 0}),
+    (blob, {"blob-1gib": 0}),
 )
