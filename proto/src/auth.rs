@@ -301,10 +301,15 @@ pub struct ChangeSecretRequest {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(prost_path = "::prost")]
 pub struct CreateResponse {}
-/// The rule is deleted.
+/// The rule is not there any more.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(prost_path = "::prost")]
-pub struct DeleteResponse {}
+pub struct DeleteResponse {
+    /// Whether it was there.
+    /// Addition of this implementation.
+    #[prost(bool, tag = "100")]
+    pub existed: bool,
+}
 /// The secret is changed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(prost_path = "::prost")]

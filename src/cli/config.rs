@@ -282,23 +282,26 @@ impl Watch {
         };
         let mut last = self.after_revision;
         let mut changes = client(&connection)?.watch(request).await?;
-        let ended = loop {
-            match changes.next().await {
-                Ok(Some(change)) => {
-                    last = Some(change.revision);
-                    cx.ui.line(seen(&path, &change)?)?;
+        let printing = async {
+            let ended = loop {
+                match changes.next().await {
+                    Ok(Some(change)) => {
+                        last = Some(change.revision);
+                        cx.ui.line(seen(&path, &change)?)?;
+                    }
+                    Ok(None) => break "the server has stopped".to_owned(),
+                    // What the server itself says is the reason; all else is a connection that broke.
+                    Err(error) if !error.id.is_empty() => return Err(error.into()),
+                    Err(error) => break format!("the connection to the server broke: {error}"),
                 }
-                Ok(None) => break "the server has stopped".to_owned(),
-                // What the server itself says is the reason; all else is a connection that broke.
-                Err(error) if !error.id.is_empty() => return Err(error.into()),
-                Err(error) => break format!("the connection to the server broke: {error}"),
-            }
+            };
+            let after = last.map(|revision| format!(" --after-revision {revision}")).unwrap_or_default();
+            let key = if path.is_empty() { path } else { format!(" {path}") };
+            Err(Failure::new(exit::UNREACHABLE, ended)
+                .hint(format!("go on with `micro config watch{key}{after}`"))
+                .into())
         };
-        let after = last.map(|revision| format!(" --after-revision {revision}")).unwrap_or_default();
-        let key = if path.is_empty() { path } else { format!(" {path}") };
-        Err(Failure::new(exit::UNREACHABLE, ended)
-            .hint(format!("go on with `micro config watch{key}{after}`"))
-            .into())
+        cx.ui.while_read(printing).await
     }
 }
 

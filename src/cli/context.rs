@@ -125,6 +125,11 @@ impl Connection {
         &self.namespace
     }
 
+    /// The same way, as whoever has this token.
+    pub(crate) fn with_token(&self, token: &str) -> Self {
+        Self { token: Some(token.to_owned()), ..self.clone() }
+    }
+
     /// The token in use.
     pub(crate) fn token(&self) -> Option<&str> {
         self.token.as_deref()
@@ -266,9 +271,21 @@ impl Context {
     /// # Errors
     /// It cannot be reached.
     pub(crate) async fn connect_anonymously(&self) -> anyhow::Result<Connection> {
+        self.connect_anonymously_with(true).await
+    }
+
+    /// As [`Context::connect_anonymously`], but starts nothing.
+    ///
+    /// # Errors
+    /// As [`Context::connect_anonymously`].
+    pub(crate) async fn connect_anonymously_if_running(&self) -> anyhow::Result<Connection> {
+        self.connect_anonymously_with(false).await
+    }
+
+    async fn connect_anonymously_with(&self, start: bool) -> anyhow::Result<Connection> {
         let (environment, place) = self.environment()?;
         let channel = if environment == LOCAL {
-            Channel::tcp(daemon::ensure(self, true).await?.state.proxy)
+            Channel::tcp(daemon::ensure(self, start).await?.state.proxy)
         } else {
             remote(&environment, &place)?
         };

@@ -176,7 +176,7 @@ impl Call {
         tokio::select! {
             biased;
             error = refused => Err(error),
-            result = answers => result,
+            result = cx.ui.while_read(answers) => result,
         }
     }
 }

@@ -51,8 +51,22 @@ impl Login {
             None => cx.ui.ask("Enter username", "--username").await?,
         };
         let secret = auth::secret(self.password, "Enter password", "--password", cx).await?;
+        if secret.is_empty() {
+            return Err(Failure::usage("--password is empty").into());
+        }
         log_in(id, secret, cx).await?;
         Ok(cx.ui.line("Successfully logged in.")?)
+    }
+}
+
+/// What is said of credentials that are not right, whatever code the server gives that.
+pub(super) fn refused(error: micro_sdk::Error, hint: Option<&str>) -> anyhow::Error {
+    match error.code {
+        400 | 401 => {
+            let hint = hint.map(str::to_owned);
+            Failure { code: exit::NOT_ALLOWED, message: error.detail, hint }.into()
+        }
+        _ => error.into(),
     }
 }
 
@@ -73,14 +87,11 @@ pub(super) async fn log_in(id: String, secret: String, cx: &Context) -> anyhow::
         ..TokenRequest::default()
     };
     // Nothing is changed before the new login is good.
-    let token = auth.token(request).await.map_err(|error| match error.code {
-        400 | 401 => anyhow::Error::from(
-            Failure::new(exit::NOT_ALLOWED, error.detail)
-                .hint("nothing was changed: you are still who you were (see `micro user`)"),
-        ),
-        _ => error.into(),
-    })?;
+    let unchanged = "nothing was changed: you are still who you were (see `micro user`)";
+    let token = auth.token(request).await.map_err(|error| refused(error, Some(unchanged)))?;
     let token = token.token.unwrap_or_default();
+    // On a server that is locked, only who is known may ask.
+    let auth: AuthClient = connection.with_token(&token.access_token).block("auth")?;
     let inspected = auth.inspect(InspectRequest { token: token.access_token.clone(), options: None }).await?;
     cx.remember(&environment, &namespace, &inspected.account.unwrap_or_default().id, &token)
 }

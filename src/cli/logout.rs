@@ -18,6 +18,11 @@ impl Logout {
     pub(super) async fn run(self, cx: &Context) -> anyhow::Result<()> {
         let (environment, _) = cx.environment()?;
         let namespace = cx.namespace()?;
+        // Made while the login is there, so that the server knows who ends it.
+        let connection = match cx.connect_if_running().await {
+            Ok(connection) => Ok(connection),
+            Err(_) => cx.connect_anonymously_if_running().await,
+        };
         let before = cx.stored_credentials().change(|credentials: &mut Credentials| {
             let before = credentials.get(&environment, &namespace).cloned();
             let after = (environment == LOCAL).then_some(Login::Anonymous);
@@ -26,7 +31,7 @@ impl Logout {
         })?;
         // The login is gone here in any case; a server that is away cannot be told.
         if let Some(Login::Account { refresh_token, .. }) = before
-            && let Ok(connection) = cx.connect_if_running().await
+            && let Ok(connection) = connection
         {
             let auth: AuthClient = connection.block("auth")?;
             let options = Some(Options { namespace });

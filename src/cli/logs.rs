@@ -62,20 +62,23 @@ impl Logs {
             options: Some(LogsOptions { namespace: connection.namespace().to_owned() }),
         };
         let mut records = runtime.logs(request).await?;
-        while let Some(record) = records.next().await? {
-            let time = record.metadata.get("time").cloned().unwrap_or_default();
-            match cx.ui.output {
-                Output::Table | Output::Raw if self.timestamps => {
-                    cx.ui.line(format_args!("{time} {}", record.message))?;
+        let printing = async {
+            while let Some(record) = records.next().await? {
+                let time = record.metadata.get("time").cloned().unwrap_or_default();
+                match cx.ui.output {
+                    Output::Table | Output::Raw if self.timestamps => {
+                        cx.ui.line(format_args!("{time} {}", record.message))?;
+                    }
+                    Output::Table | Output::Raw => cx.ui.line(&record.message)?,
+                    Output::Json | Output::Jsonl => cx.ui.line(json!({
+                        "time": time,
+                        "stream": record.metadata.get("stream"),
+                        "message": record.message,
+                    }))?,
                 }
-                Output::Table | Output::Raw => cx.ui.line(&record.message)?,
-                Output::Json | Output::Jsonl => cx.ui.line(json!({
-                    "time": time,
-                    "stream": record.metadata.get("stream"),
-                    "message": record.message,
-                }))?,
             }
-        }
-        Ok(())
+            Ok(())
+        };
+        cx.ui.while_read(printing).await
     }
 }

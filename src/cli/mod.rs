@@ -91,7 +91,7 @@ struct Globals {
     #[arg(long, global = true)]
     no_color: bool,
     /// How long a call may take, such as 500ms or 2m.
-    #[arg(long, global = true, value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
+    #[arg(long, global = true, value_name = "DURATION", default_value = "60s", value_parser = timeout)]
     timeout: Duration,
     /// Ask nothing; take the default of each question.
     #[arg(short, long, global = true)]
@@ -106,6 +106,14 @@ struct Globals {
         hide_env_values = true
     )]
     config: Option<PathBuf>,
+}
+
+/// A time to wait, which some is.
+fn timeout(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(Duration::ZERO) => Err("it must be longer than nothing".to_owned()),
+        parsed => parsed.map_err(|e| e.to_string()),
+    }
 }
 
 /// The flags of every command whose source is told, each with its variable.

@@ -2,6 +2,7 @@
 //! shown on a terminal alone.
 
 use std::{
+    borrow::Cow,
     fmt,
     io::{self, IsTerminal as _, Write as _},
     time::Duration,
@@ -12,6 +13,10 @@ use clap::{ValueEnum, builder::StyledStr};
 use console::Style;
 use dialoguer::{Confirm, Input, Password};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    io::Errno,
+};
 use serde::Serialize;
 use serde_json::{
     Serializer, Value,
@@ -99,10 +104,31 @@ impl Ui {
         Ok(tokio::task::spawn_blocking(write).await??)
     }
 
+    /// Carries out what prints now and then, until it ends or nobody reads any more.
+    ///
+    /// # Errors
+    /// As it.
+    pub(crate) async fn while_read(
+        &self,
+        printing: impl Future<Output = anyhow::Result<()>>,
+    ) -> anyhow::Result<()> {
+        tokio::select! {
+            result = printing => result,
+            () = reader_gone() => Ok(()),
+        }
+    }
+
     /// Whether data is printed where a person sees it.
     #[expect(clippy::unused_self, reason = "all printing goes through the one Ui")]
     pub(crate) fn prints_on_terminal(&self) -> bool {
         io::stdout().is_terminal()
+    }
+
+    /// Names, one a line: as they are, but harmless where a person sees them.
+    pub(crate) fn lines<'a>(&self, names: impl Iterator<Item = &'a str>) -> Vec<u8> {
+        let terminal = self.prints_on_terminal();
+        let shown = |name: &'a str| if terminal { harmless(name) } else { name.into() };
+        names.map(|name| shown(name).into_owned() + "\n").collect::<String>().into_bytes()
     }
 
     /// Prints names, one a line, or a JSON array of them.
@@ -112,10 +138,7 @@ impl Ui {
     pub(crate) fn names(&self, names: &[String]) -> anyhow::Result<()> {
         match self.output {
             Output::Table | Output::Raw => {
-                for name in names {
-                    self.line(name)?;
-                }
-                Ok(())
+                Ok(io::stdout().lock().write_all(&self.lines(names.iter().map(String::as_str)))?)
             }
             Output::Json | Output::Jsonl => self.records(names, &[], |_| Vec::new()),
         }
@@ -172,13 +195,15 @@ impl Ui {
     /// # Errors
     /// Standard output is closed.
     pub(crate) fn columns(&self, rows: &[Vec<String>]) -> io::Result<()> {
+        let rows: Vec<Vec<_>> =
+            rows.iter().map(|row| row.iter().map(|cell| harmless(cell)).collect()).collect();
         let widths: Vec<usize> = (0..rows.iter().map(Vec::len).max().unwrap_or(0))
             .map(|column| {
                 let cells = rows.iter().filter_map(|row| row.get(column));
                 cells.map(|cell| console::measure_text_width(cell)).max().unwrap_or(0)
             })
             .collect();
-        for row in rows {
+        for row in &rows {
             let cells = row.iter().zip(&widths).map(|(cell, width)| {
                 let padding = width - console::measure_text_width(cell);
                 format!("{cell}{}", " ".repeat(padding))
@@ -284,6 +309,37 @@ impl Ui {
         };
         let line = tokio::task::spawn_blocking(read).await?.context("cannot read standard input")?;
         Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+    }
+}
+
+/// A text on one line that does nothing to a terminal: characters that control it, or the direction
+/// in which it writes, are replaced.
+pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
+    let harms = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if text.contains(harms) { text.replace(harms, "\u{fffd}").into() } else { text.into() }
+}
+
+/// Waits until standard output is a pipe that nobody reads any more.
+async fn reader_gone() {
+    let (tell, told) = tokio::sync::oneshot::channel();
+    // It blocks until then, so it has a thread of its own, which ends with the program.
+    std::thread::spawn(move || {
+        let stdout = io::stdout();
+        // Asked for nothing, the system only tells that the other end is gone.
+        let mut polled = [PollFd::new(&stdout, PollFlags::empty())];
+        while let Ok(_) | Err(Errno::INTR) = poll(&mut polled, None) {
+            if !polled[0].revents().is_empty() {
+                // Nobody listens when the printing has ended.
+                let _ = tell.send(());
+                return;
+            }
+        }
+    });
+    if told.await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 
@@ -396,6 +452,19 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_others_write_does_nothing_to_a_terminal() {
+        for (text, shown) in [
+            ("käse 1/2", "käse 1/2"),
+            ("\u{1b}]0;pwn\u{7}k", "\u{fffd}]0;pwn\u{fffd}k"),
+            ("a\nb", "a\u{fffd}b"),
+            ("safe\u{202e}gpj.exe", "safe\u{fffd}gpj.exe"),
+            ("\u{2068}x\u{2069}", "\u{fffd}x\u{fffd}"),
+        ] {
+            assert_eq!(harmless(text), shown);
+        }
+    }
 
     #[test]
     fn short_documents_stay_on_one_line() {

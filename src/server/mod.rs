@@ -28,9 +28,10 @@ use crate::{
     services::{
         Blocks,
         auth::Auth,
-        config::{self, Config},
+        config::Config,
         registry::Registry,
         runtime::Runtime,
+        secrets::{self, Secrets},
         store::Store,
     },
     tasks::Tasks,
@@ -110,12 +111,13 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -
     let kv: Arc<dyn Kv> = database.clone();
     let keys = home.server().join("keys");
     let auth = Auth::open(&database, &keys, &background).await?;
-    let key = std::env::var_os(config::VARIABLE);
-    let config = Config::open(kv.clone(), auth.clone(), &keys, key, &background).await?;
+    let secrets = Arc::new(Secrets::open(&keys, std::env::var_os(secrets::VARIABLE))?);
+    let config = Config::open(kv.clone(), auth.clone(), secrets.clone(), &background).await?;
     let registry = Registry::open(kv.clone(), &state.network, &background).await?;
     let runtime = Runtime::open(
         settings.runtime(&state.network),
         kv.clone(),
+        secrets,
         auth.clone(),
         registry.clone(),
         &background,

@@ -1,8 +1,13 @@
-//! The answer to a call whose caller may lose their rights while it lasts: a stream ends within a
-//! moment when the token it was opened with ceases to count, or the rules do not allow it any more.
+//! What comes and goes in a call whose caller may lose their rights while it lasts: a stream, either
+//! way, ends within a moment when the token it was opened with ceases to count, or the rules do not
+//! allow it any more.
 
 use std::{
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll},
 };
 
@@ -24,7 +29,7 @@ pub(super) struct Granted {
     pub(super) auth: Auth,
     pub(super) caller: Caller,
     /// Of the revocations, when it was looked at last.
-    pub(super) epoch: u64,
+    pub(super) epoch: AtomicU64,
     /// The namespace that was asked for.
     pub(super) namespace: String,
     /// A building block answers, by the rules of the platform; else a service of the namespace.
@@ -35,18 +40,20 @@ pub(super) struct Granted {
 impl Granted {
     /// # Errors
     /// 401 or 403 when it would not be allowed any more.
-    fn still(&mut self) -> Result<()> {
+    pub(super) fn still(&self) -> Result<()> {
         let epoch = self.auth.epoch();
-        if epoch == self.epoch {
+        if epoch == self.epoch.load(Ordering::Relaxed) {
             return Ok(());
         }
-        self.epoch = epoch;
         if !self.auth.still_counts(&self.caller) {
-            return Err(Error::unauthorized("the token was revoked: log in again"));
+            return Err(Error::unauthorized("the token was revoked: log in again").with_id("auth"));
         }
         let Target { service, endpoint } = &self.target;
         let namespace = if self.block { PLATFORM } else { &self.namespace };
-        self.auth.authorise(&self.caller, Resource { namespace, service, endpoint })
+        let resource = Resource { namespace, service, endpoint };
+        self.auth.authorise(&self.caller, resource).map_err(|e| e.with_id("auth"))?;
+        self.epoch.store(epoch, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Waits for the next revocation, of whomever.
@@ -70,18 +77,38 @@ impl Granted {
     }
 }
 
+/// Which way a body goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// To whoever answers: it breaks off, so that half of it is not taken for the whole.
+    In,
+    /// To the caller: it ends in trailers that say why.
+    Out,
+}
+
 /// A body that ends with an error when its caller may not go on.
 pub(super) struct Revocable<B> {
     body: B,
-    granted: Granted,
+    way: Way,
+    granted: Arc<Granted>,
     /// Waits for the next revocation, of whomever; begun when the body first has to be waited for.
     revoked: Option<ReusableBoxFuture<'static, ()>>,
+    /// It has begun: some of it has passed.
+    begun: bool,
     ended: bool,
 }
 
 impl<B> Revocable<B> {
-    pub(super) fn new(body: B, granted: Granted) -> Self {
-        Self { body, granted, revoked: None, ended: false }
+    pub(super) fn new(body: B, way: Way, granted: Arc<Granted>) -> Self {
+        Self { body, way, granted, revoked: None, begun: false, ended: false }
+    }
+
+    fn end(&mut self, error: Error) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        self.ended = true;
+        Poll::Ready(Some(match self.way {
+            Way::In => Err(error.into()),
+            Way::Out => Ok(trailers(error)),
+        }))
     }
 }
 
@@ -98,12 +125,27 @@ impl<B: Body<Data = Bytes, Error = Status> + Unpin> Body for Revocable<B> {
             return Poll::Ready(None);
         }
         let polled = Pin::new(&mut me.body).poll_frame(cx);
-        if polled.is_ready() {
-            if let Poll::Ready(Some(Ok(frame))) = &polled
-                && let Some(end) = frame.trailers_ref()
-            {
-                me.granted.look(end);
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            let goes_on = match frame.trailers_ref() {
+                Some(end) if me.granted.block => {
+                    if me.way == Way::Out {
+                        me.granted.look(end);
+                    }
+                    Ok(())
+                }
+                // A service's answer breaks off when its request does: that is told by its reason.
+                Some(_) => me.granted.still(),
+                // The answer to the call by which a caller ends their own rights is theirs; of what has more
+                // parts, there may always be another one.
+                None if me.begun => me.granted.still(),
+                None => Ok(()),
+            };
+            me.begun = true;
+            if let Err(error) = goes_on {
+                return me.end(error);
             }
+        }
+        if polled.is_ready() {
             return polled;
         }
         loop {
@@ -119,8 +161,7 @@ impl<B: Body<Data = Bytes, Error = Status> + Unpin> Body for Revocable<B> {
             }
             // Looked at after the waiting has begun, so that none can be missed.
             if let Err(error) = me.granted.still() {
-                me.ended = true;
-                return Poll::Ready(Some(Ok(trailers(error.with_id("auth")))));
+                return me.end(error);
             }
         }
     }

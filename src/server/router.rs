@@ -16,7 +16,7 @@ use tonic::body::Body;
 use super::{
     VERSION,
     listen::Peer,
-    revocable::{Granted, Revocable},
+    revocable::{Granted, Revocable, Way},
     strangers::Welcome,
     target::{Target, Wire},
     upstream,
@@ -230,17 +230,21 @@ impl Router {
         let Route { caller, epoch, namespace, target, to, .. } = route;
         let block = matches!(to, To::Block(_));
         let auth = self.0.blocks.auth.clone();
-        let granted = Granted { auth, caller, epoch, namespace, block, target };
+        let granted = Arc::new(Granted { auth, caller, epoch: epoch.into(), namespace, block, target });
+        let request = request.map(|body| Body::new(Revocable::new(body, Way::In, granted.clone())));
         match to {
             To::Block(block) => {
+                let mut request = request;
                 request.extensions_mut().insert(granted.caller.clone());
                 let response = block.serve(request).await;
                 granted.look(response.headers());
-                Ok(response.map(|body| Body::new(Revocable::new(body, granted))))
+                Ok(response.map(|body| Body::new(Revocable::new(body, Way::Out, granted))))
             }
             To::Nodes(nodes) => {
-                let response = upstream::forward(nodes, request).await?;
-                Ok(response.map(|body| Body::new(Revocable::new(body, granted))))
+                let response = upstream::forward(nodes, request).await;
+                // A request that broke off because of that is told by its reason.
+                let response = response.map_err(|error| granted.still().err().unwrap_or(error))?;
+                Ok(response.map(|body| Body::new(Revocable::new(body, Way::Out, granted))))
             }
         }
     }

@@ -7,6 +7,7 @@ pub(crate) mod auth;
 pub(crate) mod config;
 pub(crate) mod registry;
 pub(crate) mod runtime;
+pub(crate) mod secrets;
 pub(crate) mod store;
 
 use std::sync::Arc;

@@ -75,6 +75,19 @@ fn logins_refusals_and_changes_are_noted_for_the_administrators_of_the_namespace
 }
 
 #[test]
+fn guesses_that_come_too_fast_are_noted_too() {
+    let home = Home::new();
+    home.ok(["auth", "create", "account", "--secret", "s", "jane"]);
+    let guess =
+        || http(&home.state().api, "POST", "/auth/Auth/Token", &[], r#"{"id":"jane","secret":"x"}"#).0;
+    assert_eq!([0; 6].map(|_| guess()), [400, 400, 400, 400, 400, 429]);
+    let noted = records(&home, &[]);
+    let slowed = |record: &&Value| record["detail"] == "too many failed logins before it";
+    let slowed = noted.iter().find(slowed).unwrap_or_else(|| panic!("{noted:?}"));
+    assert_eq!((&slowed["action"], &slowed["subject"]), (&"login".into(), &"jane".into()));
+}
+
+#[test]
 fn who_follows_sees_what_is_noted_later_until_the_server_stops() {
     let home = Home::new();
     home.ok(["server", "start"]);

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use crate::{
     faulty,
+    processes::{alive, signal},
     support::{Home, Outcome, eventually, outcome},
 };
 
@@ -409,7 +410,9 @@ fn a_watch_sees_a_thousand_changes_across_a_restart_in_order_without_a_gap() {
     // What happens before the watcher is back comes later than what it has missed.
     home.ok(["server", "start"]);
     count(401..=800);
-    assert!(Command::new("kill").args(["-9", &home.state().pid.to_string()]).status().unwrap().success());
+    let pid = home.state().pid;
+    signal(pid, "KILL");
+    eventually("the server to be gone", || (!alive(pid)).then_some(()));
     home.ok(["server", "start"]);
     count(801..=1000);
     for expected in 1..=1000 {

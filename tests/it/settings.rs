@@ -47,6 +47,10 @@ fn each_setting_tells_where_it_comes_from() {
     let far = settings(&home, &[], &[]);
     assert_eq!(at(&far, "environment"), pair("far", &file));
     assert_eq!(at(&far, "user"), pair("n/a", "default"));
+    home.ok(["-e", "far", "user", "namespace", "set", "away"]);
+    home.ok(["-e", "local", "user", "namespace", "set", "shop"]);
+    assert_eq!(home.ok(["user", "namespace"]), "away\n");
+    assert_eq!(home.ok(["-e", "local", "user", "namespace"]), "shop\n");
     assert!(home.fails(5, ["user", "config", "set", "environment", "nowhere"]).contains("micro env add"));
 }
 

@@ -271,6 +271,9 @@ impl<T> Entries<T> {
     #[must_use]
     pub fn limit(mut self, limit: u64) -> Self {
         self.records.limit(limit);
+        if limit == 0 {
+            self.first = None;
+        }
         self
     }
 
@@ -279,11 +282,14 @@ impl<T> Entries<T> {
     /// # Errors
     /// As [`Table::get`].
     pub async fn next(&mut self) -> Result<Option<Entry<T>>> {
-        if let Some(first) = self.first.take() {
-            let first = first.strip_prefix(&self.table.place.prefix).unwrap_or(&first).to_owned();
-            if let Some(entry) = self.table.entry(&first).await? {
+        if let Some(first) = &self.first {
+            let first = first.strip_prefix(&self.table.place.prefix).unwrap_or(first);
+            let entry = self.table.entry(first).await?;
+            // Only now, so that whoever asks again after a failure does not miss it.
+            self.first = None;
+            if entry.is_some() {
                 self.records.count_one();
-                return Ok(Some(entry));
+                return Ok(entry);
             }
         }
         let Some(record) = self.records.next().await? else { return Ok(None) };

@@ -25,8 +25,6 @@ pub(super) enum Found {
     Database {
         /// Its size, without what is in the write-ahead log.
         bytes: u64,
-        /// Whether the last program that had it open closed it; if not, the log is still there.
-        closed: bool,
         /// Whether it was left in the middle of being made: `SQLite` undoes that by itself, which is
         /// a change to the file.
         half_made: bool,
@@ -65,17 +63,16 @@ pub(super) fn look(path: &Path) -> Result<Found, Error> {
     // Only before a database has its write-ahead log does a transaction keep a journal, from which what
     // stands in the file can be undone, whatever that is.
     if fs::metadata(beside(path, "-journal")).is_ok_and(|journal| journal.len() > 0) {
-        return Ok(Found::Database { bytes, closed: false, half_made: true });
+        return Ok(Found::Database { bytes, half_made: true });
     }
     if header.len() < HEADER || !header.starts_with(MAGIC) {
         return Err(corrupt("it is not an SQLite database".into()));
     }
-    let closed = log == 0;
     let expected = size_in_header(&header);
-    if closed && expected.is_some_and(|expected| expected > bytes) {
+    if log == 0 && expected.is_some_and(|expected| expected > bytes) {
         return Err(corrupt(format!("it is cut short at {bytes} bytes")));
     }
-    Ok(Found::Database { bytes, closed, half_made: false })
+    Ok(Found::Database { bytes, half_made: false })
 }
 
 /// Makes the database an empty file if it is not there, and private in either case; the files

@@ -1,11 +1,14 @@
 //! Reading many tables as they are at one moment: a connection of its own holds one read transaction,
 //! which in WAL mode neither waits for commits nor keeps them waiting.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use sqlx::{ConnectOptions as _, Connection as _, Row as _, SqliteConnection};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
@@ -14,6 +17,9 @@ use crate::backend::{Entry, Error, Scan, range::names};
 
 /// Entries read ahead of whoever takes them; each may have a value of the largest size.
 const AHEAD: usize = 8;
+
+/// How long a reader may take nothing: the log of the database grows as long as it holds its moment.
+const STALLED: Duration = Duration::from_mins(1);
 
 const SCAN: &str = "
     SELECT key, version, expires, checksum, value, table_name FROM entries
@@ -62,8 +68,13 @@ impl Reader {
             let table: String = row.try_get(5).map_err(|_| self.damage.entry("", b""))?;
             let reading = Reading { table: &table, now, keys_only: false, damage: &self.damage };
             let Some(entry) = reading.row(&row)?.live() else { continue };
-            if self.entries.send(Ok((table, entry))).await.is_err() {
-                break;
+            match timeout(STALLED, self.entries.send(Ok((table, entry)))).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => break,
+                Err(_) => {
+                    let text = format!("nobody took what was read for {} s", STALLED.as_secs());
+                    return Err(Error::Storage(text));
+                }
             }
         }
         Ok(())

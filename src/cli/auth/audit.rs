@@ -9,7 +9,7 @@ use super::options;
 use crate::cli::{
     context::Context,
     failure::{Failure, exit},
-    ui::Output,
+    ui::{Output, harmless},
 };
 
 /// Print what was noted of logins, refusals, and changes of accounts, rules and keys.
@@ -40,17 +40,21 @@ impl Audit {
         let request = AuditRequest { options: Some(options), count: self.count, follow: self.follow };
         let mut records = auth.audit(request).await?;
         let mut all = Vec::new();
-        while let Some(record) = records.next().await? {
-            match cx.ui.output {
-                // One document, which has an end.
-                Output::Json if !self.follow => all.push(document(&record)?),
-                Output::Table => cx.ui.line(line(&record)?)?,
-                _ => cx.ui.line(document(&record)?)?,
+        let printing = async {
+            while let Some(record) = records.next().await? {
+                match cx.ui.output {
+                    // One document, which has an end.
+                    Output::Json if !self.follow => all.push(document(&record)?),
+                    Output::Table => cx.ui.line(line(&record)?)?,
+                    _ => cx.ui.line(document(&record)?)?,
+                }
             }
-        }
-        if self.follow {
-            return Err(Failure::new(exit::UNREACHABLE, "the server has stopped").into());
-        }
+            if self.follow {
+                return Err(Failure::new(exit::UNREACHABLE, "the server has stopped").into());
+            }
+            Ok(())
+        };
+        cx.ui.while_read(printing).await?;
         if cx.ui.output == Output::Json {
             cx.ui.line(format_args!("{:#}", Value::from(all)))?;
         }
@@ -91,5 +95,5 @@ fn line(record: &AuditRecord) -> anyhow::Result<String> {
         line += &format!(" ({} times)", record.count);
     }
     // An account or a peer chooses some of these words.
-    Ok(line.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect())
+    Ok(harmless(&line).into_owned())
 }

@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 
 use super::{
     context::{Connection, Context, TOKEN_LIFE},
-    failure::Failure,
+    failure::{Failure, exit},
+    login,
     ui::Output,
 };
 
@@ -92,7 +93,8 @@ struct NewAccount {
     #[arg(long, value_delimiter = ',')]
     scopes: Vec<String>,
     /// What it is: `user` or `service`.
-    #[arg(long = "type", default_value = "user", value_name = "TYPE")]
+    #[arg(long = "type", default_value = "user", value_name = "TYPE", hide_possible_values = true)]
+    #[arg(value_parser = ["user", "service"])]
     kind: String,
     /// A second name to log in with.
     #[arg(long)]
@@ -140,6 +142,7 @@ struct NewToken {
     secret: Option<String>,
     /// How long the access token lives, in seconds; 24 hours at most.
     #[arg(long, value_name = "SECONDS", default_value_t = TOKEN_LIFE)]
+    #[arg(allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(1..))]
     expiry: i64,
 }
 
@@ -150,7 +153,7 @@ enum Delete {
         /// Its id or name.
         id: String,
     },
-    /// Delete a rule; one that is not there is no error.
+    /// Delete a rule; one that is not there is no failure.
     Rule {
         /// Its id.
         id: String,
@@ -189,8 +192,14 @@ impl Auth {
             Action::Delete { what: Delete::Rule { id } } => {
                 let connection = cx.connect().await?;
                 let rules: RulesClient = connection.block("auth")?;
-                rules.delete(DeleteRequest { id, options: Some(options(&connection)) }).await?;
-                Ok(cx.ui.line("Rule deleted")?)
+                let request = DeleteRequest { id: id.clone(), options: Some(options(&connection)) };
+                if rules.delete(request).await?.existed {
+                    return Ok(cx.ui.line("Rule deleted")?);
+                }
+                // As Micro v4: no failure.
+                let namespace = connection.namespace();
+                cx.ui.warn(format_args!("there was no rule {id} in namespace {namespace}"));
+                Ok(())
             }
             Action::Audit(audit) => audit.run(cx).await,
             Action::Rotate { what: Rotate::Key } => rotate_key(cx).await,
@@ -325,10 +334,15 @@ impl NewAccount {
         let account = auth.generate(request).await?.account.context("the server made no account")?;
         let mut shown = record(&account);
         shown["secret"] = account.secret.into();
-        if cx.ui.output == Output::Table {
-            return Ok(cx.ui.line(format_args!("Account created: {shown}"))?);
-        }
-        Ok(cx.ui.document(&shown)?)
+        let printed = match cx.ui.output {
+            Output::Table => cx.ui.line(format_args!("Account created: {shown}")),
+            _ => cx.ui.document(&shown),
+        };
+        let lost = || format!("account {} was created, but its secret could not be printed", account.id);
+        printed.with_context(lost).map_err(|error| {
+            let hint = format!("give it another one with `micro auth update secret {}`", account.id);
+            Failure::new(exit::FAILED, format!("{error:#}")).hint(hint).into()
+        })
     }
 }
 
@@ -371,7 +385,8 @@ impl NewToken {
             options: Some(options(&connection)),
             ..TokenRequest::default()
         };
-        let token = auth.token(request).await?.token.context("the server made no token")?;
+        let token = auth.token(request).await.map_err(|error| login::refused(error, None))?;
+        let token = token.token.context("the server made no token")?;
         let time =
             |seconds| jiff::Timestamp::from_second(seconds).map(|at| at.to_string()).unwrap_or_default();
         let shown = json!({

@@ -139,8 +139,7 @@ async fn list(blobs: &Blobs, prefix: &str, limit: usize, cx: &Context) -> anyhow
                 }
             }
             Output::Table | Output::Raw | Output::Json => {
-                let lines: String = page.iter().map(|blob| format!("{}\n", blob.key)).collect();
-                cx.ui.piece(lines.into_bytes()).await?;
+                cx.ui.piece(cx.ui.lines(page.iter().map(|blob| blob.key.as_str()))).await?;
             }
         }
         if count == limit && limit > 0 {

@@ -41,8 +41,7 @@ impl List {
         while let Some(page) = pages.next().await? {
             match cx.ui.output {
                 Output::Table | Output::Raw => {
-                    let lines: String = page.keys.iter().map(|key| format!("{key}\n")).collect();
-                    cx.ui.piece(lines.into_bytes()).await?;
+                    cx.ui.piece(cx.ui.lines(page.keys.iter().map(String::as_str))).await?;
                 }
                 Output::Jsonl => cx.ui.records(&page.keys, &[], |_| Vec::new())?,
                 Output::Json => all.extend(page.keys),

@@ -68,6 +68,10 @@ pub(super) fn request(query: &str, form: Form, body: &Bytes, guess: bool) -> Res
 
 /// Adds `a=1&b.c=2&d[e]=3&f[]=4` to an object.
 fn add_pairs(fields: &mut Map<String, Value>, text: &[u8], guess: bool) -> Result<()> {
+    // What is no text would become another one.
+    if percent_encoding::percent_decode(text).decode_utf8().is_err() {
+        return Err(Error::bad_request("the query parameters or the form are not UTF-8"));
+    }
     for (name, value) in form_urlencoded::parse(text) {
         if name.is_empty() && value.is_empty() {
             continue;
@@ -171,6 +175,16 @@ mod tests {
         ] {
             assert_eq!(of(query, "", true).unwrap(), expected, "{query}");
         }
+    }
+
+    #[test]
+    fn what_is_not_utf8_is_refused_rather_than_replaced() {
+        for query in ["a=%ff", "%fe=1", "a=%c3&b=%a9", "a=1&b=%e2%82"] {
+            assert_eq!(of(query, "", true).unwrap_err().code, 400, "{query}");
+        }
+        let form = Bytes::from_static(b"a=\xff");
+        assert_eq!(request("", Form::UrlEncoded, &form, true).unwrap_err().code, 400);
+        assert_eq!(of("a=%c3%a9", "", true).unwrap(), json!({"a": "é"}));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use super::{
     token::now,
 };
 use crate::{
-    backend::{self, Commit, Kv},
+    backend::{self, Commit, Kv, Range},
     services::{PLATFORM, every},
 };
 
@@ -47,6 +47,9 @@ pub(super) struct Record {
     /// Grows with each secret; what was issued for an older one does not count any more.
     #[serde(default)]
     pub(super) generation: u64,
+    /// Tells the account from others of its id, before it and after it.
+    #[serde(default)]
+    pub(super) incarnation: String,
 }
 
 /// A refresh token as it is stored, under its digest.
@@ -56,6 +59,9 @@ struct Refresh {
     /// The login it comes from.
     session: String,
     generation: u64,
+    /// That of the account.
+    #[serde(default)]
+    incarnation: String,
     /// When the login ends whatever happens, in Unix seconds.
     until: u64,
     /// When it was exchanged, in Unix seconds.
@@ -162,12 +168,18 @@ impl Accounts {
         if *has_person {
             return Ok(());
         }
-        let prefix = account_key(PLATFORM, "");
-        for entry in every(&*self.kv, TABLE, &prefix).await? {
-            if serde_json::from_slice::<Record>(&entry.value).is_ok_and(|record| record.r#type == USER) {
+        let mut range = Range::prefix(account_key(PLATFORM, ""));
+        loop {
+            let page = self.kv.list(TABLE, &range).await?;
+            let Some(last) = page.last() else { break };
+            let person = |entry: &backend::Entry| {
+                serde_json::from_slice::<Record>(&entry.value).is_ok_and(|record| record.r#type == USER)
+            };
+            if page.iter().any(person) {
                 *has_person = true;
                 return Ok(());
             }
+            range = range.after(last.key.clone());
         }
         let (id, chosen) = DEFAULT_ACCOUNT;
         let record = Record {
@@ -179,6 +191,7 @@ impl Accounts {
             secret: secret::hash(chosen.to_owned()).await?,
             default_secret: true,
             generation: revocations.floor(PLATFORM, id),
+            incarnation: unique(),
         };
         match self.create(PLATFORM, &record).await {
             // Somebody else was first.
@@ -211,7 +224,9 @@ impl Accounts {
             .delete(TABLE, name_key(namespace, &record.name));
         self.end_generation(commit, namespace, id, floor, revocations).await?;
         // It may have been the last one.
-        *self.has_person.lock().await = false;
+        if namespace == PLATFORM {
+            *self.has_person.lock().await = false;
+        }
         Ok(())
     }
 
@@ -268,12 +283,13 @@ impl Accounts {
 
     /// A new login of an account: its refresh token, and what ties its tokens to it.
     pub(super) async fn begin_session(&self, namespace: &str, record: &Record) -> Result<(String, Ties)> {
-        let (token, session) = (secret::generate()?, uuid::Uuid::new_v4().simple().to_string());
+        let (token, session) = (secret::generate()?, unique());
         let until = now() + REFRESH_LIFE.as_secs();
         let refresh = Refresh {
             id: record.id.clone(),
             session: session.clone(),
             generation: record.generation,
+            incarnation: record.incarnation.clone(),
             until,
             used: None,
         };
@@ -300,13 +316,14 @@ impl Accounts {
             let refresh: Refresh = serde_json::from_slice(&entry.value).map_err(|_| invalid())?;
             let ties = Ties { generation: refresh.generation, session: refresh.session.clone() };
             let record = self.by_id(namespace, &refresh.id).await?.ok_or_else(invalid)?;
-            if record.generation != refresh.generation || !revocations.allow(namespace, &record.id, &ties) {
+            let same = (record.generation, &record.incarnation) == (refresh.generation, &refresh.incarnation);
+            if !same || !revocations.allow(namespace, &record.id, &ties) {
                 return Err(invalid());
             }
             match refresh.used {
                 Some(used) if now() <= used + REFRESH_GRACE => {}
                 Some(_) => {
-                    self.end_session(&refresh.session, revocations).await?;
+                    self.end_session(namespace, token, &refresh.session, revocations).await?;
                     tracing::warn!(
                         account = record.id,
                         namespace,
@@ -343,22 +360,57 @@ impl Accounts {
             return Ok(());
         };
         match serde_json::from_slice::<Refresh>(&entry.value) {
-            Ok(refresh) => self.end_session(&refresh.session, revocations).await,
+            Ok(refresh) => self.end_session(namespace, token, &refresh.session, revocations).await,
             Err(_) => Ok(()),
         }
     }
 
-    async fn end_session(&self, session: &str, revocations: &Revocations) -> Result<()> {
+    /// Ends the login a refresh token belongs to, for good: its access tokens do not count any more, and
+    /// the last of the tokens that followed this one, which alone could renew it, is gone.
+    async fn end_session(
+        &self,
+        namespace: &str,
+        token: &str,
+        session: &str,
+        revocations: &Revocations,
+    ) -> Result<()> {
+        // No renewal of it begins from now on, so that there is a last one.
         self.kv.commit(Revocations::store_session(Commit::new(), session)).await?;
         revocations.revoke_session(session);
-        Ok(())
+        let mut last = token.to_owned();
+        loop {
+            let next = self.successor(&last);
+            if self.kv.get(TABLE, refresh_key(namespace, &next).as_bytes()).await?.is_some() {
+                last = next;
+                continue;
+            }
+            let key = refresh_key(namespace, &last);
+            let Some(entry) = self.kv.get(TABLE, key.as_bytes()).await? else { return Ok(()) };
+            let commit = Commit::new().require_version(TABLE, key.as_bytes(), entry.version);
+            match self.kv.commit(commit.delete(TABLE, key.as_bytes())).await {
+                Ok(_) => return Ok(()),
+                // A renewal that had begun before has given it a successor.
+                Err(backend::Error::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 }
 
 impl Refresh {
     fn clone_for_successor(&self) -> Self {
-        Self { id: self.id.clone(), session: self.session.clone(), ..*self }
+        Self {
+            id: self.id.clone(),
+            session: self.session.clone(),
+            incarnation: self.incarnation.clone(),
+            ..*self
+        }
     }
+}
+
+/// A name that nothing else has.
+pub(super) fn unique() -> String {
+    uuid::Uuid::new_v4().simple().to_string()
 }
 
 fn decode(id: &str, entry: &backend::Entry) -> Result<Record> {

@@ -12,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use micro_sdk::{
-    Context, Error, Result, Sender,
+    Context, Result, Sender,
     proto::auth::{AuditRecord, AuditRequest},
 };
 use serde::{Deserialize, Serialize};
@@ -21,7 +21,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::{Auth, Caller, namespace};
 use crate::{
     backend::{self, Log},
-    names,
     tasks::Tasks,
 };
 
@@ -336,16 +335,12 @@ impl Auth {
         request: &AuditRequest,
         replies: Sender<AuditRecord>,
     ) -> Result<()> {
-        let asked = namespace(request.options.as_ref());
         let caller = Caller::of(cx);
-        let of = if asked == "*" {
-            caller.may_administer(crate::services::PLATFORM)?;
-            None
-        } else {
-            caller.may_administer(asked)?;
-            names::check_namespace(asked).map_err(|e| Error::bad_request(e.to_string()))?;
-            Some(asked)
+        let of = match &request.options {
+            Some(options) if options.namespace == "*" => None,
+            options => Some(namespace(options.as_ref())?),
         };
+        caller.may_administer(of.unwrap_or(crate::services::PLATFORM))?;
         let count = if request.count == 0 { ANSWERED.1 } else { request.count.min(ANSWERED.0) };
         self.0.audit.send(of, count, request.follow, &replies).await
     }

@@ -162,15 +162,6 @@ impl Kind {
         }
     }
 
-    /// As people name it.
-    pub(super) fn words(self) -> &'static str {
-        match self {
-            Self::Table => "the table",
-            Self::Config => "the config",
-            Self::Blob => "the blob",
-        }
-    }
-
     /// What separates the parts of its names.
     fn separator(self) -> Option<char> {
         match self {
@@ -201,6 +192,27 @@ impl<'a> Thing<'a> {
             || self.kind.separator().is_some_and(|separator| {
                 self.name.strip_prefix(service).is_some_and(|below| below.starts_with(separator))
             })
+    }
+
+    /// As people name it.
+    pub(super) fn words(&self) -> String {
+        let name: String = self.name.chars().take(100).collect();
+        match (self.kind, name.as_str()) {
+            (Kind::Table, "") => "all tables".to_owned(),
+            (Kind::Config, "") => "the whole config".to_owned(),
+            (Kind::Blob, "") => "all blobs".to_owned(),
+            (Kind::Table, name) => format!("the table `{name}`"),
+            (Kind::Config, name) => format!("the config `{name}`"),
+            (Kind::Blob, name) => format!("the blob `{name}`"),
+        }
+    }
+
+    /// Whether what stands below its name is part of it: of a path of the config always, of other
+    /// things where the whole is meant, such as a list of all keys below a place.
+    pub(super) fn is_whole(&self) -> bool {
+        self.kind == Kind::Config
+            || self.name.is_empty()
+            || self.kind.separator().is_some_and(|separator| self.name.ends_with(separator))
     }
 
     /// As rules mean it.

@@ -10,11 +10,11 @@ use micro_sdk::{
 };
 
 use super::{Auth, Caller, namespace, secret};
-use crate::{names, services::PLATFORM};
+use crate::services::PLATFORM;
 
 impl blocks::auth::Accounts for Auth {
     async fn list(&self, cx: Context, request: ListAccountsRequest) -> Result<ListAccountsResponse> {
-        let namespace = namespace(request.options.as_ref());
+        let namespace = namespace(request.options.as_ref())?;
         Caller::of(&cx).may_administer(namespace)?;
         if namespace == PLATFORM {
             self.0.accounts.ensure_default(&self.0.revocations).await?;
@@ -26,7 +26,7 @@ impl blocks::auth::Accounts for Auth {
     }
 
     async fn delete(&self, cx: Context, request: DeleteAccountRequest) -> Result<DeleteAccountResponse> {
-        let namespace = namespace(request.options.as_ref());
+        let namespace = namespace(request.options.as_ref())?;
         let caller = Caller::of(&cx);
         let by = caller.may_administer(namespace)?;
         let record = self.known(namespace, &request.id).await?;
@@ -39,7 +39,7 @@ impl blocks::auth::Accounts for Auth {
     }
 
     async fn change_secret(&self, cx: Context, request: ChangeSecretRequest) -> Result<ChangeSecretResponse> {
-        let namespace = namespace(request.options.as_ref());
+        let namespace = namespace(request.options.as_ref())?;
         let caller = Caller::of(&cx);
         let by = caller.may_enter(namespace)?;
         if request.new_secret.is_empty() {
@@ -91,10 +91,9 @@ impl Auth {
 
 impl blocks::auth::Rules for Auth {
     async fn create(&self, cx: Context, request: CreateRequest) -> Result<CreateResponse> {
-        let namespace = namespace(request.options.as_ref());
+        let namespace = namespace(request.options.as_ref())?;
         let caller = Caller::of(&cx);
         caller.may_administer(namespace)?;
-        names::check_namespace(namespace).map_err(|e| Error::bad_request(e.to_string()))?;
         let rule = request.rule.ok_or_else(|| Error::bad_request("the rule is missing"))?;
         let id = rule.id.clone();
         self.0.rules.create(namespace, rule).await?;
@@ -104,21 +103,22 @@ impl blocks::auth::Rules for Auth {
     }
 
     async fn delete(&self, cx: Context, request: DeleteRequest) -> Result<DeleteResponse> {
-        let namespace = namespace(request.options.as_ref());
+        let namespace = namespace(request.options.as_ref())?;
         let caller = Caller::of(&cx);
         caller.may_administer(namespace)?;
         if request.id.is_empty() {
             return Err(Error::bad_request("the id of the rule is missing"));
         }
-        if self.0.rules.delete(namespace, &request.id).await? {
+        let existed = self.0.rules.delete(namespace, &request.id).await?;
+        if existed {
             self.0.revocations.tell();
             self.note_change(&caller, namespace, "rule.delete", &request.id);
         }
-        Ok(DeleteResponse {})
+        Ok(DeleteResponse { existed })
     }
 
     async fn list(&self, cx: Context, request: ListRequest) -> Result<ListResponse> {
-        let namespace = namespace(request.options.as_ref());
+        let namespace = namespace(request.options.as_ref())?;
         Caller::of(&cx).may_enter(namespace)?;
         Ok(ListResponse { rules: self.0.rules.list(namespace) })
     }

@@ -73,8 +73,14 @@ struct Credential {
     digest: String,
 }
 
-fn namespace(options: Option<&Options>) -> &str {
-    namespace_or_default(options.map_or("", |options| options.namespace.as_str()))
+/// The namespace that a request is about.
+///
+/// # Errors
+/// 400 for what cannot be one: `shop/x` and the account `y` would be `shop` and `x/y`.
+fn namespace(options: Option<&Options>) -> Result<&str> {
+    let name = namespace_or_default(options.map_or("", |options| options.namespace.as_str()));
+    names::check_namespace(name).map_err(|e| Error::bad_request(e.to_string()))?;
+    Ok(name)
 }
 
 /// Refuses what would make a token that is too long, or a line of the log that is not one.
@@ -248,7 +254,11 @@ impl Auth {
         } else {
             let turn = self.0.attempts.turn().await;
             let address = caller.address.map(|address| address.ip());
-            (turn, Some(self.0.attempts.begin(namespace, id, address, Instant::now())?))
+            let attempt = self.0.attempts.begin(namespace, id, address, Instant::now());
+            let attempt = attempt.inspect_err(|_| {
+                self.note_login(caller, namespace, id, false, "too many failed logins before it");
+            });
+            (turn, Some(attempt?))
         };
         let record = self.0.accounts.find(namespace, id).await?;
         let stored = record.as_ref().map(|record| record.secret.as_str());
@@ -319,19 +329,25 @@ impl Auth {
             caller.may_administer(namespace).is_ok()
                 || caller.service_of(namespace).is_some_and(|service| thing.belongs_to(service))
         };
-        if self.0.rules.say(account, thing.subject(), namespace).unwrap_or_else(own) {
-            return Ok(());
-        }
         let Thing { kind, name, method } = thing;
-        Err(Error::forbidden(format!(
-            "account {} may not call {method} on {} `{}` of namespace {namespace}: its administrators can \
-             let it, with a rule for `{}:{}:{method}`",
-            account.id,
-            kind.words(),
-            name.chars().take(100).collect::<String>(),
-            kind.name(),
-            if name.is_empty() || name.len() > 100 { "*" } else { name },
-        )))
+        let (id, words) = (&account.id, thing.words());
+        if !self.0.rules.say(account, thing.subject(), namespace).unwrap_or_else(own) {
+            let (kind, name) = (kind.name(), if name.is_empty() || name.len() > 100 { "*" } else { name });
+            return Err(Error::forbidden(format!(
+                "account {id} may not call {method} on {words} of namespace {namespace}: its administrators \
+                 can let it, with a rule for `{kind}:{name}:{method}`"
+            )));
+        }
+        // Nobody gets as a part of something what is refused to them alone.
+        if thing.is_whole()
+            && let Some(below) = self.0.rules.refused_below(account, thing.subject(), namespace)
+        {
+            return Err(Error::forbidden(format!(
+                "account {id} may not call {method} on {words} of namespace {namespace}: a rule refuses \
+                 `{below}`, which is part of it"
+            )));
+        }
+        Ok(())
     }
 }
 
@@ -377,6 +393,7 @@ impl blocks::auth::Auth for Auth {
             metadata: metadata.into_iter().collect(),
             secret: stored,
             default_secret: false,
+            incarnation: accounts::unique(),
             generation: 0,
         };
         record.generation = self.0.revocations.floor(namespace, &record.id);
@@ -393,9 +410,12 @@ impl blocks::auth::Auth for Auth {
     }
 
     async fn token(&self, cx: Context, request: TokenRequest) -> Result<TokenResponse> {
-        let namespace = namespace(request.options.as_ref());
+        let namespace = namespace(request.options.as_ref())?;
         self.0.accounts.ensure_default(&self.0.revocations).await?;
         let life = request.token_expiry;
+        if life < 0 {
+            return Err(Error::bad_request("the life of a token cannot be negative"));
+        }
         if !request.refresh_token.is_empty() {
             let renewed =
                 self.0.accounts.renew(namespace, &request.refresh_token, &self.0.revocations).await?;
@@ -444,7 +464,7 @@ impl blocks::auth::Auth for Auth {
     }
 
     async fn revoke(&self, _: Context, request: RevokeTokenRequest) -> Result<RevokeTokenResponse> {
-        let namespace = namespace(request.options.as_ref());
+        let namespace = namespace(request.options.as_ref())?;
         self.0.accounts.revoke(namespace, &request.refresh_token, &self.0.revocations).await?;
         Ok(RevokeTokenResponse {})
     }

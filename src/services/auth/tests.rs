@@ -223,6 +223,52 @@ async fn another_secret_and_a_deletion_end_all_that_was_issued() {
     block.auth.verify(&fresh.access_token).unwrap();
 }
 
+/// A revocation is kept for as long as access tokens live, logins can be renewed for much longer.
+#[tokio::test]
+async fn what_has_ended_stays_so_when_its_revocation_is_forgotten() {
+    let block = Block::new().await;
+    let near = from("127.0.0.1");
+    block.make("jane", &[]).await.unwrap();
+    let first = block.log_in(&near, "jane", "old").await.unwrap();
+    let second = block.renew(&first.refresh_token).await.unwrap();
+    let third = block.renew(&second.refresh_token).await.unwrap();
+    // Even told by the oldest of its tokens.
+    let request = RevokeTokenRequest { refresh_token: first.refresh_token.clone(), options: None };
+    let _: micro_sdk::proto::auth::RevokeTokenResponse =
+        block.call(&near, "Auth.Revoke", request).await.unwrap();
+    let inherited = block.log_in(&near, "jane", "old").await.unwrap();
+    let delete = DeleteAccountRequest { id: "jane".to_owned(), options: None };
+    let _: micro_sdk::proto::auth::DeleteAccountResponse =
+        block.call(&Caller::owner(), "Accounts.Delete", delete).await.unwrap();
+    for entry in crate::services::every(&*block.database, "auth", "revoked/").await.unwrap() {
+        block.database.commit(backend::Commit::new().delete("auth", entry.key)).await.unwrap();
+    }
+    let block = block.again().await;
+    block.make("jane", &[]).await.unwrap();
+    for token in [first, second, third, inherited] {
+        assert_eq!(code(block.renew(&token.refresh_token).await), 400);
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_asked_for_with_a_namespace_and_a_life_that_can_be() {
+    let block = Block::new().await;
+    block.make("x/y", &[]).await.unwrap();
+    let request = |id: &str, namespace: &str, life| TokenRequest {
+        id: id.to_owned(),
+        secret: "old".to_owned(),
+        token_expiry: life,
+        options: Some(Options { namespace: namespace.to_owned() }),
+        ..TokenRequest::default()
+    };
+    let near = from("127.0.0.1");
+    // Together they are the same words.
+    for (id, namespace, life) in [("y", "micro/x", 0), ("x/y", "", -1)] {
+        assert_eq!(code(block.exchange(&near, request(id, namespace, life)).await), 400);
+    }
+    block.exchange(&near, request("x/y", "micro", 60)).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_secret_is_changed_by_who_knows_it_or_by_an_administrator_for_another() {
     let block = Block::new().await;

@@ -4,7 +4,6 @@
 mod change;
 mod follow;
 mod path;
-mod secret;
 mod space;
 mod tree;
 
@@ -13,8 +12,6 @@ mod tests;
 
 use std::{
     collections::HashMap,
-    ffi::OsString,
-    path::Path as FilePath,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -33,12 +30,11 @@ use serde_json::Value as Json;
 use super::{
     auth::{Auth, Caller, Kind, Thing},
     every, namespace_or_default,
+    secrets::Secrets,
 };
 use crate::{backend::Kv, names, tasks::Tasks};
 
 use path::Path;
-use secret::Keys;
-pub(crate) use secret::VARIABLE;
 use space::{Space, TREES};
 use tree::Node;
 
@@ -56,7 +52,7 @@ pub(crate) struct Config(Arc<Inner>);
 struct Inner {
     kv: Arc<dyn Kv>,
     auth: Auth,
-    keys: Keys,
+    secrets: Arc<Secrets>,
     /// What is stored, and what is waited for. A damaged tree is an error, for its namespace alone.
     spaces: Mutex<HashMap<String, Result<Arc<Space>>>>,
     /// Changes under way, which end even if nobody waits for them.
@@ -66,19 +62,16 @@ struct Inner {
 }
 
 impl Config {
-    /// Opens it: reads every tree into memory. `key` encrypts secrets; without it the key in the
-    /// folder `keys` does.
+    /// Opens it: reads every tree into memory.
     ///
     /// # Errors
-    /// The key cannot be used, or the trees cannot be read.
+    /// The trees cannot be read.
     pub(crate) async fn open(
         kv: Arc<dyn Kv>,
         auth: Auth,
-        keys: &FilePath,
-        key: Option<OsString>,
+        secrets: Arc<Secrets>,
         tasks: &Tasks,
     ) -> anyhow::Result<Self> {
-        let keys = Keys::open(keys, key)?;
         let mut spaces = HashMap::new();
         for entry in every(&*kv, TREES, "").await? {
             let namespace = String::from_utf8_lossy(&entry.key).into_owned();
@@ -91,7 +84,7 @@ impl Config {
         Ok(Self(Arc::new(Inner {
             kv,
             auth,
-            keys,
+            secrets,
             spaces: Mutex::new(spaces),
             changes: tasks.clone(),
             streams: Tasks::default(),
@@ -145,7 +138,7 @@ impl Config {
     ) -> impl Fn(&str, &str) -> Result<String> + Send + Sync + 'a {
         let secret = options.is_some_and(|options| options.secret);
         move |path, sealed| {
-            if secret { self.0.keys.open_sealed(namespace, path, sealed) } else { Ok(HIDDEN.to_owned()) }
+            if secret { self.0.secrets.open_sealed(namespace, path, sealed) } else { Ok(HIDDEN.to_owned()) }
         }
     }
 
@@ -193,12 +186,45 @@ fn given(value: Option<Value>, path: &Path) -> Result<Json> {
     }
     let value: Json = serde_json::from_str(&data)
         .map_err(|e| Error::bad_request(format!("Request is invalid JSON: {e}")))?;
+    if let Some(number) = large_number(&data) {
+        let text = format!(
+            "{number} has more than the 64 bits of a whole number here and would be rounded: keep it as text, \"{number}\""
+        );
+        return Err(Error::bad_request(text));
+    }
     if path.is_whole() && !value.is_object() {
         return Err(Error::bad_request(
             "the whole tree can be set to an object only; name a path for any other value",
         ));
     }
     Ok(value)
+}
+
+/// The first whole number of a JSON text that 64 bits do not hold.
+fn large_number(json: &str) -> Option<&str> {
+    let mut rest = json;
+    while let Some(start) = rest.find(|c: char| matches!(c, '"' | '-' | '0'..='9')) {
+        rest = &rest[start..];
+        let end = if let Some(text) = rest.strip_prefix('"') {
+            let mut escaped = false;
+            let closing = |(_, c): &(usize, char)| {
+                let closes = *c == '"' && !escaped;
+                escaped = *c == '\\' && !escaped;
+                closes
+            };
+            1 + text.char_indices().find(closing).map_or(text.len(), |(at, _)| at + 1)
+        } else {
+            let number = |c: char| matches!(c, '0'..='9' | '+' | '-' | '.' | 'e' | 'E');
+            rest.find(|c| !number(c)).unwrap_or(rest.len())
+        };
+        let (token, after) = rest.split_at(end);
+        let whole = token.bytes().all(|c| c == b'-' || c.is_ascii_digit());
+        if whole && token.parse::<i64>().is_err() && token.parse::<u64>().is_err() {
+            return Some(token);
+        }
+        rest = after;
+    }
+    None
 }
 
 /// Refuses a change of what is at another revision than the caller thinks.
@@ -232,7 +258,7 @@ impl blocks::config::Config for Config {
                 check_revision(tree, &path, request.if_revision)?;
                 let leaf = |at: &str, text: String| {
                     Ok(if secret {
-                        Node::Secret(revision, config.0.keys.seal(&namespace, at, &text)?.into())
+                        Node::Secret(revision, config.0.secrets.seal(&namespace, at, &text)?.into())
                     } else {
                         Node::Value(revision, text.into())
                     })

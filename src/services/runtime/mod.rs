@@ -22,7 +22,7 @@ use tokio::sync::{broadcast::error::RecvError, mpsc};
 use super::{absent, auth::Caller, namespace_or_default};
 use crate::{
     backend::Kv,
-    services::{auth::Auth, registry::Registry},
+    services::{auth::Auth, registry::Registry, secrets::Secrets},
     supervisor::{self, Change, Folders, Id, Snapshot, State, Supervisor, Tail},
     tasks::Tasks,
 };
@@ -57,11 +57,12 @@ impl Runtime {
     pub(crate) async fn open(
         settings: Settings,
         kv: Arc<dyn Kv>,
+        secrets: Arc<Secrets>,
         auth: Auth,
         registry: Registry,
         tasks: &Tasks,
     ) -> Result<Self> {
-        let records = Records::new(kv);
+        let records = Records::new(kv, secrets);
         let (builds, built) = mpsc::unbounded_channel();
         tasks.spawn(note_builds(records.clone(), built, tasks.clone()));
         let watcher = Watcher::new(auth, registry, settings.network, tasks.clone(), builds);

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     backend::{Commit, Kv},
-    services::every,
+    services::{every, secrets::Secrets},
     supervisor::{BuildEnvironment, Id, Source, Spec},
 };
 
@@ -40,7 +40,11 @@ pub(super) struct Record {
     /// The source as it was named.
     pub(super) source: String,
     pub(super) origin: Origin,
+    /// Stored encrypted, in `sealed`; in clear only by programs older than that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) environment: Vec<(String, String)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) sealed: Option<String>,
     pub(super) instances: u32,
     pub(super) path: Option<String>,
     pub(super) cargo_home: Option<String>,
@@ -83,37 +87,40 @@ fn key(id: &Id) -> String {
 
 /// The stored services.
 #[derive(Clone)]
-pub(super) struct Records(Arc<dyn Kv>);
+pub(super) struct Records {
+    kv: Arc<dyn Kv>,
+    secrets: Arc<Secrets>,
+}
 
 impl Records {
-    pub(super) fn new(kv: Arc<dyn Kv>) -> Self {
-        Self(kv)
+    pub(super) fn new(kv: Arc<dyn Kv>, secrets: Arc<Secrets>) -> Self {
+        Self { kv, secrets }
     }
 
     pub(super) async fn all(&self) -> Result<Vec<Record>> {
-        let entries = every(&*self.0, TABLE, "").await?;
-        entries.iter().map(|entry| decode(&entry.value)).collect()
+        let entries = every(&*self.kv, TABLE, "").await?;
+        entries.iter().map(|entry| self.decode(&entry.value)).collect()
     }
 
     pub(super) async fn get(&self, id: &Id) -> Result<Option<Record>> {
-        let entry = self.0.get(TABLE, key(id).as_bytes()).await?;
-        entry.map(|entry| decode(&entry.value)).transpose()
+        let entry = self.kv.get(TABLE, key(id).as_bytes()).await?;
+        entry.map(|entry| self.decode(&entry.value)).transpose()
     }
 
     pub(super) async fn put(&self, record: &Record) -> Result<()> {
-        let value = serde_json::to_vec(record).map_err(|e| Error::internal(e.to_string()))?;
-        self.0.commit(Commit::new().put(TABLE, key(&record.id()), value)).await?;
+        let value = self.encode(record)?;
+        self.kv.commit(Commit::new().put(TABLE, key(&record.id()), value)).await?;
         Ok(())
     }
 
     /// Notes the last good build of a service, if it is still there.
     pub(super) async fn put_binary(&self, id: &Id, hash: &str) -> Result<()> {
-        let Some(entry) = self.0.get(TABLE, key(id).as_bytes()).await? else { return Ok(()) };
-        let mut record = decode(&entry.value)?;
+        let Some(entry) = self.kv.get(TABLE, key(id).as_bytes()).await? else { return Ok(()) };
+        let mut record = self.decode(&entry.value)?;
         record.binary = Some(hash.to_owned());
-        let value = serde_json::to_vec(&record).map_err(|e| Error::internal(e.to_string()))?;
+        let value = self.encode(&record)?;
         let commit = Commit::new().require_version(TABLE, key(id), entry.version).put(TABLE, key(id), value);
-        match self.0.commit(commit).await {
+        match self.kv.commit(commit).await {
             // Somebody changed or removed it meanwhile; the next build is noted anew.
             Ok(_) | Err(crate::backend::Error::Conflict { .. }) => Ok(()),
             Err(error) => Err(error.into()),
@@ -121,11 +128,37 @@ impl Records {
     }
 
     pub(super) async fn delete(&self, id: &Id) -> Result<()> {
-        self.0.commit(Commit::new().delete(TABLE, key(id))).await?;
+        self.kv.commit(Commit::new().delete(TABLE, key(id))).await?;
         Ok(())
+    }
+
+    fn encode(&self, record: &Record) -> Result<Vec<u8>> {
+        let broken = |e: serde_json::Error| Error::internal(e.to_string());
+        let mut stored = record.clone();
+        let environment = std::mem::take(&mut stored.environment);
+        if !environment.is_empty() {
+            let text = serde_json::to_string(&environment).map_err(broken)?;
+            stored.sealed = Some(self.secrets.seal(&record.namespace, &place(&record.id()), &text)?);
+        }
+        serde_json::to_vec(&stored).map_err(broken)
+    }
+
+    fn decode(&self, value: &[u8]) -> Result<Record> {
+        let damaged = |e: serde_json::Error| Error::internal(format!("a stored service is damaged: {e}"));
+        let mut record: Record = serde_json::from_slice(value).map_err(damaged)?;
+        if let Some(sealed) = record.sealed.take() {
+            let id = record.id();
+            let text = self.secrets.open_sealed(&record.namespace, &place(&id), &sealed).map_err(|_| {
+                let text = format!("the variables of {} cannot be read, see the log: run it again", id.name);
+                Error::internal(text)
+            })?;
+            record.environment = serde_json::from_str(&text).map_err(damaged)?;
+        }
+        Ok(record)
     }
 }
 
-fn decode(value: &[u8]) -> Result<Record> {
-    serde_json::from_slice(value).map_err(|e| Error::internal(format!("a stored service is damaged: {e}")))
+/// What the variables of a service are bound to; no path of the config is like it.
+fn place(id: &Id) -> String {
+    format!("\u{1}runtime/{}/{}", id.name, id.version)
 }

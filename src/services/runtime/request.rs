@@ -66,6 +66,7 @@ pub(super) fn record(
         source: service.source,
         origin,
         environment: options.env.iter().map(|pair| variable(pair)).collect::<Result<_>>()?,
+        sealed: None,
         instances: instances(options.instances)?,
         path: given(options.path_env),
         cargo_home: given(options.cargo_home),

@@ -25,6 +25,8 @@ const INDEX: &str = "blobs/";
 const REFERENCES: &str = "blob-references";
 /// Digests that are locked at once are unlikely to share one of so many locks.
 const LOCKS: usize = 64;
+/// The code of an error that says that the disk is full.
+const NO_ROOM: i32 = 507;
 
 /// What stands in the index under a key.
 #[derive(Clone, PartialEq, Message)]
@@ -204,8 +206,12 @@ impl Inner {
             match self.refer(named, &digest, &entry).await {
                 Ok(replaced) => replaced,
                 Err(error) => {
-                    // Why it was not put is what counts; the next sweep tries this again.
-                    drop(self.collect(&digest).await);
+                    // Without room nothing of the commit has reached the disk. After any other failure what
+                    // it left may yet be found there, and then the key means this: the content stays, and
+                    // the sweep of the next start takes it away if it does not.
+                    if error.code == NO_ROOM {
+                        drop(self.collect(&digest).await);
+                    }
                     return Err(error);
                 }
             }
@@ -312,6 +318,18 @@ mod tests {
 
     async fn kept(contents: &Contents) -> usize {
         contents.0.blobs.list().await.unwrap().try_collect::<Vec<_>>().await.unwrap().len()
+    }
+
+    #[tokio::test]
+    async fn content_stays_when_it_is_not_known_whether_a_key_means_it() {
+        let (contents, _tasks) = contents().await;
+        put(&contents, "a", "one", "old").await;
+        let mut draft = contents.begin().await.unwrap();
+        draft.write(Bytes::from_static(b"new")).await.unwrap();
+        let sealed = draft.seal().await.unwrap();
+        contents.0.kv.close().await;
+        contents.put("a", "one", draft, sealed, "text/plain").await.unwrap_err();
+        assert_eq!(kept(&contents).await, 2);
     }
 
     #[tokio::test]

@@ -3,7 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use serde_json::{Value, json};
 
 use super::doors::{Answer, Door, Doors};
@@ -57,6 +60,36 @@ fn said(answer: &Answer) -> String {
     body["msg"].as_str().unwrap().to_owned()
 }
 
+/// Tokens made of a good one, each with something else in its place.
+fn forged(token: &str) -> Vec<String> {
+    let parts: Vec<&str> = token.split('.').collect();
+    let [header, claims, signature] = parts[..] else { panic!("{token} is no token") };
+    let decoded =
+        |part: &str| -> Value { serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap() };
+    let encoded = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let with = |part: &str, key: &str, value: Value| {
+        let mut changed = decoded(part);
+        changed[key] = value;
+        encoded(&changed)
+    };
+    let mut forged = vec![
+        format!("{header}.{claims}."),
+        format!("{header}.{}.{signature}", with(claims, "sub", json!("admin"))),
+        format!("{header}.{}.{signature}", with(claims, "iss", json!("shop"))),
+        format!("{header}.{}.{signature}", with(claims, "exp", json!(4_102_444_800_u64))),
+        format!("{header}.{}.{signature}", with(claims, "scopes", json!(["admin", "x"]))),
+        format!("{}.{claims}.{signature}", with(header, "kid", json!("../../keys/signing-key"))),
+        format!("{}.{claims}.{signature}", with(header, "jku", json!("http://127.0.0.1:1/keys"))),
+    ];
+    for algorithm in ["none", "None", "HS256", "RS256", "ES256"] {
+        let header = with(header, "alg", json!(algorithm));
+        for signature in ["", signature] {
+            forged.push(format!("{header}.{claims}.{signature}"));
+        }
+    }
+    forged.into_iter().map(|token| format!("Bearer {token}")).collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_is_who_they_say_but_who_their_token_says() {
     let home = Home::new();
@@ -104,6 +137,13 @@ async fn nobody_is_who_they_say_but_who_their_token_says() {
             let answer = doors.send(door, path(door), &headers, WHO, false).await;
             assert_eq!(answer.code, 401, "{door:?} {value:?}: {answer:?}");
             assert!(value.is_empty() || !answer.shows(token), "a token is not repeated: {answer:?}");
+        }
+        for forged in forged(token) {
+            let headers = [("authorization", forged.as_str())];
+            let answer = doors.send(door, path(door), &headers, WHO, false).await;
+            assert_eq!(answer.code, 401, "{door:?} {forged}: {answer:?}");
+            let listed = doors.ask(door, "auth.Accounts.List", &headers, "{}").await;
+            assert_eq!(listed.code, 401, "{door:?} {forged}: {listed:?}");
         }
         // A token stands in its header, not in an address that is written down on the way.
         let query =

@@ -1,11 +1,13 @@
 //! Streams that are open when their caller loses the right to them: each ends, at every door.
 
+use std::fs;
+
 use serde_json::json;
 
 use super::doors::{Door, Doors};
 use crate::{
     raw::{Call, Raw, frame, soon},
-    support::Home,
+    support::{Home, eventually},
 };
 
 const WATCH: &str = "/config.Config/Watch";
@@ -131,6 +133,27 @@ async fn streams_end_when_their_caller_loses_the_right_to_them() {
             }
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_is_not_taken_from_who_loses_the_right_to_it_meanwhile() {
+    let home = Home::new();
+    home.ok(["server", "start"]);
+    let doors = Doors::open(&home).await;
+    let jane = doors.account("micro", "jane", "user", &["admin"]).await;
+    let proxy = Raw::connect(&home.state().proxy).await;
+    let first = json!({"key": "half", "blob": "aGFsZg=="}).to_string();
+    let upload = tokio::spawn(async move {
+        let headers = [("authorization", jane.as_str())];
+        // There is an answer only when it has ended, which it never does.
+        proxy.start("/store.BlobStore/Write", JSON, &headers, frame(first.as_bytes())).await.end().await
+    });
+    let drafts = home.data().join("server/blobs/drafts");
+    eventually("the upload to begin", || fs::read_dir(&drafts).ok()?.next()?.ok());
+    doors.own("auth.Accounts.Delete", &json!({"id": "jane"})).await;
+    let ended = soon("the upload to end", upload).await.unwrap();
+    assert_eq!(ended.failure().1, 401, "{ended:?}");
+    assert_eq!(home.ok(["store", "blob", "list"]), "");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -136,3 +136,42 @@ async fn what_an_older_program_wrote_is_served_unchecked() {
     kv.close().await;
     assert!(file::beside(&path, ".backup-1").exists());
 }
+
+/// What is damaged may lead past rows whose own checksums are right.
+#[tokio::test]
+async fn no_row_is_passed_over_because_of_a_damaged_page() {
+    const PAGE: usize = 4096;
+    /// The first byte of an inner page of a table or index, above its leaves.
+    const INNER: u8 = 2;
+    let (_folder, path) = place();
+    let kv = Sqlite::open(&path).await.unwrap();
+    let keys: Vec<String> = (0..1000).map(|number| format!("key/{number:05}")).collect();
+    let commit =
+        keys.iter().fold(Commit::new(), |commit, key| commit.put("t", key.as_str(), "v".repeat(200)));
+    kv.commit(commit).await.unwrap();
+    kv.close().await;
+    let whole = fs::read(&path).unwrap();
+    let inner = (1..whole.len() / PAGE).find(|page| whole[page * PAGE] == INNER).unwrap() * PAGE;
+    // The keys in it, each of them changed so that it leads elsewhere.
+    let places = (inner..inner + PAGE - 4).filter(|&at| &whole[at..at + 4] == b"key/");
+    let mut refused = 0;
+    for at in places {
+        let mut bytes = whole.clone();
+        bytes[at + 4] = b'~';
+        fs::write(&path, bytes).unwrap();
+        match Sqlite::open(&path).await {
+            Err(error) => {
+                assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+                refused += 1;
+            }
+            Ok(kv) => {
+                for key in &keys {
+                    let found = kv.get("t", key.as_bytes()).await;
+                    assert!(!matches!(found, Ok(None)), "{key} is passed over");
+                }
+                kv.close().await;
+            }
+        }
+    }
+    assert!(refused > 0);
+}

@@ -71,6 +71,16 @@ impl Rules {
         self.with(namespace, |set| set.decide(&types, Some(account), subject, namespace))
     }
 
+    /// A name below that of the subject about which the rules refuse the caller something.
+    pub(super) fn refused_below(
+        &self,
+        account: &Account,
+        subject: Subject<'_>,
+        namespace: &str,
+    ) -> Option<String> {
+        self.with(namespace, |set| set.refused_below(account, subject, namespace).map(str::to_owned))
+    }
+
     fn with<T>(&self, namespace: &str, look: impl FnOnce(&Set) -> T) -> T {
         let sets = self.sets.read().unwrap_or_else(PoisonError::into_inner);
         look(sets.get(namespace).unwrap_or(&self.fallback))

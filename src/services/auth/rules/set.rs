@@ -1,6 +1,10 @@
 //! The rules of one namespace: which of them says something to a call, and what.
 
-use std::{cmp::Reverse, collections::HashMap, sync::Arc};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use micro_sdk::{
     Error, Result,
@@ -138,7 +142,7 @@ type List = Vec<Arc<Stored>>;
 pub(super) struct Set {
     by_id: HashMap<String, Arc<Stored>>,
     /// By type, name and endpoint in lower case.
-    index: HashMap<String, HashMap<String, HashMap<String, List>>>,
+    index: HashMap<String, BTreeMap<String, HashMap<String, List>>>,
 }
 
 impl Set {
@@ -210,6 +214,30 @@ impl Set {
                 return Some(granted);
             }
         }
+    }
+
+    /// The first name below that of the subject about which the rules refuse the caller something.
+    pub(super) fn refused_below(
+        &self,
+        account: &Account,
+        subject: Subject<'_>,
+        namespace: &str,
+    ) -> Option<&str> {
+        let mut above = subject.name.to_lowercase();
+        if let Some(separator) = subject.separator
+            && !above.is_empty()
+            && !above.ends_with(separator)
+        {
+            above.push(separator);
+        }
+        let named = self.index.get(subject.r#type)?.range(above.clone()..);
+        let below = named.map(|(name, _)| name).take_while(|name| name.starts_with(&above));
+        let refused = |name: &&String| {
+            let subject = Subject { name, ..subject };
+            name.as_str() != ANY
+                && self.decide(&[subject.r#type], Some(account), subject, namespace) == Some(false)
+        };
+        below.into_iter().find(refused).map(String::as_str)
     }
 
     fn concerned(&self, types: &[&str], subject: Subject<'_>) -> Vec<&[Arc<Stored>]> {
@@ -379,5 +407,15 @@ mod tests {
         assert_eq!(say("shop.pricesx"), None);
         assert_eq!(say("shop"), None);
         assert_eq!(say(""), None);
+        let below = |name| set.refused_below(&here, thing(name), "n");
+        for name in ["", "shop", "Shop.Prices"] {
+            assert_eq!(below(name), Some("shop.prices.fixed"), "{name}");
+        }
+        for name in ["sho", "shop.prices.fixed", "shop.prices.fix", "other"] {
+            assert_eq!(below(name), None, "{name}");
+        }
+        let reading = Subject { endpoint: "Config.Get", ..thing("shop") };
+        assert_eq!(set.refused_below(&here, reading, "n"), Some("shop.prices.fixed"));
+        assert_eq!(set.refused_below(&account("m", &[]), reading, "n"), Some("shop.prices.fixed"));
     }
 }

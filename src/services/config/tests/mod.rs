@@ -34,7 +34,8 @@ impl Bench {
     async fn over(kv: Arc<dyn Database>, folder: TempDir) -> Self {
         let tasks = Tasks::default();
         let auth = Auth::open(&kv, folder.path(), &tasks).await.unwrap();
-        let config = Config::open(kv.clone(), auth, folder.path(), None, &tasks).await.unwrap();
+        let secrets = Arc::new(Secrets::open(folder.path(), None).unwrap());
+        let config = Config::open(kv.clone(), auth, secrets, &tasks).await.unwrap();
         let router = Router::new("config", config.handlers());
         Self { kv, folder, tasks, config, router }
     }
@@ -209,12 +210,23 @@ async fn what_is_wrong_is_refused_with_the_limit_or_the_key_named() {
         ("a", "{\"x.y\": 1}", 400, "`x.y`, below `a`"),
         ("a", "{\"\": 1}", 400, "cannot be a key"),
         ("a", "{\"b\": {\"\\u0000\": 1}}", 400, "`\\0`"),
+        ("a", "18446744073709551616", 400, "keep it as text, \"18446744073709551616\""),
+        ("a", "{\"b\": [\"1\\\\\", -9223372036854775809]}", 400, "would be rounded"),
         ("a..b", "1", 400, "empty key"),
         (&long, "1", 400, "the limit is 1024"),
         ("a", &large, 413, "the limit is 1048576"),
     ] {
         let error = bench.set(path, data).await.unwrap_err();
         assert!(error.code == code && error.detail.contains(word), "{path}: {error:?}");
+    }
+    for kept in [
+        "18446744073709551615",
+        "-9223372036854775808",
+        "{\"18446744073709551616\":\"\\\"18446744073709551616\"}",
+        "[1.5e-7,-0.5,1.25]",
+    ] {
+        bench.set("numbers", kept).await.unwrap();
+        assert_eq!(bench.get("numbers", false).await.unwrap().0, kept);
     }
     let error = bench.call::<_, SetResponse>(&owner(), "Set", &SetRequest::default()).await.unwrap_err();
     assert!(error.code == 400 && error.detail.contains("invalid change"), "{error:?}");

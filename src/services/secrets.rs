@@ -1,4 +1,4 @@
-//! How secret values are kept: encrypted by XChaCha20-Poly1305, with a key of this server that is
+//! How what is secret is kept, values of the config and environments of services: encrypted by XChaCha20-Poly1305, with a key of this server that is
 //! not in the database. Namespace and path are bound in, so that one value cannot stand in for
 //! another. Who may see a secret is decided above.
 
@@ -26,8 +26,8 @@ pub(crate) const VARIABLE: &str = "MICRO_CONFIG_SECRET_KEY";
 /// Bytes of a nonce, which stands before what it encrypted.
 const NONCE: usize = 24;
 
-/// The key of this server, made when the first secret is set.
-pub(super) struct Keys {
+/// Encrypts and decrypts with the key of this server, made when the first secret is set.
+pub(crate) struct Secrets {
     file: PathBuf,
     key: OnceLock<Key>,
     making: Mutex<()>,
@@ -52,12 +52,12 @@ impl Key {
     }
 }
 
-impl Keys {
+impl Secrets {
     /// Takes the key that was given, else the one in this folder, if there is one yet.
     ///
     /// # Errors
     /// It cannot be read, or is no key; the text says what to do.
-    pub(super) fn open(folder: &Path, given: Option<OsString>) -> anyhow::Result<Self> {
+    pub(crate) fn open(folder: &Path, given: Option<OsString>) -> anyhow::Result<Self> {
         let file = folder.join("config.key");
         let keys = Self { file, key: OnceLock::new(), making: Mutex::default() };
         let shown = keys.file.display();
@@ -88,7 +88,7 @@ impl Keys {
     ///
     /// # Errors
     /// 500 when there is no key yet and none can be made.
-    pub(super) fn seal(&self, namespace: &str, path: &str, text: &str) -> Result<String> {
+    pub(crate) fn seal(&self, namespace: &str, path: &str, text: &str) -> Result<String> {
         let key = self.key()?;
         let mut nonce = [0; NONCE];
         fill(&mut nonce)?;
@@ -102,7 +102,7 @@ impl Keys {
     ///
     /// # Errors
     /// 500 when it is damaged, or was encrypted for another path or with another key.
-    pub(super) fn open_sealed(&self, namespace: &str, path: &str, sealed: &str) -> Result<String> {
+    pub(crate) fn open_sealed(&self, namespace: &str, path: &str, sealed: &str) -> Result<String> {
         let failed = |why: &str| {
             tracing::error!(namespace, path, why, "a secret cannot be read");
             Error::internal(format!(
@@ -162,8 +162,8 @@ mod tests {
 
     use super::*;
 
-    fn keys(folder: &Path) -> Keys {
-        Keys::open(folder, None).unwrap()
+    fn keys(folder: &Path) -> Secrets {
+        Secrets::open(folder, None).unwrap()
     }
 
     #[test]
@@ -220,19 +220,19 @@ mod tests {
     fn a_key_that_is_given_wins_and_is_never_written() {
         let folder = tempfile::tempdir().unwrap();
         let given = || Some(STANDARD.encode([7; 32]).into());
-        let sealed = Keys::open(folder.path(), given()).unwrap().seal("a", "b", "1").unwrap();
+        let sealed = Secrets::open(folder.path(), given()).unwrap().seal("a", "b", "1").unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
         let own = keys(folder.path());
         let error = own.open_sealed("a", "b", &sealed).unwrap_err();
         assert!(error.detail.contains("another key") && error.detail.contains(VARIABLE), "{error}");
         own.seal("a", "b", "2").unwrap();
         let before = fs::read(&own.file).unwrap();
-        let both = Keys::open(folder.path(), given()).unwrap();
+        let both = Secrets::open(folder.path(), given()).unwrap();
         assert_eq!(both.open_sealed("a", "b", &sealed).unwrap(), "1");
         both.seal("a", "b", "3").unwrap();
         assert_eq!(fs::read(&own.file).unwrap(), before);
         for bad in ["x", "AAAA", &STANDARD.encode([7; 31]), "\u{fffd}"] {
-            let error = Keys::open(folder.path(), Some(bad.into())).err().unwrap().to_string();
+            let error = Secrets::open(folder.path(), Some(bad.into())).err().unwrap().to_string();
             assert!(error.contains("openssl rand") && !error.contains(bad), "{error}");
         }
     }
@@ -243,7 +243,7 @@ mod tests {
         for damaged in ["", "garbage", "QUJD\n", "ä"] {
             let file = folder.path().join("config.key");
             fs::write(&file, damaged).unwrap();
-            let error = Keys::open(folder.path(), None).err().unwrap().to_string();
+            let error = Secrets::open(folder.path(), None).err().unwrap().to_string();
             assert!(error.contains("config.key' '") && error.contains("mv '"), "{error}");
             assert_eq!(fs::read_to_string(&file).unwrap(), damaged);
         }
