@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use super::range::printable;
 
-/// Why an operation on the state failed. Nothing was changed by an operation that failed.
+/// Why an operation on the state failed. Nothing was changed by an operation that failed, but for one:
+/// what fails with [`Error::Storage`] may yet be found on the disk after a crash, until another write
+/// has succeeded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Error {
     /// A precondition of a commit did not hold; names the first one that failed.
