@@ -117,6 +117,7 @@ impl Sqlite {
 /// What a failure of the database at `path` means to a caller.
 fn storage_error(path: &Path, error: &sqlx::Error) -> Error {
     // The primary result codes of SQLite, https://www.sqlite.org/rescode.html.
+    const BUSY: i32 = 5;
     const CORRUPT: i32 = 11;
     const FULL: i32 = 13;
     const NOT_A_DATABASE: i32 = 26;
@@ -134,6 +135,9 @@ fn storage_error(path: &Path, error: &sqlx::Error) -> Error {
     }
     // An extended code has the primary one in its low byte.
     match code.map(|code| code & 0xff) {
+        Some(BUSY) => {
+            Error::Storage(format!("`{}` is locked by another program: let it end first", path.display()))
+        }
         Some(FULL) => Error::Full { path },
         Some(CORRUPT | NOT_A_DATABASE) => Error::Corrupt { path, detail },
         _ => Error::Storage(format!("cannot use `{}`: {detail}", path.display())),

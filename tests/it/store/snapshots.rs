@@ -114,6 +114,10 @@ async fn a_restored_database_is_what_it_was() {
         (home.ok(["store", "list", "-d", "shop", "-t", "a"]) == "timed\n").then_some(())
     });
     assert_eq!(restored(&store, "copy", &snapshot).await.unwrap(), 3);
+    let elsewhere = started();
+    assert_eq!(restored(&super::support::store(&elsewhere), "copy", &snapshot).await.unwrap(), 3);
+    let there = Store::new(owner(&elsewhere), "copy", "");
+    assert!(there.shared_bytes("a/b").get("k").await.unwrap() == Some(vec![7; 1 << 20]));
     assert_eq!(every_key(&store, "micro").await, ["other"]);
     let empty = copied(&store, "nothing").await;
     assert_eq!(restored(&store, "shop", &empty).await.unwrap(), 0);

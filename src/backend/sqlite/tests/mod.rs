@@ -346,6 +346,21 @@ async fn a_full_disk_fails_the_batch_and_nothing_else() {
     }
 }
 
+/// Any program may open the file beside the server, `sqlite3` by hand, say.
+#[tokio::test]
+async fn a_lock_of_another_program_fails_what_is_written_meanwhile_with_its_reason() {
+    let (_folder, path) = place();
+    let mut writer = open::open(&path, MIGRATIONS).await.unwrap().writer;
+    let put = || Write::Commit(Commit::new().put("t", "k", "v"));
+    let mut other = by_hand(&path).await;
+    other.execute("BEGIN IMMEDIATE").await.unwrap();
+    writer.connection.execute("PRAGMA busy_timeout = 20").await.unwrap();
+    let error = writer.write(&[put()]).await.remove(0).unwrap_err().to_string();
+    assert!(error.contains("locked by another program") && error.contains("state.db"), "{error}");
+    other.execute("ROLLBACK").await.unwrap();
+    assert!(writer.write(&[put()]).await[0].is_ok());
+}
+
 /// After a failure, that there is nothing to do is only said when a transaction has succeeded, which
 /// takes the place of what the failed one may have left in the log.
 #[tokio::test]
