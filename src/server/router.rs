@@ -231,10 +231,9 @@ impl Router {
         let block = matches!(to, To::Block(_));
         let auth = self.0.blocks.auth.clone();
         let granted = Arc::new(Granted { auth, caller, epoch: epoch.into(), namespace, block, target });
-        let request = request.map(|body| Body::new(Revocable::new(body, Way::In, granted.clone())));
+        let mut request = request.map(|body| Body::new(Revocable::new(body, Way::In, granted.clone())));
         match to {
             To::Block(block) => {
-                let mut request = request;
                 request.extensions_mut().insert(granted.caller.clone());
                 let response = block.serve(request).await;
                 granted.look(response.headers());
