@@ -8,7 +8,7 @@ import time
 import harness
 from commands import MEGABYTE, pss
 from harness import Budget, Figure
-from state import field, groups, list_, read, write
+from state import Target, field, groups, list_, read, write
 
 # How many keys there are while one is read and one is written.
 KEYS = [1_000, 100_000, 1_000_000]
@@ -86,26 +86,30 @@ def expiry(target, chosen):
 
 
 def rules(target, chosen):
-    """A call to a building block with so many rules, none of which concerns it but the default one."""
-    message = [read("none", "bench")]
-    target.home.call("/store/Store/Write", {"record": {"key": "none"}, "options": {"table": "bench"}}, target.token)
-    present, first = 0, None
-    for name, count in rising(chosen):
-        begun = time.perf_counter()
-        for number in range(present, count - 1):
-            rule = {
-                "id": f"rule-{number}", "scope": "*", "access": "GRANTED", "priority": number + 1,
-                "resource": {"type": "service", "name": f"service-{number}", "endpoint": "*"},
-            }
-            target.home.call("/auth/Rules/Create", {"rule": rule}, target.token)
-        created = (time.perf_counter() - begun) / max(1, count - 1 - present)
-        present = count - 1
-        measured = [target.send("Read", message) for _ in range(target.bench.pairs)]
-        rate = harness.median(measured, "figure")
-        first = first or rate
-        note = f"{rate:,.0f}/s; one is made in {created * 1e3:.1f} ms; load {harness.load_average():.1f}"
-        budget = Budget(0.93, 0.97, up=True) if count == 1_000 else None
-        target.bench.show(Figure(name, rate / first, "x fewest", budget, note))
+    """A call to a building block with so many rules, none of which concerns it but the default one,
+    beside the same with the default one alone; all on one core."""
+    bench, message = target.bench, [read("none", "bench")]
+    with bench.server(bench.path) as few, bench.server(bench.path) as many:
+        few, many = (Target(bench, home, target.folder, bench.path) for home in (few, many))
+        for one in (few, many):
+            record = {"record": {"key": "none"}, "options": {"table": "bench"}}
+            one.home.call("/store/Store/Write", record, one.token)
+        present = 0
+        for name, count in rising(chosen):
+            begun, made = time.perf_counter(), max(1, count - 1 - present)
+            for number in range(present, count - 1):
+                rule = {
+                    "id": f"rule-{number}", "scope": "*", "access": "GRANTED", "priority": number + 1,
+                    "resource": {"type": "service", "name": f"service-{number}", "endpoint": "*"},
+                }
+                many.home.call("/auth/Rules/Create", {"rule": rule}, many.token)
+            created, present = (time.perf_counter() - begun) / made, count - 1
+            ratios, _, ours = harness.pairs(
+                bench.pairs, lambda: few.send("Read", message), lambda: many.send("Read", message)
+            )
+            note = f"{harness.median(ours, 'figure'):,.0f}/s; one is made in {created * 1e3:.1f} ms; {ratios.note()}"
+            budget = Budget(0.93, 0.97, up=True) if count == 1_000 else None
+            bench.show(Figure(name, ratios.median, "x fewest", budget, note))
 
 
 def accounts(target, chosen):

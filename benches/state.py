@@ -74,8 +74,8 @@ def batch(keys, table):
 class Target:
     """A server, and what is sent to it."""
 
-    def __init__(self, bench, home, folder):
-        self.bench, self.home, self.folder = bench, home, folder
+    def __init__(self, bench, home, folder, prefix=()):
+        self.bench, self.home, self.folder, self.prefix = bench, home, folder, prefix
         self.token = home.token()
         self.state = home.state()
 
@@ -86,7 +86,7 @@ class Target:
         service = method if "/" in method else f"{STORE}/{method}"
         measured = self.bench.load(
             "messages", self.state["proxy"], service, callers, seconds or self.bench.seconds, path,
-            self.state["pid"], environment={"MICRO_LOAD_TOKEN": self.token},
+            self.state["pid"], prefix=self.prefix, environment={"MICRO_LOAD_TOKEN": self.token},
         )
         measured["figure"] = measured["requests"] / measured["seconds"]
         return measured
