@@ -141,7 +141,11 @@ impl Secrets {
                     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
                 });
                 let text = format!("there is no key for secrets yet: {error:#}");
-                if full { Error::new(507, text) } else { Error::internal(text) }
+                if full {
+                    Error::new(507, format!("{text}: free some disk space"))
+                } else {
+                    Error::internal(text)
+                }
             })?;
         Ok(self.key.get_or_init(|| Key::new(bytes)))
     }

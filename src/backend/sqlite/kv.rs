@@ -147,7 +147,7 @@ impl Sqlite {
             .bind(bounds.end.as_deref().unwrap_or(BEYOND))
             .bind(reading.now)
             .bind(limit)
-            .fetch(&self.readers);
+            .fetch(if reading.keys_only { &self.listers } else { &self.readers });
         let (mut passed, mut last) = (0, None);
         while let Some(row) = rows.try_next().await.map_err(|error| self.error(&error))? {
             let Found { entry, live } = reading.row(&row)?;

@@ -24,7 +24,11 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
-use sqlx::{SqlitePool, error::DatabaseError, sqlite::SqlitePoolOptions};
+use sqlx::{
+    SqlitePool,
+    error::DatabaseError,
+    sqlite::{SqliteConnectOptions, SqlitePoolOptions},
+};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinSet,
@@ -49,6 +53,11 @@ const MIGRATIONS: &[&str] = &[
 ];
 /// Connections that read; each is a thread that `SQLite` works in.
 const READERS: u32 = 4;
+/// Connections that list keys without values.
+const LISTERS: u32 = 2;
+/// Rows without values that `SQLite` may be ahead of their reader, whom it would else wake for each few
+/// of them.
+const KEYS_AHEAD: usize = 1024;
 /// Commits that may wait for the writer before callers wait to hand theirs over.
 const QUEUE: usize = 1024;
 
@@ -56,6 +65,7 @@ const QUEUE: usize = 1024;
 pub(super) struct Sqlite {
     path: PathBuf,
     readers: SqlitePool,
+    listers: SqlitePool,
     jobs: mpsc::Sender<Job>,
     /// Ends what reads for a long time.
     closing: CancellationToken,
@@ -80,21 +90,18 @@ impl Sqlite {
         if unchecked {
             tasks.spawn(open::check_in_background(path.clone()));
         }
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .test_before_acquire(false)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .connect_lazy_with(open::options(&path).read_only(true));
+        let readers = pool(READERS, open::options(&path));
+        let listers = pool(LISTERS, open::options(&path).row_buffer_size(KEYS_AHEAD));
         let (jobs, received) = mpsc::channel(QUEUE);
         let (finished, seen) = watch::channel(());
         let checkpoints = Checkpoints::new(path.clone()).run(writer.written.subscribe());
         let checkpoints = tokio::spawn(checkpoints);
-        let belongings = Belongings { readers: readers.clone(), tasks, checkpoints, lock, finished };
+        let pools = [readers.clone(), listers.clone()];
+        let belongings = Belongings { pools, tasks, checkpoints, lock, finished };
         let (damage, cache, clock) = (writer.damage.clone(), writer.cache.clone(), writer.clock.clone());
         tokio::spawn(writer.run(received, belongings));
         let closing = CancellationToken::new();
-        Ok(Self { path, readers, jobs, closing, finished: seen, damage, cache, clock })
+        Ok(Self { path, readers, listers, jobs, closing, finished: seen, damage, cache, clock })
     }
 
     async fn write(&self, write: Write) -> Result<u64, Error> {
@@ -112,6 +119,16 @@ impl Sqlite {
     fn error(&self, error: &sqlx::Error) -> Error {
         storage_error(&self.path, error)
     }
+}
+
+/// Connections that only read, opened as they are needed.
+fn pool(connections: u32, options: SqliteConnectOptions) -> SqlitePool {
+    SqlitePoolOptions::new()
+        .max_connections(connections)
+        .test_before_acquire(false)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .connect_lazy_with(options.read_only(true))
 }
 
 /// What a failure of the database at `path` means to a caller.

@@ -79,7 +79,7 @@ pub(super) struct Writer {
 /// What ends with the writer.
 pub(super) struct Belongings {
     /// Ended before the last checkpoint, which readers would keep from finishing.
-    pub(super) readers: SqlitePool,
+    pub(super) pools: [SqlitePool; 2],
     /// Work in the background on the same file that may be cut off.
     pub(super) tasks: JoinSet<()>,
     /// Ends by itself when nothing is written any more.
@@ -189,13 +189,15 @@ impl Writer {
     }
 
     async fn finish(mut self, belongings: Belongings) {
-        let Belongings { readers, tasks, checkpoints, lock, finished } = belongings;
+        let Belongings { pools, tasks, checkpoints, lock, finished } = belongings;
         drop(tasks);
         drop(self.written);
         if checkpoints.await.is_err() {
             tracing::error!("the checkpoints of the database broke off");
         }
-        readers.close().await;
+        for readers in pools {
+            readers.close().await;
+        }
         let checkpoint = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut self.connection).await;
         if let Err(error) = checkpoint.and(self.connection.close().await) {
             let error = storage_error(&self.path, &error);
