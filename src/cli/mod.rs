@@ -108,7 +108,7 @@ struct Globals {
     config: Option<PathBuf>,
 }
 
-/// A time to wait, which some is.
+/// A time to wait, longer than nothing.
 fn timeout(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(Duration::ZERO) => Err("it must be longer than nothing".to_owned()),

@@ -48,11 +48,13 @@ pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// How long the calls under way may take before services are stopped, at most.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// The signals that end a server.
+/// The signals that end a server, and one that would kill it if nobody waited for it: a file has
+/// reached the limit of the process, which the write that reached it is told too.
 struct Stop {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    _file_size: Signal,
 }
 
 impl Stop {
@@ -62,6 +64,7 @@ impl Stop {
             terminate: on(SignalKind::terminate())?,
             interrupt: on(SignalKind::interrupt())?,
             hangup: on(SignalKind::hangup())?,
+            _file_size: on(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
         })
     }
 

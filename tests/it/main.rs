@@ -22,6 +22,8 @@ mod http_api;
 mod keeper;
 mod keys;
 mod layering;
+#[cfg(target_os = "linux")]
+mod limits;
 mod login;
 mod manners;
 mod messages;
