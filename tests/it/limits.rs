@@ -6,7 +6,7 @@ use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
 use crate::{
     processes::{Foreground, signal},
-    support::{Home, eventually},
+    support::{Home, eventually, outcome},
 };
 
 fn limit(server: &Foreground, resource: Resource, to: Option<u64>) {
@@ -28,6 +28,28 @@ fn a_server_without_file_descriptors_answers_again_when_it_has_some() {
     drop(connections);
     eventually("an answer", || (home.http("/").0 == 200).then_some(()));
     home.ok(["store", "write", "a", "b"]);
+}
+
+#[test]
+#[expect(clippy::print_stderr, reason = "whoever reads the log of the tests has to know what was not run")]
+fn a_home_that_is_read_only_is_refused_with_its_reason() {
+    let home = Home::new();
+    home.ok(["store", "write", "kept", "value"]);
+    home.ok(["server", "stop"]);
+    // In a mount namespace of its own, which the system may not allow.
+    let read_only = |then: &str| {
+        let mounts = r#"mount --bind "$MICRO_HOME" "$MICRO_HOME" && mount -o remount,bind,ro "$MICRO_HOME""#;
+        let script = format!("unshare --user --map-root-user --mount sh -c '{mounts} && {then}'");
+        outcome(&mut home.shell("sh", &script))
+    };
+    if read_only("true").code != Some(0) {
+        eprintln!("not run: no file system can be mounted here");
+        return;
+    }
+    let said = read_only("exec micro server");
+    assert_eq!(said.code, Some(1), "{said:#?}");
+    assert!(said.stderr.contains("Read-only file system") && said.stderr.lines().count() == 1, "{said:#?}");
+    assert_eq!(home.ok(["store", "read", "kept"]), "value\n");
 }
 
 #[test]
