@@ -199,6 +199,33 @@ def login(target, rows):
     target.bench.show(Figure("login", statistics.median(times) * 1e3, "ms", None, note))
 
 
+def revocation(target, rows):
+    """From the answer to the deletion of an account until a stream it has open has ended, and the command
+    that printed it; and until a new call is refused."""
+    del rows
+    home, times, polls = target.home, [], 0
+    home.ok("env", "add", "far", target.state["proxy"])
+    home.ok("config", "set", "small", "1")
+    for number in range(20):
+        name = f"account-{number}"
+        home.call("/auth/Auth/Generate", {"id": name, "secret": "s", "scopes": ["admin"]}, target.token)
+        home.ok("-e", "far", "login", "--username", name, "--password", "s")
+        token = home.token(name, "s")
+        words = [str(target.bench.micro), "-e", "far", "config", "watch", "small"]
+        with subprocess.Popen(
+            words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=home.environment
+        ) as watching:
+            watching.stdout.readline()
+            home.call("/auth/Accounts/Delete", {"id": name}, target.token)
+            begun = time.perf_counter()
+            while home.request("/registry/listServices", token=token)[0] != 401:
+                polls += 1
+            watching.wait()
+            times.append((time.perf_counter() - begun) * 1e3)
+    note = f"{min(times):.1f}-{max(times):.1f} ms; {polls} of 20 calls were answered meanwhile"
+    target.bench.show(Figure("revocation", statistics.median(times), "ms", Budget(100, 50), note))
+
+
 def blob(target, rows):
     """The memory of the server while a blob of 1 GiB comes and goes, beyond what it had before."""
     del rows
@@ -233,5 +260,6 @@ ROWS = groups(
     (reads, {"store-read-1": 1, "store-read-64": 64}),
     (lists, ROWS_LIST),
     (login, {"login": 0}),
+    (revocation, {"revocation": 0}),
     (blob, {"blob-1gib": 0}),
 )
