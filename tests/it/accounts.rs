@@ -80,9 +80,11 @@ fn accounts_and_rules_are_listed_and_tokens_given_out() {
 fn a_locked_server_is_open_to_whom_a_rule_names() {
     let home = Home::new();
     home.ok(["services"]);
-    let (status, body) = home.http("/registry/listServices");
-    let body: Value = serde_json::from_str(&body).unwrap();
-    assert_eq!((status, &body["code"]), (401, &Value::from(401)));
+    for path in ["/store/list", "/registry/listServices"] {
+        let (status, body) = home.http(path);
+        let body: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((status, &body["code"]), (401, &Value::from(401)), "{path}");
+    }
     log_in(&home, "admin", "micro");
     home.ok(["auth", "create", "account", "--secret", "mystrongpass", "me@email.com"]);
     home.ok(["auth", "create", "rule", "--access=granted", "--scope=*", "--resource=*:*:*", "onlyloggedin"]);
