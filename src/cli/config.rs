@@ -12,6 +12,7 @@ use micro_sdk::{
         WatchResponse,
     },
 };
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::{
@@ -165,17 +166,21 @@ fn parsed(value: Option<&Wire>) -> anyhow::Result<Value> {
 impl Set {
     async fn run(self, cx: &Context) -> anyhow::Result<()> {
         let text = content(self.value).await?;
-        let value = serde_json::from_str(&text).unwrap_or_else(|error| {
-            if text.trim_start().starts_with(['{', '[', '"']) {
-                cx.ui.warn(format_args!("the value is no JSON ({error}), so it is kept as text"));
+        // JSON goes as it was written: numbers are the server's to judge.
+        let data = match serde_json::from_str::<IgnoredAny>(&text) {
+            Ok(_) => text,
+            Err(error) => {
+                if text.trim_start().starts_with(['{', '[', '"']) {
+                    cx.ui.warn(format_args!("the value is no JSON ({error}), so it is kept as text"));
+                }
+                Value::from(text).to_string()
             }
-            Value::from(text)
-        });
+        };
         let connection = cx.connect().await?;
         let request = SetRequest {
             namespace: connection.namespace().to_owned(),
             path: self.key,
-            value: Some(Wire { data: value.to_string(), format: String::new() }),
+            value: Some(Wire { data, format: String::new() }),
             options: Some(Options { secret: self.secret }),
             if_revision: self.if_revision,
         };

@@ -116,6 +116,11 @@ fn text_comes_back_as_it_was_set() {
     let outcome = home.run(["config", "set", "k", "{\"a\": 1"]);
     assert!(outcome.code == Some(0) && outcome.stderr.contains("the value is no JSON"), "{outcome:#?}");
     assert_eq!(home.ok(["config", "get", "k"]), "{\"a\": 1\n");
+    // A password of digits is not rounded.
+    let said = home.fails(7, ["config", "set", "pin", "98765432109876543210987", "--secret"]);
+    assert!(said.contains("keep it as text, \"98765432109876543210987\""), "{said}");
+    set(&home, "pin", "\"98765432109876543210987\"");
+    assert_eq!(home.ok(["config", "get", "pin"]), "98765432109876543210987\n");
 }
 
 #[test]
