@@ -330,22 +330,24 @@ impl Auth {
                 || caller.service_of(namespace).is_some_and(|service| thing.belongs_to(service))
         };
         let Thing { kind, name, method } = thing;
-        let (id, words) = (&account.id, thing.words());
+        // What is refused is put into words only then.
+        let refused = |why: &str| {
+            let (id, words) = (&account.id, thing.words());
+            let text =
+                format!("account {id} may not call {method} on {words} of namespace {namespace}: {why}");
+            Err(Error::forbidden(text))
+        };
         if !self.0.rules.say(account, thing.subject(), namespace).unwrap_or_else(own) {
             let (kind, name) = (kind.name(), if name.is_empty() || name.len() > 100 { "*" } else { name });
-            return Err(Error::forbidden(format!(
-                "account {id} may not call {method} on {words} of namespace {namespace}: its administrators \
-                 can let it, with a rule for `{kind}:{name}:{method}`"
-            )));
+            return refused(&format!(
+                "its administrators can let it, with a rule for `{kind}:{name}:{method}`"
+            ));
         }
         // Nobody gets as a part of something what is refused to them alone.
         if thing.is_whole()
             && let Some(below) = self.0.rules.refused_below(account, thing.subject(), namespace)
         {
-            return Err(Error::forbidden(format!(
-                "account {id} may not call {method} on {words} of namespace {namespace}: a rule refuses \
-                 `{below}`, which is part of it"
-            )));
+            return refused(&format!("a rule refuses `{below}`, which is part of it"));
         }
         Ok(())
     }
