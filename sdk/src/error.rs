@@ -6,7 +6,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use tonic::{Code, Status};
+use tonic::{Code, Status, metadata::MetadataMap};
 
 /// The result of a handler or a call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -25,7 +25,14 @@ pub struct Error {
     /// The standard text of `code`, such as "Not Found".
     #[serde(default)]
     pub status: String,
+    /// After how many seconds the same call may succeed, where that is known. It travels as the
+    /// metadata or header `retry-after`, not in the JSON text.
+    #[serde(skip)]
+    pub retry_after: Option<u32>,
 }
+
+/// The metadata, and the header of HTTP (RFC 9110, section 10.2.3), that [`Error::retry_after`] travels as.
+const RETRY_AFTER: &str = "retry-after";
 
 /// HTTP code, its text, and the gRPC code it travels as (the table of Micro v4).
 const CODES: [(i32, &str, Code); 17] = [
@@ -59,7 +66,8 @@ impl Error {
     /// An error with an HTTP status code and a sentence; `id` is filled in where it is served.
     #[must_use]
     pub fn new(code: i32, detail: impl Into<String>) -> Self {
-        Self { id: String::new(), code, detail: detail.into(), status: status_text(code).to_owned() }
+        let (detail, status) = (detail.into(), status_text(code).to_owned());
+        Self { id: String::new(), code, detail, status, retry_after: None }
     }
 
     constructors! {
@@ -79,6 +87,8 @@ impl Error {
         precondition_failed = 412;
         /// 413: the message is larger than the limit.
         too_large = 413;
+        /// 429: too many of a kind; some must end first.
+        too_many = 429;
         /// 500: our fault.
         internal = 500;
         /// 501: not supported.
@@ -94,6 +104,12 @@ impl Error {
             self.id = id.into();
         }
         self
+    }
+
+    /// The same error, with the number of seconds after which the call may succeed.
+    #[must_use]
+    pub fn with_retry_after(self, seconds: u32) -> Self {
+        Self { retry_after: Some(seconds), ..self }
     }
 
     /// The error as the JSON text that travels.
@@ -127,14 +143,19 @@ impl std::error::Error for Error {}
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
         let code = CODES.iter().find(|row| row.0 == error.code).map_or(Code::Unknown, |row| row.2);
-        Self::new(code, error.to_json())
+        let mut metadata = MetadataMap::new();
+        if let Some(seconds) = error.retry_after {
+            metadata.insert(RETRY_AFTER, seconds.into());
+        }
+        Self::with_metadata(code, error.to_json(), metadata)
     }
 }
 
 impl From<Status> for Error {
     fn from(status: Status) -> Self {
+        let seconds = status.metadata().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         if let Some(error) = Self::from_json(status.message()) {
-            return error;
+            return Self { retry_after: seconds, ..error };
         }
         // The first row wins, so that a plain `InvalidArgument` is a 400.
         let code = match status.code() {
@@ -150,7 +171,7 @@ impl From<Status> for Error {
             "" => status.code().description().to_owned(),
             message => message.to_owned(),
         };
-        Self::new(code, detail)
+        Self { retry_after: seconds, ..Self::new(code, detail) }
     }
 }
 
@@ -168,6 +189,15 @@ mod tests {
             r#"{"id":"store.Store.Read","code":404,"detail":"no record `a%b`","status":"Not Found"}"#
         );
         assert_eq!(Error::from(status), error);
+    }
+
+    #[test]
+    fn when_to_try_again_survives_the_wire_beside_the_text() {
+        let error = Error::too_many("wait").with_retry_after(3);
+        let status = Status::from(error.clone());
+        assert!(!status.message().contains('3'));
+        assert_eq!(Error::from(status), error);
+        assert_eq!(Error::from(Status::unavailable("x")).retry_after, None);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::{net::Ipv4Addr, sync::Arc};
 use bytes::Bytes;
 use http::{
     HeaderValue, Request, Response, StatusCode,
-    header::{AUTHORIZATION, CONTENT_TYPE},
+    header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER},
 };
 use http_body::Body as HttpBody;
 use micro_sdk::{Error, MESSAGE_LIMIT, Result, header};
@@ -283,6 +283,9 @@ fn refuse(error: &Error) -> Response<Body> {
     let mut response = Response::new(Body::new(http_body_util::Full::from(error.to_json())));
     *response.status_mut() = status.unwrap_or(StatusCode::BAD_REQUEST);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(seconds) = error.retry_after {
+        response.headers_mut().insert(RETRY_AFTER, seconds.into());
+    }
     response
 }
 

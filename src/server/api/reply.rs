@@ -24,6 +24,9 @@ pub(super) fn error(error: &Error) -> Response {
     let code = code.filter(|code| code.as_u16() >= 400 && code.as_u16() < 600);
     *response.status_mut() = code.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+    if let Some(seconds) = error.retry_after {
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
     response
 }
 
