@@ -141,3 +141,62 @@ fn a_run_shows_what_it_waits_for_and_clears_it_away() {
     let (spinner, words) = screen.rsplit_once("\u{1b}[2K").unwrap();
     assert!(spinner.contains("slow: starting") && !words.contains("slow: starting"), "{screen:?}");
 }
+
+#[test]
+fn what_others_wrote_does_nothing_to_the_terminal_and_pipes_carry_the_truth() {
+    const TITLE: &str = "\u{1b}]0;owned\u{7}";
+    const TEXT: &str = "\u{1b}[2J\u{9b}31m\u{202e}gpj\u{7f}";
+    let home = Home::new();
+    home.ok(["server", "start"]);
+    let evil = format!("{TITLE}{TEXT}");
+    let shop = serde_json::json!({
+        "name": "shop", "version": "1", "metadata": {"note": evil},
+        "nodes": [{"id": "1", "address": "127.0.0.1:1", "metadata": {"note": evil}}],
+        "endpoints": [{
+            "name": "Shop.Buy", "metadata": {"description": evil},
+            "request": {"name": "BuyRequest", "type": "BuyRequest", "values": [{"name": "what", "type": evil}]},
+        }],
+        "options": {"ttl": "600"},
+    });
+    home.ok(["call", "registry", "Registry.Register", &shop.to_string()]);
+    let script = format!("printf '%s\\n' '{evil}'; exec sleep 1000");
+    let command = format!("sh -c \"{script}\"");
+    home.ok(["run", ".", "--name", "loud", "--command", &command, "--detach"]);
+    eventually("the line to be logged", || home.ok(["logs", "loud"]).contains("owned").then_some(()));
+    home.ok(["config", "set", "note", &serde_json::Value::from(evil.as_str()).to_string()]);
+    home.ok(["store", "write", "note", &evil]);
+
+    for words in [
+        &["get", "service", "shop"][..],
+        &["-o", "json", "get", "service", "shop"],
+        &["shop", "--help"],
+        &["shop", "buy", "--help"],
+        &["shop", "buy", "--what=1"],
+        &["shop", &evil],
+        &["call", "shop", &evil],
+        &["logs", "loud"],
+        &["-o", "json", "logs", "loud"],
+        &["status", "loud"],
+        &["config", "get", "note"],
+        &["-o", "jsonl", "config", "list"],
+        &["store", "read", "note"],
+        &["-o", "json", "store", "read", "note"],
+    ] {
+        let mut terminal = Terminal::start(home.command(words).env("TERM", "xterm"));
+        terminal.ends();
+        let marker = "the end is seen";
+        terminal.person.flush().unwrap();
+        rustix::io::write(&terminal.side, marker.as_bytes()).unwrap();
+        terminal.shows(marker);
+        let screen = terminal.screen();
+        for harm in ["\u{1b}]0;", "\u{1b}[2J", "\u{9b}", "\u{202e}", "\u{7f}", "\u{7}"] {
+            assert!(!screen.contains(harm), "{words:?} writes {harm:?}: {screen:?}");
+        }
+    }
+    assert_eq!(home.ok(["logs", "loud", "-n", "1"]), format!("{evil}\n"));
+    assert_eq!(home.ok(["store", "read", "note"]), format!("{evil}\n"));
+    assert_eq!(home.ok(["config", "get", "note"]), format!("{evil}\n"));
+    let mut terminal = Terminal::start(&mut home.command(["-o", "raw", "store", "read", "note"]));
+    terminal.ends();
+    terminal.shows(TITLE);
+}

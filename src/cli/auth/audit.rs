@@ -95,5 +95,5 @@ fn line(record: &AuditRecord) -> anyhow::Result<String> {
         line += &format!(" ({} times)", record.count);
     }
     // An account or a peer chooses some of these words.
-    Ok(harmless(&line).into_owned())
+    Ok(harmless::line(&line).into_owned())
 }
