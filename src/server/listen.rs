@@ -24,7 +24,10 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use crate::{sockets, tasks::Tasks};
+use crate::{
+    sockets::{self, Connection},
+    tasks::Tasks,
+};
 
 /// How many connections the system may hold for us before we take them.
 const BACKLOG: u32 = 4096;
@@ -63,8 +66,8 @@ pub(super) fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 pub(super) enum Peer {
     /// The local socket: the user who owns the home.
     Owner,
-    /// A program on this machine or another, by its address.
-    Address(SocketAddr),
+    /// A program on this machine or another.
+    Program(Connection),
     /// Nobody knows.
     Unknown,
 }
@@ -104,12 +107,10 @@ impl Door {
         match self {
             Self::Tcp(listener) => {
                 let (stream, from): (TcpStream, SocketAddr) = listener.accept().await?;
+                let ours = stream.local_addr()?;
                 // A connection that is gone already shows when it is read.
                 drop(stream.set_nodelay(true));
-                Ok(Some((
-                    Box::new(stream),
-                    Peer::Address(SocketAddr::new(from.ip().to_canonical(), from.port())),
-                )))
+                Ok(Some((Box::new(stream), Peer::Program(Connection::new(ours, from)))))
             }
             Self::Local(listener, owner) => {
                 let (stream, _): (UnixStream, _) = listener.accept().await?;

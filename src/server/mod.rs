@@ -34,6 +34,7 @@ use crate::{
         secrets::{self, Secrets},
         store::Store,
     },
+    sockets,
     tasks::Tasks,
 };
 use listen::Door;
@@ -91,6 +92,7 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -
         create_private_folder(folder)?;
     }
     let mut stop = Stop::new()?;
+    sockets::open_tables().await;
     let _lock = files::lock(home)?;
     let (api, proxy, network) =
         (listen::bind(settings.api)?, listen::bind(settings.proxy)?, listen::bind(settings.network)?);

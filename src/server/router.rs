@@ -1,7 +1,7 @@
 //! One way in: every call of every door is authenticated, authorised and routed here, to a
 //! building block in this process or to the nodes of a service.
 
-use std::{net::Ipv4Addr, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{
@@ -27,6 +27,7 @@ use crate::{
         auth::{Caller, Resource},
         registry::{CatalogNode, Missing, Schema},
     },
+    sockets::Connection,
     transcode,
 };
 
@@ -183,15 +184,15 @@ impl Router {
     }
 
     fn authenticate(&self, headers: &http::HeaderMap, peer: Peer) -> Result<Caller> {
-        let (owner, address) = match peer {
+        let (owner, connection) = match peer {
             Peer::Owner => (true, None),
-            Peer::Address(address) => (false, Some(address)),
+            Peer::Program(connection) => (false, Some(connection)),
             // Whoever is not known is not trusted.
-            Peer::Unknown => (false, Some((Ipv4Addr::UNSPECIFIED, 0).into())),
+            Peer::Unknown => (false, Some(Connection::unknown())),
         };
         match (headers.get(AUTHORIZATION), owner) {
             (None, true) => Ok(Caller::owner()),
-            (None, false) => Ok(Caller { address, ..Caller::default() }),
+            (None, false) => Ok(Caller { connection, ..Caller::default() }),
             (Some(_), _) => {
                 let expected =
                     || Error::unauthorized("invalid authorization header: expected `Bearer <token>`");
@@ -201,7 +202,7 @@ impl Router {
                 }
                 let token = header::bearer(headers).ok_or_else(expected)?;
                 let caller = self.0.blocks.auth.verify(token).map_err(|e| e.with_id("auth"))?;
-                Ok(Caller { owner, address, ..caller })
+                Ok(Caller { owner, connection, ..caller })
             }
         }
     }

@@ -36,6 +36,8 @@ mod services;
 mod settings;
 mod stopping;
 mod store;
+#[cfg(target_os = "linux")]
+mod strangers;
 mod support;
 mod terminal;
 mod tour;

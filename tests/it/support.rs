@@ -160,6 +160,31 @@ pub(crate) fn outcome(command: &mut Command) -> Outcome {
     }
 }
 
+/// Runs this as another user of the machine, in a thread of its own. None where the tests do not
+/// run as root, who alone can become another user; the log says so.
+#[cfg(target_os = "linux")]
+#[expect(clippy::print_stderr, reason = "whoever reads the log of the tests has to know what was not run")]
+pub(crate) fn as_another_user<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
+    use rustix::{
+        process::{Gid, Uid},
+        thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid},
+    };
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("not run: only root can act as another user");
+        return None;
+    }
+    let (user, group) = (Uid::from_raw(65534), Gid::from_raw(65534));
+    thread::scope(|scope| {
+        let acted = scope.spawn(|| {
+            set_thread_groups(&[]).unwrap();
+            set_thread_res_gid(group, group, group).unwrap();
+            set_thread_res_uid(user, user, user).unwrap();
+            work()
+        });
+        Some(acted.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })
+}
+
 /// Waits until `look` finds something.
 pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;

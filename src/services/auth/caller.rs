@@ -1,12 +1,12 @@
 //! Who calls, and what that lets them do. The server makes a [`Caller`] once per call, at the
 //! door; the building blocks ask it.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 use micro_sdk::{Context, Error, Result, proto::auth::Account};
 
 use super::{revocation::Ties, rules::Subject};
-use crate::{services::PLATFORM, sockets};
+use crate::{services::PLATFORM, sockets::Connection};
 
 /// The type of the accounts that services have.
 pub(crate) const SERVICE: &str = "service";
@@ -22,8 +22,8 @@ pub(crate) struct Caller {
     pub(crate) account: Option<Arc<Account>>,
     /// It came by the local socket, from the user who owns the home.
     pub(crate) owner: bool,
-    /// The address it came from; none for the local socket.
-    pub(crate) address: Option<SocketAddr>,
+    /// The connection it came by, or none for the local socket.
+    pub(crate) connection: Option<Connection>,
     /// What the account's token depends on.
     pub(crate) ties: Ties,
 }
@@ -57,17 +57,28 @@ impl Caller {
 
     /// Where it came from: `local socket`, or an address without its port.
     pub(super) fn peer(&self) -> String {
-        self.address.map_or_else(|| "local socket".to_owned(), |address| address.ip().to_string())
+        self.address().map_or_else(|| "local socket".to_owned(), |address| address.to_string())
     }
 
-    /// It came from another machine, or from a process of another user where the system tells.
-    pub(super) fn is_strange(&self) -> bool {
-        let own = rustix::process::getuid().as_raw();
-        self.is_remote() || self.address.is_some_and(|address| sockets::is_of_another_user(address, own))
+    /// The address it came from, as IPv4 where it is one; none for the local socket.
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        self.connection.map(|connection| connection.peer().ip())
     }
 
-    fn is_remote(&self) -> bool {
-        self.address.is_some_and(|address| !address.ip().to_canonical().is_loopback())
+    /// The Unix user whose process calls, if that is proven: by the local socket, or by a
+    /// connection within this machine whose other end the system shows. Reads the tables of the
+    /// system, so it is for seldom questions such as logins.
+    pub(super) async fn uid(&self) -> Option<u32> {
+        match self.connection {
+            None => self.owner.then(|| rustix::process::getuid().as_raw()),
+            Some(connection) if connection.peer().ip().is_loopback() => connection.caller_uid().await,
+            Some(_) => None,
+        }
+    }
+
+    /// It is proven to come from this machine, from the user who runs the server.
+    pub(super) async fn is_of_our_user(&self) -> bool {
+        self.uid().await == Some(rustix::process::getuid().as_raw())
     }
 
     /// Administrators of the platform may enter every namespace.

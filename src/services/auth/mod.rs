@@ -253,8 +253,7 @@ impl Auth {
             (None, None)
         } else {
             let turn = self.0.attempts.turn().await;
-            let address = caller.address.map(|address| address.ip());
-            let attempt = self.0.attempts.begin(namespace, id, address, Instant::now());
+            let attempt = self.0.attempts.begin(namespace, id, caller.address(), Instant::now());
             let attempt = attempt.inspect_err(|_| {
                 self.note_login(caller, namespace, id, false, "too many failed logins before it");
             });
@@ -264,7 +263,7 @@ impl Auth {
         let stored = record.as_ref().map(|record| record.secret.as_str());
         let good = secret::matches(given, stored).await?;
         if let Some(record) = record.filter(|_| good) {
-            if record.default_secret && caller.is_strange() {
+            if record.default_secret && !caller.is_of_our_user().await {
                 self.note_login(caller, namespace, &record.id, false, "the first secret, from elsewhere");
                 return Err(Error::forbidden(
                     "the account of a fresh server can be used on its own machine and by the user who runs \
