@@ -18,7 +18,6 @@ use super::{
     discover, dynamic,
     failure::{Failure, exit},
     server::daemon,
-    ui::Output,
 };
 use crate::config::LOCAL;
 
@@ -141,7 +140,7 @@ impl Call {
     pub(super) async fn unary(self, request: &Value, cx: &Context) -> anyhow::Result<()> {
         let client = self.client.with_json();
         let answer = client.unary_bytes(&self.endpoint, request.to_string().into()).await?;
-        print(&answer, cx)
+        cx.ui.answer(&answer)
     }
 
     /// Sends the requests, and with `stdin` those that stand on standard input, one JSON document
@@ -163,7 +162,7 @@ impl Call {
         let answers = async {
             let mut answers = client.stream_bytes(&self.endpoint, ReceiverStream::new(queue)).await?;
             while let Some(answer) = answers.message().await.map_err(Error::from)? {
-                print(&answer, cx)?;
+                cx.ui.message(&answer)?;
             }
             anyhow::Ok(())
         };
@@ -203,14 +202,4 @@ fn feed(requests: Vec<Value>, stdin: bool, sender: &mpsc::Sender<Bytes>) -> anyh
         }
     }
     Ok(())
-}
-
-fn print(answer: &Bytes, cx: &Context) -> anyhow::Result<()> {
-    if cx.ui.output == Output::Raw {
-        return Ok(cx.ui.bytes(answer)?);
-    }
-    let value: Value = serde_json::from_slice(answer).map_err(|e| {
-        Failure::new(exit::SERVICE_ERROR, format!("the answer is not JSON: {e}")).hint("see it with `-o raw`")
-    })?;
-    Ok(cx.ui.document(&value)?)
 }

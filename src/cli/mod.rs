@@ -13,6 +13,7 @@ mod failure;
 mod generate;
 mod get;
 mod invoke;
+mod json;
 mod kill;
 mod login;
 mod logout;

@@ -1,4 +1,7 @@
-use std::{env, path::Path};
+use std::{
+    env,
+    path::{Component, Path, PathBuf},
+};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -20,10 +23,7 @@ impl New {
         let created = create(&self.name, &env::current_dir().context("there is no current folder")?, cx)?;
         let name = &self.name;
         cx.ui.line(format_args!("Creating service {}\n", last(name)))?;
-        for file in &created.files {
-            cx.ui.line(format_args!("  {}", Path::new(name).join(file).display()))?;
-        }
-        cx.ui.line("")?;
+        cx.ui.line(tree(&created.files))?;
         match &created.workspace {
             Workspace::None => {}
             Workspace::Member(root) => {
@@ -41,6 +41,29 @@ impl New {
             last(name)
         ))?;
         Ok(())
+    }
+}
+
+/// Files, sorted, as the tree of their folders.
+fn tree(files: &[PathBuf]) -> String {
+    let mut drawing = ".\n".to_owned();
+    draw(&files.iter().map(|file| file.components().collect()).collect::<Vec<_>>(), "", &mut drawing);
+    drawing
+}
+
+fn draw(files: &[Vec<Component<'_>>], indent: &str, drawing: &mut String) {
+    let mut folders = files.chunk_by(|a, b| a.first() == b.first()).peekable();
+    while let Some(entries) = folders.next() {
+        let Some(Some(name)) = entries.first().map(|path| path.first()) else { continue };
+        let (branch, below) = if folders.peek().is_some() {
+            ("├── ", "│\u{a0}\u{a0} ")
+        } else {
+            ("└── ", "    ")
+        };
+        drawing.push_str(&format!("{indent}{branch}{}\n", name.as_os_str().display()));
+        let inside: Vec<_> =
+            entries.iter().filter(|path| path.len() > 1).map(|path| path[1..].to_vec()).collect();
+        draw(&inside, &format!("{indent}{below}"), drawing);
     }
 }
 
@@ -77,4 +100,26 @@ pub(super) fn create(name: &str, parent: &Path, cx: &Context) -> anyhow::Result<
         ));
     }
     Ok(created)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_drawn_as_a_tree() {
+        let files: Vec<PathBuf> =
+            ["a", "src/b/c", "src/b/d", "src/e", "z"].iter().map(PathBuf::from).collect();
+        let lines = [
+            ".",
+            "├── a",
+            "├── src",
+            "│\u{a0}\u{a0} ├── b",
+            "│\u{a0}\u{a0} │\u{a0}\u{a0} ├── c",
+            "│\u{a0}\u{a0} │\u{a0}\u{a0} └── d",
+            "│\u{a0}\u{a0} └── e",
+            "└── z",
+        ];
+        assert_eq!(tree(&files), lines.join("\n") + "\n");
+    }
 }

@@ -20,15 +20,12 @@ use rustix::{
     io::Errno,
 };
 use serde::Serialize;
-use serde_json::{
-    Serializer, Value,
-    ser::{CompactFormatter, Formatter},
+use serde_json::Value;
+
+use super::{
+    failure::{Failure, exit},
+    json::{Layout, laid_out},
 };
-
-use super::failure::{Failure, exit};
-
-/// Documents wider than this are printed over several lines.
-const WIDTH: usize = 80;
 
 /// How data is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -172,17 +169,51 @@ impl Ui {
     /// Standard output is closed.
     pub(crate) fn document(&self, value: &Value) -> io::Result<()> {
         match self.output {
-            Output::Table => {
-                let short = spaced(value)?;
-                if short.chars().count() <= WIDTH {
-                    self.line(short)
-                } else {
-                    self.line(format!("{value:#}"))
-                }
-            }
-            Output::Json => self.line(format!("{value:#}")),
+            Output::Table | Output::Json => self.line(format!("{value:#}")),
             Output::Jsonl | Output::Raw => self.line(value),
         }
+    }
+
+    /// Prints what a service answered to a call: over several lines, unless one was asked for.
+    ///
+    /// # Errors
+    /// It is not JSON, or standard output is closed.
+    pub(crate) fn answer(&self, answer: &[u8]) -> anyhow::Result<()> {
+        self.json(
+            answer,
+            match self.output {
+                Output::Table | Output::Json => Layout::Indented,
+                Output::Jsonl | Output::Raw => Layout::Compact,
+            },
+        )
+    }
+
+    /// Prints a message of a stream on one line.
+    ///
+    /// # Errors
+    /// As [`Ui::answer`].
+    pub(crate) fn message(&self, message: &[u8]) -> anyhow::Result<()> {
+        self.json(
+            message,
+            match self.output {
+                Output::Table => Layout::Line,
+                Output::Json | Output::Jsonl | Output::Raw => Layout::Compact,
+            },
+        )
+    }
+
+    fn json(&self, text: &[u8], layout: Layout) -> anyhow::Result<()> {
+        if self.output == Output::Raw {
+            return Ok(self.bytes(text)?);
+        }
+        let laid_out = std::str::from_utf8(text)
+            .map_err(anyhow::Error::from)
+            .and_then(|text| Ok(laid_out(text, layout)?))
+            .map_err(|error| {
+                Failure::new(exit::SERVICE_ERROR, format!("the answer is not JSON: {error}"))
+                    .hint("see it with `-o raw`")
+            })?;
+        Ok(self.line(laid_out)?)
     }
 
     /// Prints records: columns for people, JSON otherwise.
@@ -445,43 +476,5 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         self.0.finish_and_clear();
-    }
-}
-
-/// JSON on one line, with a blank after each `:` and `,`.
-fn spaced(value: &Value) -> io::Result<String> {
-    let mut text = Vec::new();
-    value.serialize(&mut Serializer::with_formatter(&mut text, Spaced(CompactFormatter)))?;
-    String::from_utf8(text).map_err(io::Error::other)
-}
-
-struct Spaced(CompactFormatter);
-
-impl Formatter for Spaced {
-    fn begin_array_value<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_key<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        writer.write_all(b": ")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn short_documents_stay_on_one_line() {
-        assert_eq!(
-            spaced(&json!({"msg": "Hello Jane", "n": [1, 2]})).unwrap(),
-            r#"{"msg": "Hello Jane", "n": [1, 2]}"#
-        );
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::{Home, eventually, helloworld, http};
+use crate::support::{Home, eventually, hello, helloworld, http};
 
 fn log_in(home: &Home, id: &str, secret: &str) {
     assert_eq!(home.ok(["login", "--username", id, "--password", secret]), "Successfully logged in.\n");
@@ -47,7 +47,7 @@ fn an_administrator_of_a_namespace_runs_services_there_for_everybody() {
     for word in ["helloworld", "latest", "running", "owner=admin"] {
         assert!(status.contains(word), "{word}: {status}");
     }
-    assert_eq!(home.ok(["helloworld", "call", "--name=joe"]), "{\"msg\": \"Hello joe\"}\n");
+    assert_eq!(home.ok(["helloworld", "call", "--name=joe"]), hello("joe"));
     let headers = [("Micro-Namespace", "shop")];
     let (_, body) = http(&home.state().api, "GET", "/helloworld?name=Jane", &headers, "");
     assert_eq!(body, "{\"msg\":\"Hello Jane\"}");

@@ -345,8 +345,8 @@ fn a_service_reads_its_settings_and_writes_below_its_own_name() {
         assert!(logs.lines().any(|logged| logged == line), "{line}: {logs}");
     }
     let call = |name: &str| home.run(["helloworld", "call", "--name", name]);
-    assert_eq!(call("get key.subkey2").stdout, "{\"msg\": \"Micro Team <support@m3o.com>\"}\n");
-    assert_eq!(call("get key.none").stdout, "{\"msg\": \"nothing\"}\n");
+    assert!(call("get key.subkey2").stdout.contains("\"msg\": \"Micro Team <support@m3o.com>\"\n"));
+    assert!(call("get key.none").stdout.contains("\"msg\": \"nothing\"\n"));
     assert_eq!(call("set helloworld.state").code, Some(0));
     assert_eq!(home.ok(["config", "get", "helloworld"]), "{\"state\":\"by the service\"}\n");
     for path in ["key.subkey", "helloworld2.state", "other"] {

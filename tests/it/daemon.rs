@@ -13,7 +13,7 @@ use micro_sdk::local;
 use crate::{
     faulty,
     processes::{Foreground, alive, descendants, of_home, signal},
-    support::{Home, PATIENCE, eventually, outcome},
+    support::{Home, PATIENCE, eventually, hello, outcome},
 };
 
 /// Nothing of a server that ended tells of it any more.
@@ -215,7 +215,7 @@ fn a_server_that_was_killed_takes_its_services_along_and_comes_back_with_them() 
     assert_ne!(home.state().pid, killed);
     eventually("helloworld to answer again", || {
         let answer = home.run(["helloworld", "call", "--name=Jane"]);
-        (answer.stdout == "{\"msg\": \"Hello Jane\"}\n").then_some(())
+        (answer.stdout == hello("Jane")).then_some(())
     });
 }
 

@@ -7,7 +7,7 @@ use std::{
     thread,
 };
 
-use crate::support::{Home, PATIENCE};
+use crate::support::{Home, PATIENCE, hello};
 
 /// The start of HTTP/2 (RFC 9113, section 3.4), without the settings that must follow.
 const PREFACE: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -74,7 +74,7 @@ fn calls_that_are_taken_back_by_the_thousand_harm_nobody_else() {
     let state = home.state();
     for address in [&state.api, &state.proxy, &state.network] {
         takes_back(address, 2000);
-        assert_eq!(home.ok(["helloworld", "call", "--name=Jane"]), "{\"msg\": \"Hello Jane\"}\n");
+        assert_eq!(home.ok(["helloworld", "call", "--name=Jane"]), hello("Jane"));
     }
     assert_eq!(home.http("/helloworld/Call?name=Jane").0, 200);
 }

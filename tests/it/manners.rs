@@ -5,7 +5,7 @@ use std::{fs, io::Read as _, net::TcpListener};
 
 use crate::{
     processes::{alive, signal},
-    support::{Home, eventually, helloworld, http, outcome},
+    support::{Home, eventually, hello, helloworld, http, outcome},
 };
 
 /// A home in which this program runs under some names and versions.
@@ -168,7 +168,7 @@ fn a_service_may_be_named_nearly_as_a_command_also_while_no_server_runs() {
         let called = home.run(["users", "call", "--name=Jane"]);
         (called.code == Some(0)).then_some(called.stdout)
     });
-    assert_eq!(answer, "{\"msg\": \"Hello Jane\"}\n");
+    assert_eq!(answer, hello("Jane"));
     home.ok(["server", "stop"]);
     let said = home.fails(5, ["usr"]);
     assert!(said.contains("did you mean `micro user`?") && !said.contains("registered"), "{said}");

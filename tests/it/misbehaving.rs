@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     faulty,
-    support::{Home, Outcome, eventually, outcome, project},
+    support::{Home, Outcome, eventually, hello, outcome, project},
 };
 
 fn status(home: &Home, name: &str) -> Value {
@@ -166,7 +166,7 @@ fn a_service_that_hangs_is_told_to_be_unhealthy_and_lives_again() {
     home.fails(6, ["helloworld", "call", "--name=Jane", "--timeout=200ms"]);
     signal("-CONT");
     eventually("it to be well again", || (status(&home, "helloworld")["status"] == "running").then_some(()));
-    assert_eq!(home.ok(["helloworld", "call", "--name=Jane"]), "{\"msg\": \"Hello Jane\"}\n");
+    assert_eq!(home.ok(["helloworld", "call", "--name=Jane"]), hello("Jane"));
 }
 
 /// A project named `slow`, whose build goes on until it is stopped.

@@ -14,7 +14,7 @@ fn quickstart(home: &Home, folder: &Path, arguments: &[&str]) -> String {
         "$ micro status",
         "running",
         "$ micro helloworld call --name=Jane",
-        "{\"msg\": \"Hello Jane\"}",
+        "\t\"msg\": \"Hello Jane\"\n",
         &*curl,
         "{\"msg\":\"Hello John\"}",
         "micro kill helloworld",

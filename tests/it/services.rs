@@ -11,10 +11,8 @@ use serde_json::{Value, json};
 
 use crate::{
     faulty,
-    support::{Home, eventually, http, outcome},
+    support::{Home, eventually, hello, http, outcome},
 };
-
-const JANE: &str = "{\"msg\": \"Hello Jane\"}\n";
 
 /// The process that answers.
 fn pid(home: &Home) -> Option<String> {
@@ -51,7 +49,7 @@ fn a_service_killed_from_outside_comes_back_and_answers() {
     for _ in 0..4 {
         kill("-9", &before);
         before = eventually("another process to answer", || pid(&home).filter(|now| *now != before));
-        assert_eq!(home.ok(["helloworld", "call", "--name=Jane"]), JANE);
+        assert_eq!(home.ok(["helloworld", "call", "--name=Jane"]), hello("Jane"));
     }
     eventually("the status to say running", || {
         (home.status("helloworld")["status"] == "running").then_some(())
@@ -91,7 +89,7 @@ fn instances_share_the_calls_and_stand_in_for_each_other() {
     let victim = seen.first().unwrap();
     kill("-9", victim);
     for _ in 0..10 {
-        assert_eq!(home.ok(["helloworld", "call", "--name=Jane"]), JANE, "the other one answers");
+        assert_eq!(home.ok(["helloworld", "call", "--name=Jane"]), hello("Jane"), "the other one answers");
     }
     eventually("a third process to answer", || pid(&home).filter(|pid| !seen.contains(pid)));
     eventually("the status to say that both run", || {
@@ -121,7 +119,7 @@ fn services_come_back_with_the_server_and_without_a_build() {
     for version in ["latest", "v2"] {
         let words = ["helloworld", "call", "--name=Jane", "--header"];
         let header = format!("micro-version={version}");
-        assert_eq!(home.ok(words.iter().copied().chain([&*header])), JANE);
+        assert_eq!(home.ok(words.iter().copied().chain([&*header])), hello("Jane"));
     }
     // `kill -9` of the server leaves no process behind, and the next start brings them back.
     let pids: Vec<String> = eventually("the process of v2", || {
@@ -135,7 +133,7 @@ fn services_come_back_with_the_server_and_without_a_build() {
         eventually("the services to end with the server", || (!lives(pid)).then_some(()));
     }
     eventually("the service to answer again", || {
-        (home.run(["helloworld", "call", "--name=Jane"]).stdout == JANE).then_some(())
+        (home.run(["helloworld", "call", "--name=Jane"]).stdout == hello("Jane")).then_some(())
     });
 }
 
@@ -256,7 +254,7 @@ fn a_service_of_another_namespace_is_seen_called_and_ended_only_there() {
     assert!(!home.ok(["services"]).contains("helloworld"));
 
     let call = ["helloworld", "call", "--name=Jane"];
-    assert_eq!(home.ok(["-n", "shop"].iter().chain(&call)), JANE);
+    assert_eq!(home.ok(["-n", "shop"].iter().chain(&call)), hello("Jane"));
     home.fails(5, call);
     let api = home.state().api;
     let over_http = |headers: &[(&str, &str)]| http(&api, "GET", "/helloworld/Call?name=Jane", headers, "");
@@ -276,7 +274,7 @@ fn a_service_started_by_hand_is_itself_and_nobody_else() {
     program.env_clear().env("MICRO_HOME", home.path().join("home")).env("XDG_RUNTIME_DIR", home.path());
     let started = Running(program.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
     eventually("it to be registered and called", || {
-        (home.run(["helloworld", "call", "--name=Jane"]).stdout == JANE).then_some(())
+        (home.run(["helloworld", "call", "--name=Jane"]).stdout == hello("Jane")).then_some(())
     });
     assert_eq!(home.ok(["status"]), "", "the runtime did not start it");
     let own = pid(&home).unwrap();
@@ -285,7 +283,7 @@ fn a_service_started_by_hand_is_itself_and_nobody_else() {
     // A server that was away finds it again.
     home.ok(["server", "restart"]);
     eventually("it to be registered again", || {
-        (home.run(["helloworld", "call", "--name=Jane"]).stdout == JANE).then_some(())
+        (home.run(["helloworld", "call", "--name=Jane"]).stdout == hello("Jane")).then_some(())
     });
     kill("-TERM", &own);
     eventually("it to leave the registry", || (!home.ok(["services"]).contains("helloworld")).then_some(()));

@@ -20,6 +20,11 @@ const BINARY: &str = env!("CARGO_BIN_EXE_micro");
 /// How long a condition may take to come true on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
+/// What a call of `helloworld` prints.
+pub(crate) fn hello(name: &str) -> String {
+    format!("{{\n\t\"msg\": \"Hello {name}\"\n}}\n")
+}
+
 /// What a command printed and how it ended.
 #[derive(Debug)]
 pub(crate) struct Outcome {
