@@ -319,12 +319,15 @@ pub struct ChangeSecretResponse {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(prost_path = "::prost")]
 pub struct LocalRequest {
-    /// Name of the service.
+    /// Name of the service; empty means the owner of the server, its administrator.
     #[prost(string, tag = "1")]
     pub service: ::prost::alloc::string::String,
     /// Namespace of the service; empty means `micro`.
     #[prost(string, tag = "2")]
     pub namespace: ::prost::alloc::string::String,
+    /// How long the access token of the owner lives, in seconds; 0 means 15 minutes, 24 hours at most.
+    #[prost(int64, tag = "3")]
+    pub token_expiry: i64,
 }
 /// Names the login to end.
 /// Addition of this implementation.

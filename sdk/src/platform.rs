@@ -105,7 +105,8 @@ impl Platform {
                 auth.token(request).await?
             }
             Credentials::Local { service } => {
-                auth.local(LocalRequest { service: service.clone(), namespace }).await?
+                let request = LocalRequest { service: service.clone(), namespace, ..LocalRequest::default() };
+                auth.local(request).await?
             }
         };
         Ok(response.token)

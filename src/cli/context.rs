@@ -326,28 +326,39 @@ impl Context {
             return Ok(token);
         }
         let Some(Login::Account { id, refresh_token, .. }) = login.cloned() else {
-            return Err(Failure::new(exit::NOT_ALLOWED, "not logged in")
-                .hint("log in with `micro login`")
-                .into());
+            return Err(logged_out());
         };
-        let auth: AuthClient = connection.block("auth")?;
-        let request = TokenRequest {
-            refresh_token,
-            token_expiry: TOKEN_LIFE,
-            options: Some(Options { namespace: namespace.clone() }),
-            ..TokenRequest::default()
-        };
-        let renewed = auth.token(request).await.map_err(|error| match error.code {
-            400 | 401 => anyhow::Error::from(
-                Failure::new(exit::NOT_ALLOWED, format!("the login has ended: {error}"))
-                    .hint("log in again with `micro login`"),
-            ),
-            _ => anyhow::Error::from(error).context("cannot renew the login"),
-        })?;
-        let token = renewed.token.unwrap_or_default();
+        let token = renew(connection, refresh_token, TOKEN_LIFE).await?;
         // Whoever waited for the lock finds the new token.
         locked.change(|credentials: &mut Credentials| {
             credentials.set(environment, namespace, Some(login_of(&id, &token)));
+            Ok(())
+        })?;
+        Ok(token.access_token)
+    }
+
+    /// A new access token of the login in use, which goes on beside it.
+    ///
+    /// # Errors
+    /// Nobody is logged in, the login has ended, or the server cannot be reached.
+    pub(crate) async fn fresh_token(&self, life: Duration) -> anyhow::Result<String> {
+        let (environment, _) = self.environment()?;
+        let connection = self.connect().await?;
+        let namespace = connection.namespace();
+        let stored = self.stored_credentials();
+        let locked = tokio::task::spawn_blocking(move || stored.lock()).await??;
+        let credentials: Credentials = locked.read()?;
+        let Some(Login::Account { id, access_token, refresh_token, expiry }) =
+            credentials.get(&environment, namespace).cloned()
+        else {
+            return Err(logged_out());
+        };
+        let token = renew(&connection, refresh_token, i64::try_from(life.as_secs())?).await?;
+        let refresh_token = token.refresh_token;
+        // What commands use keeps its own life, whatever was asked for here.
+        locked.change(|credentials: &mut Credentials| {
+            let login = Login::Account { id, access_token, refresh_token, expiry };
+            credentials.set(&environment, namespace, Some(login));
             Ok(())
         })?;
         Ok(token.access_token)
@@ -369,6 +380,29 @@ impl Context {
             Ok(())
         })
     }
+}
+
+fn logged_out() -> anyhow::Error {
+    Failure::new(exit::NOT_ALLOWED, "not logged in").hint("log in with `micro login`").into()
+}
+
+/// Exchanges a refresh token for tokens of the same login; the access token lives these seconds.
+async fn renew(connection: &Connection, refresh_token: String, seconds: i64) -> anyhow::Result<Token> {
+    let auth: AuthClient = connection.block("auth")?;
+    let request = TokenRequest {
+        refresh_token,
+        token_expiry: seconds,
+        options: Some(Options { namespace: connection.namespace().to_owned() }),
+        ..TokenRequest::default()
+    };
+    let renewed = auth.token(request).await.map_err(|error| match error.code {
+        400 | 401 => anyhow::Error::from(
+            Failure::new(exit::NOT_ALLOWED, format!("the login has ended: {error}"))
+                .hint("log in again with `micro login`"),
+        ),
+        _ => anyhow::Error::from(error).context("cannot renew the login"),
+    })?;
+    Ok(renewed.token.unwrap_or_default())
 }
 
 /// A token as it is kept.

@@ -1,10 +1,17 @@
 //! Who a command is: the owner of the home, an account, or nobody.
 
-use std::{fs, io::Write as _, process::Stdio, thread};
+use std::{
+    fs,
+    io::Write as _,
+    process::Stdio,
+    thread,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use toml_edit::DocumentMut;
 
-use crate::support::{Home, outcome};
+use crate::support::{Home, PATIENCE, http, outcome};
 
 const LOGIN: [&str; 5] = ["login", "--username", "admin", "--password", "micro"];
 
@@ -27,7 +34,7 @@ fn expire(home: &Home) -> String {
 fn a_login_with_a_wrong_password_keeps_the_old_login() {
     let home = Home::new();
     assert_eq!(home.ok(LOGIN), "Successfully logged in.\n");
-    let token = home.ok(["user", "token"]);
+    let kept = credentials(&home).to_string();
     for wrong in [
         ["login", "--username", "admin", "--password", "wrong"],
         ["login", "--username", "nobody", "--password", "micro"],
@@ -37,7 +44,7 @@ fn a_login_with_a_wrong_password_keeps_the_old_login() {
         assert!(said.starts_with("error: no account "), "{said}");
         assert!(said.contains("hint: nothing was changed"), "{said}");
     }
-    assert_eq!(home.ok(["user", "token"]), token);
+    assert_eq!(credentials(&home).to_string(), kept);
     assert_eq!(home.ok(["user"]), "admin\n");
 }
 
@@ -85,8 +92,52 @@ fn who_logged_out_is_nobody_until_the_next_login() {
     home.ok(["login", "--local"]);
     assert_eq!(home.ok(["user"]), "admin\n");
     home.ok(["services"]);
-    let said = home.fails(4, ["user", "token"]);
-    assert!(said.contains("the owner of this home needs none"), "{said}");
+}
+
+/// Whether a token, which has just been made, lives this many seconds.
+fn lives(token: &str, seconds: u64) -> bool {
+    let payload = token.trim().trim_matches('"').split('.').nth(1).unwrap();
+    let claims: serde_json::Value =
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
+    let ends = UNIX_EPOCH + Duration::from_secs(claims["exp"].as_u64().unwrap());
+    let left = ends.duration_since(SystemTime::now()).unwrap();
+    (Duration::from_secs(seconds).saturating_sub(PATIENCE)..=Duration::from_secs(seconds)).contains(&left)
+}
+
+#[test]
+fn the_owner_is_given_a_token_that_works_on_every_door() {
+    let home = Home::new();
+    let token = home.ok(["user", "token"]);
+    assert!(lives(&token, 3600), "{token}");
+    assert!(lives(&home.ok(["user", "token", "--expires", "90s"]), 90));
+    let authorization = format!("Bearer {}", token.trim_end());
+    let accounts = || {
+        let headers = [("Authorization", &*authorization)];
+        http(&home.state().api, "GET", "/auth/Accounts/List", &headers, "").0
+    };
+    assert_eq!(http(&home.state().api, "GET", "/auth/Accounts/List", &[], "").0, 401);
+    assert_eq!(accounts(), 200);
+    for wrong in ["0s", "25h", "soon", "-1s"] {
+        home.fails(2, ["user", "token", &format!("--expires={wrong}")]);
+    }
+    // Nobody is logged in by it, and a new password ends it.
+    assert!(!home.path().join("home/config/credentials.toml").exists());
+    home.ok(["user", "set", "password", "--new-password", "another"]);
+    assert_eq!(accounts(), 401);
+}
+
+#[test]
+fn a_login_is_given_tokens_of_their_own_life_and_goes_on() {
+    let home = Home::new();
+    home.ok(LOGIN);
+    let kept = credentials(&home)["logins"]["local"]["micro"]["access_token"].to_string();
+    assert!(lives(&home.ok(["user", "token"]), 3600));
+    assert!(lives(&home.ok(["user", "token", "--expires", "2h", "-o", "json"]), 7200));
+    assert_eq!(credentials(&home)["logins"]["local"]["micro"]["access_token"].to_string(), kept);
+    // The login can still be renewed.
+    expire(&home);
+    home.ok(["services"]);
+    assert!(lives(&home.ok(["user", "token"]), 3600));
 }
 
 #[test]
@@ -113,12 +164,11 @@ fn a_token_that_has_ended_is_renewed_without_a_word() {
     let home = Home::new();
     home.ok(LOGIN);
     let old = expire(&home);
-    let renewed = home.run(["user", "token"]);
+    let renewed = home.run(["services"]);
     assert_eq!((renewed.code, renewed.stderr.as_str()), (Some(0), ""));
-    assert_ne!(renewed.stdout.trim_end(), "");
     let document = credentials(&home);
     let login = &document["logins"]["local"]["micro"];
-    assert_eq!(login["access_token"].as_str(), Some(renewed.stdout.trim_end()));
+    assert!(lives(login["access_token"].as_str().unwrap(), 900));
     assert!(login["expiry"].as_integer().unwrap() > 1);
     // Both are good until they end, so that a command under way is not cut off.
     assert_eq!(old.split('.').count(), 3);

@@ -26,7 +26,8 @@ pub trait Auth: Send + Sync + 'static {
     ) -> impl ::std::future::Future<
         Output = crate::Result<::micro_proto::auth::TokenResponse>,
     > + Send;
-    /// Get a token for the account of a service started by hand; answered on the local socket only.
+    /// Get a token for the account of a service started by hand, or for the owner of the server;
+    /// answered on the local socket only.
     /// Addition of this implementation.
     fn local(
         &self,
@@ -165,7 +166,8 @@ impl AuthClient {
     ) -> crate::Result<::micro_proto::auth::TokenResponse> {
         self.0.unary("Auth.Token", &request).await
     }
-    /// Get a token for the account of a service started by hand; answered on the local socket only.
+    /// Get a token for the account of a service started by hand, or for the owner of the server;
+    /// answered on the local socket only.
     /// Addition of this implementation.
     ///
     /// # Errors

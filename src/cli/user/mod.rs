@@ -1,8 +1,13 @@
 mod config;
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use micro_sdk::{blocks::auth::AuthClient, proto::auth::InspectRequest};
+use micro_sdk::{
+    blocks::auth::AuthClient,
+    proto::auth::{InspectRequest, LocalRequest},
+};
 
 use crate::{
     cli::{
@@ -29,8 +34,12 @@ enum Action {
         #[command(subcommand)]
         what: Set,
     },
-    /// Print the access token.
-    Token,
+    /// Print a new access token, for curl and other programs.
+    Token {
+        /// How long it lives; 24 hours at most.
+        #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = life)]
+        expires: Duration,
+    },
     /// Print the settings in effect, each with where it comes from; or keep one.
     Config {
         #[command(subcommand)]
@@ -72,7 +81,7 @@ impl User {
             Some(Action::Set { what: Set::Password { old_password, new_password } }) => {
                 set_password(old_password, new_password, cx).await
             }
-            Some(Action::Token) => token(cx).await,
+            Some(Action::Token { expires }) => token(expires, cx).await,
             Some(Action::Config { action }) => config::run(action, cx),
             Some(Action::Namespace { action: None }) => Ok(cx.ui.text(&cx.namespace()?)?),
             Some(Action::Namespace { action: Some(Namespace::Set { name }) }) => {
@@ -142,21 +151,30 @@ async fn set_password(old: Option<String>, new: Option<String>, cx: &Context) ->
     Ok(())
 }
 
-async fn token(cx: &Context) -> anyhow::Result<()> {
+/// The life of a token, at least a second.
+fn life(text: &str) -> Result<Duration, String> {
+    let life = humantime::parse_duration(text).map_err(|e| e.to_string())?;
+    match life.as_secs() {
+        0 => Err("it must be a second or more".to_owned()),
+        1..=86_400 => Ok(life),
+        _ => Err("it must be 24h or less".to_owned()),
+    }
+}
+
+async fn token(life: Duration, cx: &Context) -> anyhow::Result<()> {
     let (environment, _) = cx.environment()?;
     let credentials: Credentials = cx.stored_credentials().read()?;
-    match credentials.get(&environment, &cx.namespace()?) {
-        None if environment == LOCAL => Err(Failure::new(
-            exit::NOT_ALLOWED,
-            "there is no token: the owner of this home needs none on the local socket",
-        )
-        .hint("log in with `micro login` to get one")
-        .into()),
-        None | Some(Login::Anonymous) => Err(not_logged_in(&environment)),
-        Some(Login::Account { .. }) => {
-            Ok(cx.ui.text(cx.connect().await?.token().context("the login has no token")?)?)
+    let token = match credentials.get(&environment, &cx.namespace()?) {
+        None if environment == LOCAL => {
+            let auth: AuthClient = cx.connect().await?.block("auth")?;
+            let token_expiry = i64::try_from(life.as_secs())?;
+            let request = LocalRequest { token_expiry, ..LocalRequest::default() };
+            auth.local(request).await?.token.context("the server made no token")?.access_token
         }
-    }
+        None | Some(Login::Anonymous) => return Err(not_logged_in(&environment)),
+        Some(Login::Account { .. }) => cx.fresh_token(life).await?,
+    };
+    Ok(cx.ui.text(&token)?)
 }
 
 fn not_logged_in(environment: &str) -> anyhow::Error {

@@ -292,6 +292,19 @@ impl Auth {
         self.0.audit.note(Note::new(caller, namespace, action, true, subject));
     }
 
+    /// A token with which the owner of the server goes by TCP. A new password of the administrator
+    /// ends it, as it ends a login.
+    fn owner_token(&self, request: &LocalRequest) -> Result<TokenResponse> {
+        let life = checked_life(request.token_expiry)?;
+        let owner = Caller::owner();
+        let account = owner.account()?;
+        let generation = self.0.revocations.floor(&account.issuer, &account.id);
+        let answer =
+            self.answer(account, &Ties { generation, session: String::new() }, life, String::new())?;
+        self.note_change(&owner, &account.issuer, "token.create", &account.id);
+        Ok(answer)
+    }
+
     fn answer(
         &self,
         account: &Account,
@@ -366,6 +379,14 @@ impl Auth {
     }
 }
 
+/// The seconds that a token is asked to live.
+fn checked_life(seconds: i64) -> Result<i64> {
+    if seconds < 0 {
+        return Err(Error::bad_request("the life of a token cannot be negative"));
+    }
+    Ok(seconds)
+}
+
 impl blocks::auth::Auth for Auth {
     async fn generate(&self, cx: Context, request: GenerateRequest) -> Result<GenerateResponse> {
         let asked = request.options.as_ref().map_or("", |options| options.namespace.as_str());
@@ -413,10 +434,7 @@ impl blocks::auth::Auth for Auth {
     async fn token(&self, cx: Context, request: TokenRequest) -> Result<TokenResponse> {
         let namespace = namespace(request.options.as_ref())?;
         self.0.accounts.ensure_default(&self.0.revocations).await?;
-        let life = request.token_expiry;
-        if life < 0 {
-            return Err(Error::bad_request("the life of a token cannot be negative"));
-        }
+        let life = checked_life(request.token_expiry)?;
         if !request.refresh_token.is_empty() {
             let renewed =
                 self.0.accounts.renew(namespace, &request.refresh_token, &self.0.revocations).await?;
@@ -439,6 +457,9 @@ impl blocks::auth::Auth for Auth {
     async fn local(&self, cx: Context, request: LocalRequest) -> Result<TokenResponse> {
         if !Caller::of(&cx).owner {
             return Err(Error::forbidden("a token without a secret is given on the local socket only"));
+        }
+        if request.service.is_empty() {
+            return self.owner_token(&request);
         }
         let namespace = namespace_or_default(&request.namespace);
         names::check_namespace(namespace).map_err(|e| Error::bad_request(e.to_string()))?;
