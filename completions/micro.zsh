@@ -1,36 +1,31 @@
 #compdef micro
-function _clap_dynamic_completer_micro() {
-    local _CLAP_COMPLETE_INDEX=$(expr $CURRENT - 1)
-    local _CLAP_IFS=$'\n'
+# Completion of micro for zsh: as `_micro` in a folder of $fpath, or sourced after compinit.
 
-    local completions=("${(@f)$( \
-        _CLAP_IFS="$_CLAP_IFS" \
-        _CLAP_COMPLETE_INDEX="$_CLAP_COMPLETE_INDEX" \
-        MICRO_COMPLETE="zsh" \
-        micro -- "${words[@]}" 2>/dev/null \
-    )}")
-
-    if [[ -n $completions ]]; then
-        local -a dirs=()
-        local -a other=()
-        local completion
-        for completion in $completions; do
-            local value="${completion%%:*}"
-            if [[ "$value" == */ ]]; then
-                local dir_no_slash="${value%/}"
-                if [[ "$completion" == *:* ]]; then
-                    local desc="${completion#*:}"
-                    dirs+=("$dir_no_slash:$desc")
-                else
-                    dirs+=("$dir_no_slash")
-                fi
-            else
-                other+=("$completion")
-            fi
-        done
-        [[ -n $dirs ]] && _describe -V 'values' dirs -S '/' -r '/'
-        [[ -n $other ]] && _describe -V 'values' other
-    fi
+_micro() {
+    local line value
+    local -a lines folders others
+    lines=("${(@f)$(MICRO_COMPLETE=zsh command micro -- \
+        "${(@Q)words[1,CURRENT-1]}" "${(Q)PREFIX}" 2>/dev/null)}")
+    # `value`, or `value<TAB>help`.
+    for line in $lines; do
+        value=${line%%$'\t'*}
+        if [[ $value == */ ]]; then
+            folders+=("${value%/}")
+        elif [[ $value == "$line" ]]; then
+            others+=("${value//:/\\:}")
+        else
+            others+=("${value//:/\\:}:${line#*$'\t'}")
+        fi
+    done
+    ((${#folders})) && compadd -q -S / -a folders
+    ((${#others})) && _describe -V micro others
 }
 
-compdef _clap_dynamic_completer_micro micro
+# Read from $fpath, the file itself is the function, and this is the first completion of the shell.
+if [[ ${zsh_eval_context[-1]} == loadautofunc ]]; then
+    _micro "$@"
+elif (($+functions[compdef])); then
+    compdef _micro micro
+else
+    print -u2 'micro: completion needs compinit, which has to run before this'
+fi

@@ -69,7 +69,7 @@ struct Set {
     #[arg(add = completion::config_keys())]
     key: String,
     /// JSON or text; `@FILE` reads it from a file, `-` from standard input.
-    #[arg(allow_negative_numbers = true)]
+    #[arg(allow_negative_numbers = true, add = completion::contents())]
     value: String,
     /// Keep it encrypted, and show it to nobody who does not ask for it.
     #[arg(short, long)]

@@ -1,6 +1,7 @@
 use clap::Args;
 
 use super::{
+    completion,
     context::Context,
     failure::{Failure, exit},
 };
@@ -12,7 +13,7 @@ use crate::scaffold::{generate, patch, sdk};
 #[derive(Args)]
 pub(super) struct Gen {
     /// The folder of the service.
-    #[arg(default_value = ".")]
+    #[arg(default_value = ".", add = completion::folders())]
     folder: std::path::PathBuf,
 }
 

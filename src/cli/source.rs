@@ -14,6 +14,7 @@ use micro_sdk::{
 };
 
 use super::{
+    completion,
     context::Context,
     failure::{Failure, exit},
 };
@@ -29,7 +30,7 @@ const LATEST: &str = "latest";
 #[derive(Args)]
 pub(super) struct Source {
     /// The folder of the service.
-    #[arg(default_value = ".")]
+    #[arg(default_value = ".", add = completion::folders())]
     pub(super) folder: String,
     /// Its name; the last part of the folder if none is given.
     #[arg(long)]

@@ -1,8 +1,6 @@
 //! What a shell is answered when somebody presses TAB, live and from what was known last.
 
-use std::path::Path;
-
-use crate::support::{Home, eventually, outcome};
+use crate::support::{Home, eventually};
 
 /// The candidates for the last word, as fish asks for them.
 fn candidates(home: &Home, words: &[&str]) -> Vec<String> {
@@ -55,32 +53,14 @@ fn a_service_that_is_new_is_offered_and_then_remembered() {
 }
 
 #[test]
-fn bash_completes_by_its_script() {
-    let home = Home::new();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("completions/micro.bash");
-    let complete = |words: &str| {
-        let press = format!(
-            "source '{}'; COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); COMP_TYPE=9; \
-             _clap_complete_micro micro \"${{COMP_WORDS[COMP_CWORD]}}\" micro; \
-             printf '%s\\n' \"${{COMPREPLY[@]}}\"",
-            script.display()
-        );
-        let answered = outcome(&mut home.shell("bash", &press));
-        assert_eq!((answered.code, answered.stderr.as_str()), (Some(0), ""), "{answered:#?}");
-        answered.stdout.lines().map(str::to_owned).collect::<Vec<_>>()
-    };
-    assert_eq!(complete("micro ser"), ["server", "services"]);
-    assert_eq!(complete("micro server sta"), ["start", "status"]);
-    assert_eq!(complete("micro -e lo"), ["local"]);
-    assert!(!home.data().exists(), "completion has started a server");
-}
-
-#[test]
 fn completion_starts_no_server() {
     let home = Home::new();
     assert!(has(&candidates(&home, &["micro", "s"]), &["server", "services", "status", "store", "stream"]));
     assert!(has(&candidates(&home, &["micro", "events", "stream", "publish", "--"]), &["--topic"]));
     assert!(has(&candidates(&home, &["micro", "-e", ""]), &["local"]));
+    assert!(has(&candidates(&home, &["micro", "--env=lo"]), &["--env=local"]));
+    assert_eq!(candidates(&home, &["micro", "nope", ""]), <[&str; 0]>::default());
+    assert_eq!(candidates(&home, &["micro", "-e", "local", "nope", "s"]), <[&str; 0]>::default());
     assert_eq!(home.fails(3, ["server", "status"]).lines().count(), 2);
 }
 

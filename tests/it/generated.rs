@@ -23,7 +23,7 @@ fn the_contract_is_generated_from_its_proto_files() {
 }
 
 #[test]
-fn completion_scripts_are_those_the_binary_prints() {
+fn the_binary_prints_the_completion_scripts_it_was_built_with() {
     for shell in ["bash", "zsh", "fish"] {
         let output = Command::new(env!("CARGO_BIN_EXE_micro")).args(["completion", shell]).output().unwrap();
         assert!(output.status.success());

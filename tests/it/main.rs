@@ -29,11 +29,13 @@ mod manners;
 mod messages;
 mod misbehaving;
 mod processes;
+mod pty;
 mod python;
 mod quickstart;
 mod raw;
 mod services;
 mod settings;
+mod shells;
 mod stopping;
 mod store;
 #[cfg(target_os = "linux")]

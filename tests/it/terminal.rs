@@ -1,92 +1,11 @@
 //! Commands on a terminal: what they ask for, and what they show while they wait.
 
-use std::{
-    fs::File,
-    io::{Read as _, Write as _},
-    os::fd::OwnedFd,
-    process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Mutex},
-    thread,
+use rustix::termios::LocalModes;
+
+use crate::{
+    pty::Terminal,
+    support::{Home, eventually},
 };
-
-use rustix::{
-    fs::{Mode, OFlags, open},
-    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
-    termios::{LocalModes, tcgetattr},
-};
-
-use crate::support::{Home, eventually};
-
-/// A command with a terminal of its own.
-struct Terminal {
-    /// The side of whoever sits before it.
-    person: File,
-    /// The side of the command.
-    side: OwnedFd,
-    screen: Arc<Mutex<Vec<u8>>>,
-    command: Child,
-}
-
-impl Terminal {
-    fn start(command: &mut Command) -> Self {
-        let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&person).unwrap();
-        unlockpt(&person).unwrap();
-        let name = ptsname(&person, Vec::<u8>::new()).unwrap();
-        let side = open(name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).unwrap();
-        let stdio = || Stdio::from(side.try_clone().unwrap());
-        let command = command.stdin(stdio()).stdout(stdio()).stderr(stdio()).spawn().unwrap();
-
-        let person = File::from(person);
-        let screen = Arc::new(Mutex::new(Vec::new()));
-        let (mut output, seen) = (person.try_clone().unwrap(), screen.clone());
-        // Ends with the other side.
-        thread::spawn(move || {
-            let mut piece = [0; 4096];
-            while let Ok(length @ 1..) = output.read(&mut piece) {
-                seen.lock().unwrap().extend_from_slice(&piece[..length]);
-            }
-        });
-        Self { person, side, screen, command }
-    }
-
-    fn screen(&self) -> String {
-        String::from_utf8_lossy(&self.screen.lock().unwrap()).into_owned()
-    }
-
-    fn modes(&self) -> LocalModes {
-        tcgetattr(&self.side).unwrap().local_modes
-    }
-
-    /// Waits until this stands on the screen.
-    fn shows(&self, text: &str) {
-        eventually(&format!("the terminal to show `{text}`"), || self.screen().contains(text).then_some(()));
-    }
-
-    /// Waits until this is asked and the answer is awaited: what is typed is not echoed any more.
-    fn asks(&self, prompt: &str) {
-        eventually(&format!("the terminal to ask `{prompt}`"), || {
-            (self.screen().contains(prompt) && !self.modes().contains(LocalModes::ECHO)).then_some(())
-        });
-    }
-
-    fn types(&mut self, text: &str) {
-        self.person.write_all(text.as_bytes()).unwrap();
-    }
-
-    /// Waits for the end of the command.
-    fn ends(&mut self) -> ExitStatus {
-        eventually("the command to end", || self.command.try_wait().unwrap())
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        // One that still asks would ask for ever.
-        drop(self.command.kill());
-        drop(self.command.wait());
-    }
-}
 
 #[test]
 fn a_login_asks_for_the_name_and_for_a_password_that_is_not_shown() {
@@ -184,10 +103,7 @@ fn what_others_wrote_does_nothing_to_the_terminal_and_pipes_carry_the_truth() {
     ] {
         let mut terminal = Terminal::start(home.command(words).env("TERM", "xterm"));
         terminal.ends();
-        let marker = "the end is seen";
-        terminal.person.flush().unwrap();
-        rustix::io::write(&terminal.side, marker.as_bytes()).unwrap();
-        terminal.shows(marker);
+        terminal.is_read_whole();
         let screen = terminal.screen();
         for harm in ["\u{1b}]0;", "\u{1b}[2J", "\u{9b}", "\u{202e}", "\u{7f}", "\u{7}"] {
             assert!(!screen.contains(harm), "{words:?} writes {harm:?}: {screen:?}");

@@ -46,6 +46,19 @@ pub(crate) fn globals_among(root: &Command, words: &[String]) -> Vec<String> {
     found
 }
 
+/// The first of `words` that is no global flag and no value of one.
+pub(crate) fn first_word<'a>(root: &Command, words: &'a [String]) -> Option<&'a str> {
+    let globals = Globals(root);
+    let mut rest = words;
+    while let [word, below @ ..] = rest {
+        match globals.width(word, below) {
+            0 => return Some(word),
+            taken => rest = &rest[taken..],
+        }
+    }
+    None
+}
+
 fn has_long(argument: &Arg, name: &str) -> bool {
     !name.is_empty()
         && (argument.get_long() == Some(name)

@@ -26,7 +26,7 @@ mod tests;
 pub(crate) use command::{command, matched};
 #[cfg(test)]
 pub(crate) use flags::RESERVED;
-pub(crate) use globals::globals_among;
+pub(crate) use globals::{first_word, globals_among};
 pub(crate) use request::{headers, request};
 pub(crate) use schema::Service;
 pub(crate) use suggest::similar;

@@ -12,6 +12,7 @@ use micro_sdk::{
 
 use super::{Place, completion};
 use crate::cli::{
+    completion::contents,
     context::Context,
     failure::{Failure, exit},
 };
@@ -26,7 +27,7 @@ pub(super) struct Write {
     #[arg(add = completion::keys())]
     key: String,
     /// The value.
-    #[arg(required = true, allow_negative_numbers = true)]
+    #[arg(required = true, allow_negative_numbers = true, add = contents())]
     value: Vec<String>,
     /// Delete it after this time, such as 90s or 1h.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]

@@ -1,26 +1,32 @@
 //! Completion: scripts for the shells, and the answers they ask this program for. Services and
 //! endpoints come from the server if it answers at once, else from what was known last.
 
-use std::{collections::BTreeSet, ffi::OsString, process::ExitCode, time::Duration};
+mod files;
+mod words;
+
+use std::{
+    collections::BTreeSet,
+    ffi::OsString,
+    io::{self, Write as _},
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::{Args, Command, ValueEnum, builder::Resettable};
-use clap_complete::{
-    CompleteEnv,
-    engine::{ArgValueCandidates, CompletionCandidate},
-    env::Shells,
-};
+use clap_complete::engine::{self, ArgValueCandidates, CompletionCandidate};
 
 use super::{
     context::{Connection, Context},
     discover, dynamic, invoke,
-    ui::{Output, Ui},
+    ui::{Output, Ui, harmless},
 };
 use crate::{
     config::{Config, LOCAL},
     paths::Home,
 };
+pub(super) use files::{contents, folders};
 
-/// The variable by which a shell's script asks.
+/// The variable by which a shell's script asks, and says which shell it is.
 const VARIABLE: &str = "MICRO_COMPLETE";
 /// How long the server may take, so that a key press never feels slow.
 const BUDGET: Duration = Duration::from_millis(50);
@@ -38,54 +44,89 @@ pub(super) struct Completion {
     shell: Shell,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Shell {
     Bash,
     Zsh,
     Fish,
 }
 
+impl Shell {
+    fn script(self) -> &'static str {
+        match self {
+            Self::Bash => include_str!("../../../completions/micro.bash"),
+            Self::Zsh => include_str!("../../../completions/micro.zsh"),
+            Self::Fish => include_str!("../../../completions/micro.fish"),
+        }
+    }
+}
+
 impl Completion {
     pub(super) fn run(self, cx: &Context) -> anyhow::Result<()> {
-        let name = match self.shell {
-            Shell::Bash => "bash",
-            Shell::Zsh => "zsh",
-            Shell::Fish => "fish",
-        };
-        let shells = Shells::builtins();
-        let Some(shell) = shells.completer(name) else { return Ok(()) };
-        let mut script = Vec::new();
-        shell.write_registration(VARIABLE, "micro", "micro", "micro", &mut script)?;
-        Ok(cx.ui.bytes(&script)?)
+        Ok(cx.ui.bytes(self.shell.script().as_bytes())?)
     }
 }
 
 /// Answers a shell that asks for completions; none if none does.
 pub(super) fn answer() -> Option<ExitCode> {
-    std::env::var_os(VARIABLE)?;
-    let complete = CompleteEnv::with_factory(command).var(VARIABLE).bin("micro").completer("micro");
-    match complete.try_complete(std::env::args_os(), std::env::current_dir().ok().as_deref()) {
-        Ok(true) => Some(ExitCode::SUCCESS),
-        Ok(false) => None,
-        // A shell that completes has no place for words.
-        Err(_) => Some(ExitCode::FAILURE),
-    }
+    let shell = std::env::var(VARIABLE).ok()?;
+    // A shell that completes has no place for words.
+    Some(Shell::from_str(&shell, false).map_or(ExitCode::FAILURE, |shell| match candidates(shell) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }))
 }
 
-/// The command tree with a command for each service.
-fn command() -> Command {
+/// Prints what the last of the words behind `--` can be completed to, one candidate a line: the
+/// whole word, and its help behind a tab.
+fn candidates(shell: Shell) -> io::Result<()> {
+    let mut line: Vec<OsString> = std::env::args_os().skip_while(|word| word != "--").skip(1).collect();
+    let mut quote = words::Quote::None;
+    if shell == Shell::Bash {
+        quote = words::unquote(&mut line);
+    }
+    let Some(last) = line.last_mut() else { return Ok(()) };
+    let home = words::expand_home(last);
+    let index = line.len() - 1;
+    let mut command = command(&line[1..]);
+    let found = engine::complete(&mut command, line, index, std::env::current_dir().ok().as_deref())?;
+    let mut answer = Vec::new();
+    for candidate in found {
+        // A shell could not show it, and a line could not carry it.
+        let Some(value) = candidate.get_value().to_str().filter(|text| harmless::line(text) == *text) else {
+            continue;
+        };
+        let value = home.abbreviate(value);
+        let value = if shell == Shell::Bash { quote.apply(&value) } else { Some(value) };
+        let Some(value) = value else { continue };
+        answer.write_all(value.as_bytes())?;
+        if let Some(help) = candidate.get_help().map(ToString::to_string) {
+            write!(answer, "\t{}", harmless::line(help.lines().next().unwrap_or_default()))?;
+        }
+        answer.push(b'\n');
+    }
+    io::stdout().lock().write_all(&answer)
+}
+
+/// The command tree with a command for each service; nothing when the first word is none of them.
+fn command(typed: &[OsString]) -> Command {
     let root = super::command_tree()
         .external_subcommand_value_parser(Resettable::Reset)
         .allow_external_subcommands(false);
-    let words: Vec<OsString> = std::env::args_os().skip_while(|word| word != "--").skip(2).collect();
     let names = super::command_names();
-    // What a built-in command takes is asked for by its arguments.
-    let first = words.iter().find(|word| !word.to_string_lossy().starts_with('-'));
-    let builtin = first.is_some_and(|word| words.len() > 1 && names.iter().any(|name| word == name.as_str()));
-    if builtin {
-        return root;
+    let typed: Vec<String> = typed.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    // The last word is being typed.
+    let first = dynamic::first_word(&root, &typed[..typed.len().saturating_sub(1)]).map(str::to_owned);
+    let known = match &first {
+        // What a built-in command takes is asked for by its arguments.
+        Some(first) if names.contains(first) => return root,
+        Some(first) => known().into_iter().filter(|service| service.name == *first).collect(),
+        None => known(),
+    };
+    if first.is_some() && known.is_empty() {
+        return Command::new("micro").disable_help_flag(true).allow_external_subcommands(true);
     }
-    let missing = known().into_iter().filter(|service| !names.contains(&service.name));
+    let missing = known.into_iter().filter(|service| !names.contains(&service.name));
     missing.fold(root, |root, service| root.subcommand(dynamic::command(&service)))
 }
 
