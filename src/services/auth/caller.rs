@@ -24,8 +24,9 @@ pub(crate) struct Caller {
     pub(crate) owner: bool,
     /// The connection it came by, or none for the local socket.
     pub(crate) connection: Option<Connection>,
-    /// What the account's token depends on.
-    pub(crate) ties: Ties,
+    /// What the token depends on that proved the account; none for a caller without a token, such as
+    /// the owner of the home, whose connection is the proof: no revocation concerns it.
+    pub(crate) ties: Option<Ties>,
 }
 
 impl Caller {

@@ -158,14 +158,13 @@ impl Auth {
         if !self.0.revocations.allow(&account.issuer, &account.id, &proof.ties) {
             return Err(token::invalid());
         }
-        Ok(Caller { account: Some(account.clone()), ties: proof.ties.clone(), ..Caller::default() })
+        Ok(Caller { account: Some(account.clone()), ties: Some(proof.ties.clone()), ..Caller::default() })
     }
 
-    /// Whether the token of a caller still counts.
+    /// Whether the token of a caller still counts; a caller without a token has none to lose.
     pub(crate) fn still_counts(&self, caller: &Caller) -> bool {
-        let allow =
-            |account: &Arc<Account>| self.0.revocations.allow(&account.issuer, &account.id, &caller.ties);
-        caller.account.as_ref().is_none_or(allow)
+        let (Some(account), Some(ties)) = (&caller.account, &caller.ties) else { return true };
+        self.0.revocations.allow(&account.issuer, &account.id, ties)
     }
 
     /// The public keys that tokens are verified with, as a JSON web key set (RFC 7517).

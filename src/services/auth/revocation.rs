@@ -93,7 +93,8 @@ impl Revocations {
     /// Whether what these ties belong to still counts.
     pub(super) fn allow(&self, namespace: &str, id: &str, ties: &Ties) -> bool {
         let revoked = self.revoked.read().unwrap_or_else(PoisonError::into_inner);
-        ties.generation >= revoked.floor(namespace, id) && !revoked.sessions.contains_key(&ties.session)
+        let ended = !ties.session.is_empty() && revoked.sessions.contains_key(&ties.session);
+        ties.generation >= revoked.floor(namespace, id) && !ended
     }
 
     /// The first generation of an account that counts.
@@ -173,6 +174,8 @@ mod tests {
         kv.commit(Revocations::store_session(commit, "s")).await.unwrap();
         revocations.revoke_account("shop", "a/b", 2);
         revocations.revoke_session("s");
+        // A token without a login, such as that of a service started by hand, ends with no login.
+        revocations.revoke_session("");
         assert!(changed.has_changed().unwrap());
         changed.mark_unchanged();
         for revocations in [revocations, Revocations::open(&kv).await.unwrap()] {

@@ -191,3 +191,24 @@ async fn a_stream_ends_when_the_rule_is_gone_that_allowed_it() {
     doors.own("auth.Rules.Delete", &json!({"id": "default"})).await;
     assert_eq!(soon("the stream to end", call.end()).await.failure().1, 401);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_owner_of_the_home_has_no_token_that_another_secret_could_revoke() {
+    let home = Home::new();
+    home.run_helloworld();
+    home.ok(["config", "set", "some", "1"]);
+    let doors = Doors::open(&home).await;
+    doors.own("auth.Accounts.ChangeSecret", &json!({"id": "admin", "new_secret": "another"})).await;
+    doors.account("micro", "jane", "user", &["admin"]).await;
+    let socket = Raw::local(&home.state().socket).await;
+    let mut watch = socket.start(WATCH, JSON, &[], frame(br#"{"path": "some"}"#)).await;
+    assert!(watch.message().await.is_some(), "it begins");
+    // What ends something of somebody else makes each stream look whether it may go on.
+    doors.own("auth.Accounts.Delete", &json!({"id": "jane"})).await;
+    home.ok(["kill", "helloworld"]);
+    let service = ["--name", "s", "--command", "sh -c 'echo last words; exit 3'"];
+    let said = home.fails(8, ["run", "."].iter().chain(&service));
+    assert!(said.contains("exited with code 3") && said.contains("last words"), "{said}");
+    doors.own("config.Config.Set", &json!({"path": "some.more", "value": {"data": "1"}})).await;
+    assert!(soon("the owner's watch to go on", watch.message()).await.is_some());
+}
