@@ -7,7 +7,7 @@ use super::{
     completion,
     context::{Connection, Context},
     discover, dynamic,
-    failure::{Failure, exit},
+    failure::{self, Failure, exit},
     invoke,
 };
 
@@ -25,7 +25,7 @@ pub(super) struct Call {
 pub(super) struct Request {
     /// The service.
     #[arg(add = completion::services())]
-    service: String,
+    pub(super) service: String,
     /// The endpoint, such as `Helloworld.Call`.
     #[arg(add = completion::endpoints())]
     endpoint: String,
@@ -109,7 +109,7 @@ pub(super) struct Prepared {
     /// The request, if one was given.
     pub(super) request: Option<Value>,
     /// The way to the server; none for a call past it.
-    connection: Option<Connection>,
+    pub(super) connection: Option<Connection>,
 }
 
 impl Call {
@@ -123,10 +123,27 @@ impl Call {
     }
 }
 
+/// Waits for a service that is on its way; none when the registry does not tell what it can be asked.
+///
+/// # Errors
+/// It does not run, or is not there in time.
+pub(super) async fn arrived(
+    cx: &Context,
+    connection: &Connection,
+    service: &str,
+) -> anyhow::Result<Option<discover::Found>> {
+    match discover::find(cx, connection, service).await {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.is::<Failure>() => Err(error),
+        Err(error) if error.downcast_ref().is_some_and(failure::is_not_running) => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
 /// A streaming endpoint needs `micro stream`, and an unknown one may be misspelt; what is not known
-/// here is left to the server to judge.
+/// here is left to the server to judge. A service that is on its way is waited for.
 async fn check(cx: &Context, connection: &Connection, service: &str, endpoint: &str) -> anyhow::Result<()> {
-    let Ok(found) = discover::find(cx, connection, service).await else { return Ok(()) };
+    let Some(found) = arrived(cx, connection, service).await? else { return Ok(()) };
     let endpoints = &found.service.endpoints;
     let Some(known) = endpoints.iter().find(|known| known.name == endpoint) else {
         let names = endpoints.iter().map(|known| known.name.as_str());

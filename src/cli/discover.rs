@@ -6,12 +6,13 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 use anyhow::Context as _;
 use micro_sdk::{
     Error,
-    blocks::registry::RegistryClient,
+    blocks::{registry::RegistryClient, runtime::RuntimeClient},
     proto::{
         DESCRIPTORS,
         registry::{
             DescriptorsRequest, GetRequest, ListRequest, Options, Service as Registered, Value as WireValue,
         },
+        runtime::{ReadOptions, ReadRequest},
     },
 };
 use prost_reflect::DescriptorPool;
@@ -20,6 +21,7 @@ use prost_reflect::prost_types::FileDescriptorSet;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    arrival::{self, Arrival},
     context::{Connection, Context},
     dynamic::{self, Service, Value},
 };
@@ -45,23 +47,41 @@ pub(super) struct Known {
 /// Finds a service: building blocks in their namespace, others in the user's, then in `micro`.
 ///
 /// # Errors
-/// 404 when it is not registered.
+/// 404 when nobody knows it, 503 when it does not run.
 pub(super) async fn find(cx: &Context, connection: &Connection, name: &str) -> anyhow::Result<Found> {
     if BLOCKS.contains(&name) {
         // A building block serves every namespace, and works in the one of the call.
         return Ok(Found { service: block(name)?, namespace: connection.namespace().to_owned() });
     }
     let own = connection.namespace().to_owned();
-    let registered = match get(connection, &own, name).await {
-        Err(error) if error.code == 404 && own != DEFAULT_NAMESPACE => {
-            return match get(connection, DEFAULT_NAMESPACE, name).await {
-                Ok(all) => found(cx, connection, all, DEFAULT_NAMESPACE).await,
-                Err(_) => Err(error.into()),
-            };
+    match find_in(cx, connection, &own, name).await {
+        Err(error) if own != DEFAULT_NAMESPACE && is_missing(&error) => {
+            find_in(cx, connection, DEFAULT_NAMESPACE, name).await.map_err(|_| error)
         }
+        result => result,
+    }
+}
+
+/// Finds a service in one namespace; one that is on its way is waited for.
+async fn find_in(
+    cx: &Context,
+    connection: &Connection,
+    namespace: &str,
+    name: &str,
+) -> anyhow::Result<Found> {
+    let registered = match get(connection, namespace, name).await {
+        Err(missing) if missing.code == 404 => match arrival::of(cx, connection, namespace, name).await? {
+            Arrival::Arrived => get(connection, namespace, name).await?,
+            Arrival::Unknown => return Err(missing.into()),
+        },
         result => result?,
     };
-    found(cx, connection, registered, &own).await
+    found(cx, connection, registered, namespace).await
+}
+
+/// Nobody knows the service.
+pub(super) fn is_missing(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Error>().is_some_and(|error| error.code == 404)
 }
 
 async fn get(connection: &Connection, namespace: &str, name: &str) -> Result<Vec<Registered>, Error> {
@@ -172,6 +192,10 @@ pub(super) async fn remember(cx: &Context, connection: &Connection, services: Ve
         }
     }
     let mut known = Known::default();
+    // One that does not run now keeps what it could be asked.
+    let absent = run_before(connection, namespace).await;
+    known.services = remembered(cx);
+    known.services.retain(|service| absent.contains(&service.name) && !newest.contains_key(&service.name));
     for service in newest.values() {
         let schema = schema(cx, connection, service, namespace).await;
         // Without its descriptors a service is still known by what it registered.
@@ -186,6 +210,14 @@ pub(super) async fn remember(cx: &Context, connection: &Connection, services: Ve
         drop(write_cache_file(&path, &text));
     }
     known
+}
+
+/// The names of the services that the runtime knows, whether they run now or not.
+async fn run_before(connection: &Connection, namespace: &str) -> Vec<String> {
+    let Ok(runtime) = connection.block::<RuntimeClient>("runtime") else { return Vec::new() };
+    let options = ReadOptions { namespace: namespace.to_owned(), ..ReadOptions::default() };
+    let known = runtime.read(ReadRequest { options: Some(options) }).await.unwrap_or_default();
+    known.services.into_iter().map(|service| service.name).collect()
 }
 
 /// What was known last, with the building blocks.

@@ -26,7 +26,7 @@ pub(crate) mod exit {
     pub(crate) const TIMED_OUT: u8 = 6;
     /// The service answered with an error.
     pub(crate) const SERVICE_ERROR: u8 = 7;
-    /// What was waited for ended badly: a build or a service failed.
+    /// A service does not run: its build or its process failed, ended meanwhile, or it was stopped.
     pub(crate) const ENDED_BADLY: u8 = 8;
     /// Interrupted by Ctrl-C.
     pub(crate) const INTERRUPTED: u8 = 130;
@@ -123,6 +123,24 @@ pub(crate) fn unknown_subcommand(error: &clap::Error) -> Option<Failure> {
     })
 }
 
+/// Nobody knows the service.
+pub(crate) fn is_not_registered(error: &Error) -> bool {
+    error.code == 404 && error.detail.contains("route not found")
+}
+
+/// The server knows the service, which does not run now; it says why.
+pub(crate) fn is_not_running(error: &Error) -> bool {
+    error.code == 503 && error.id == "micro.runtime"
+}
+
+/// The connection to the server could not be made, or broke: no server has put its name to it.
+fn is_unreachable(error: &Error) -> bool {
+    let broke = ["cannot connect to", "broke:", "h2 protocol error", "error reading a body"];
+    error.id.is_empty()
+        && matches!(error.code, 500 | 503)
+        && broke.iter().any(|words| error.detail.contains(words))
+}
+
 /// The platform says so itself, not a service behind it.
 fn is_platform(error: &Error) -> bool {
     let first = error.id.split('.').next().unwrap_or_default();
@@ -138,7 +156,7 @@ fn of_wire(error: &Error) -> (u8, Option<String>) {
             Some("log in with `micro login`; on your own machine `micro login --local` is enough".to_owned()),
         ),
         403 => (exit::NOT_ALLOWED, Some("see who you are with `micro user`".to_owned())),
-        404 if error.detail.contains("route not found") => {
+        404 if is_not_registered(error) => {
             (exit::NOT_FOUND, Some("list what runs with `micro services`".to_owned()))
         }
         404 if error.id.starts_with("runtime.") => {
@@ -154,7 +172,8 @@ fn of_wire(error: &Error) -> (u8, Option<String>) {
         501 if error.detail.starts_with("unknown service ") => (exit::NOT_FOUND, None),
         429 => (exit::NOT_ALLOWED, None),
         408 => (exit::TIMED_OUT, Some("allow more time with `--timeout 2m`".to_owned())),
-        503 if error.detail.starts_with("cannot connect to") || error.detail.contains("broke:") => (
+        503 if is_not_running(error) => (exit::ENDED_BADLY, None),
+        _ if is_unreachable(error) => (
             exit::UNREACHABLE,
             Some("see `micro server status`, or `micro env` for where this goes".to_owned()),
         ),
@@ -182,6 +201,11 @@ mod tests {
             (Error::not_found("no such order").with_id("orders.Orders.Get"), 7),
             (Error::timeout("x"), 6),
             (Error::unavailable("cannot connect to 127.0.0.1:1"), 3),
+            (Error::unavailable("the connection to localhost broke: closed"), 3),
+            // What the server says of a service, or one of another, is no word about the server.
+            (Error::unavailable("a ended (exited with code 3)").with_id("micro.runtime"), 8),
+            (Error::unavailable("a closed the connection: it broke: x").with_id("micro.network"), 7),
+            (Error::unavailable("cannot connect to the bank").with_id("orders.Orders.Pay"), 7),
             (Error::internal("x"), 7),
         ] {
             assert_eq!(code(error.clone()), Some(expected), "{error:?}");

@@ -52,7 +52,7 @@ pub(super) async fn run(words: &[OsString], cx: &Context) -> anyhow::Result<()> 
     let connection = cx.connect().await?;
     let found = match discover::find(cx, &connection, name).await {
         Ok(found) => found,
-        Err(error) if error.downcast_ref::<Error>().is_some_and(|error| error.code == 404) => {
+        Err(error) if discover::is_missing(&error) => {
             return Err(unknown(cx, &connection, name).await);
         }
         Err(error) => return Err(error),

@@ -1,6 +1,7 @@
 //! The command line: words in, calls to the server, words out. A command is a file with its
 //! arguments (the doc comments are its help) and a `run`, and three lines here.
 
+mod arrival;
 mod auth;
 mod call;
 mod completion;
@@ -57,7 +58,7 @@ use crate::paths::Home;
 #[command(disable_help_subcommand = false, subcommand_required = false)]
 #[command(
     after_help = "Exit codes: 0 ok, 1 failed, 2 usage, 3 server unreachable, 4 not allowed, 5 not found, \
-    6 timed out, 7 the service answered with an error, 8 a build or a service failed, 130 interrupted."
+    6 timed out, 7 the service answered with an error, 8 a build failed or a service does not run, 130 interrupted."
 )]
 struct Cli {
     #[command(flatten)]

@@ -1,7 +1,7 @@
 use clap::Args;
 
 use super::{
-    call::{Prepared, Request},
+    call::{Prepared, Request, arrived},
     context::Context,
 };
 
@@ -17,7 +17,11 @@ pub(super) struct Stream {
 
 impl Stream {
     pub(super) async fn run(self, cx: &Context) -> anyhow::Result<()> {
-        let Prepared { call, request, .. } = self.request.prepare(cx).await?;
+        let service = self.request.service.clone();
+        let Prepared { call, request, connection } = self.request.prepare(cx).await?;
+        if let Some(connection) = &connection {
+            arrived(cx, connection, &service).await?;
+        }
         let stdin = request.is_none();
         call.stream(request.into_iter().collect(), stdin, cx).await
     }

@@ -2,6 +2,7 @@
 //! then serves until a signal, then ends in the order in which nothing is lost.
 
 mod api;
+mod fate;
 mod files;
 mod listen;
 mod revocable;
@@ -10,6 +11,7 @@ mod settings;
 mod strangers;
 mod target;
 mod upstream;
+mod waiting;
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -130,7 +132,7 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -
     .await?;
     let blobs = backend::open_blobs(&format!("files:{}", home.server().join("blobs").display())).await?;
     let store = Store::open(kv.clone(), blobs, auth.clone(), &home.server(), &background);
-    let blocks = Blocks::new(auth.clone(), &config, registry.clone(), &runtime, &store);
+    let blocks = Blocks::new(auth.clone(), &config, registry.clone(), runtime.clone(), &store);
     let router = Router::new(blocks, settings.welcome.clone())?;
 
     let connections = Tasks::default();

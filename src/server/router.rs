@@ -1,7 +1,7 @@
 //! One way in: every call of every door is authenticated, authorised and routed here, to a
 //! building block in this process or to the nodes of a service.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
@@ -11,21 +11,24 @@ use http::{
 use http_body::Body as HttpBody;
 use micro_sdk::{Error, MESSAGE_LIMIT, Result, header};
 use prost_reflect::MethodDescriptor;
+use tokio::time::Instant;
 use tonic::body::Body;
 
 use super::{
     VERSION,
+    fate::{self, Fated},
     listen::Peer,
     revocable::{Granted, Revocable, Way},
     strangers::Welcome,
     target::{Target, Wire},
     upstream,
+    waiting::{Lost, Waiting},
 };
 use crate::{
     services::{
         Blocks, PLATFORM,
         auth::{Caller, Resource},
-        registry::{CatalogNode, Missing, Schema},
+        registry::{CatalogNode, Schema},
     },
     sockets::Connection,
     transcode,
@@ -39,6 +42,7 @@ struct Inner {
     blocks: Arc<Blocks>,
     schema: Arc<Schema>,
     welcome: Welcome,
+    waiting: Waiting,
 }
 
 /// Where a call goes, decided before its body is looked at.
@@ -52,6 +56,8 @@ pub(super) struct Route {
     /// Of the revocations, before the caller was looked at.
     epoch: u64,
     namespace: String,
+    /// How long the service was waited for, which the caller's deadline includes.
+    waited: Duration,
     to: To,
 }
 
@@ -70,7 +76,15 @@ pub(super) struct Head<'a> {
 impl Router {
     pub(super) fn new(blocks: Arc<Blocks>, welcome: Welcome) -> Result<Self> {
         let schema = Arc::new(Schema::decode(micro_sdk::proto::DESCRIPTORS)?);
-        Ok(Self(Arc::new(Inner { blocks, schema, welcome })))
+        Ok(Self(Arc::new(Inner { blocks, schema, welcome, waiting: Waiting::default() })))
+    }
+
+    pub(super) fn blocks(&self) -> &Blocks {
+        &self.0.blocks
+    }
+
+    pub(super) fn waiting(&self) -> &Waiting {
+        &self.0.waiting
     }
 
     pub(super) fn welcome(&self) -> &Welcome {
@@ -142,8 +156,8 @@ impl Router {
     /// looked up too.
     ///
     /// # Errors
-    /// 401 or 403 for a caller that may not, 404 for a service that is not there, 503 for one that
-    /// is not ready.
+    /// 401 or 403 for a caller that may not, 404 for a service that nobody knows, 503 for one that
+    /// does not run and is not there in time.
     pub(super) async fn resolve(&self, head: Head<'_>, schema: bool) -> Result<Route> {
         let Head { mut target, headers, peer } = head;
         let epoch = self.0.blocks.auth.epoch();
@@ -151,12 +165,25 @@ impl Router {
         let issuer = caller.account.as_ref().map(|account| account.issuer.clone());
         let asked = header::text(headers, header::NAMESPACE).map(str::to_owned);
         let asked = asked.or(issuer).unwrap_or_else(|| PLATFORM.to_owned());
+        let mut waited = Duration::ZERO;
         let (namespace, to, hash) = if let Some(block) = self.0.blocks.find(&target.service) {
             (asked, To::Block(block.clone()), None)
         } else {
             let version = header::text(headers, header::VERSION);
             let routed = self.0.blocks.registry.catalog.route(&asked, &target.service, version);
-            let found = routed.map_err(|missing| absent(missing, &target.service, &asked, version))?;
+            let found = if let Ok(found) = routed {
+                found
+            } else {
+                // Who may not call does not wait, and is not told how a service is doing.
+                self.authorise(&caller, &asked, &target)?;
+                let since = Instant::now();
+                let (caller, namespace, service) = (&caller, asked.as_str(), target.service.as_str());
+                let lost = Lost { caller, namespace, service, version, patience: header::timeout(headers) };
+                // Apart: what it takes to wait would be carried, and copied, by each call.
+                let found = Box::pin(lost.found(self)).await?;
+                waited = since.elapsed();
+                found
+            };
             (asked, To::Nodes(found.nodes), found.descriptor_hash)
         };
         let described = hash.is_some() || matches!(to, To::Block(_));
@@ -173,9 +200,13 @@ impl Router {
             target.endpoint = format!("{}.{}", method.parent_service().name(), method.name());
         }
         let home = if matches!(to, To::Block(_)) { PLATFORM } else { &namespace };
-        let resource = Resource { namespace: home, service: &target.service, endpoint: &target.endpoint };
-        self.0.blocks.auth.authorise(&caller, resource).map_err(|e| e.with_id("auth"))?;
-        Ok(Route { target, method: method?, described, caller, epoch, namespace, to })
+        self.authorise(&caller, home, &target)?;
+        Ok(Route { target, method: method?, described, caller, epoch, namespace, waited, to })
+    }
+
+    fn authorise(&self, caller: &Caller, namespace: &str, target: &Target) -> Result<()> {
+        let resource = Resource { namespace, service: &target.service, endpoint: &target.endpoint };
+        self.0.blocks.auth.authorise(caller, resource).map_err(|e| e.with_id("auth"))
     }
 
     /// The method of a building block: handlers of two blocks may share a name.
@@ -228,6 +259,13 @@ impl Router {
         let namespace = HeaderValue::from_str(&route.namespace)
             .map_err(|_| Error::bad_request("the namespace cannot stand in a header"))?;
         headers.insert(header::NAMESPACE, namespace);
+        if !route.waited.is_zero()
+            && let Some(left) = header::timeout(headers)
+        {
+            headers.remove(header::GRPC_TIMEOUT);
+            let left = left.saturating_sub(route.waited).as_nanos().min(u64::MAX.into());
+            headers.insert(header::TIMEOUT, HeaderValue::from(left as u64));
+        }
         let Route { caller, epoch, namespace, target, to, .. } = route;
         let block = matches!(to, To::Block(_));
         let auth = self.0.blocks.auth.clone();
@@ -241,10 +279,17 @@ impl Router {
                 Ok(response.map(|body| Body::new(Revocable::new(body, Way::Out, granted))))
             }
             To::Nodes(nodes) => {
-                let response = upstream::forward(nodes, request).await;
-                // A request that broke off because of that is told by its reason.
-                let response = response.map_err(|error| granted.still().err().unwrap_or(error))?;
-                Ok(response.map(|body| Body::new(Revocable::new(body, Way::Out, granted))))
+                match upstream::forward(nodes, request).await {
+                    Ok(response) => Ok(response.map(|body| {
+                        let body = Fated::new(body, self.clone(), granted.clone());
+                        Body::new(Revocable::new(body, Way::Out, granted))
+                    })),
+                    // A request that broke off because of that is told by its reason.
+                    Err(error) => match granted.still() {
+                        Err(revoked) => Err(revoked),
+                        Ok(()) => Err(Box::pin(fate::of(error, self, &granted)).await),
+                    },
+                }
             }
         }
     }
@@ -253,21 +298,6 @@ impl Router {
 /// Where a request comes from; whoever is not known is not trusted.
 pub(super) fn peer_of(extensions: &http::Extensions) -> Peer {
     extensions.get().copied().unwrap_or(Peer::Unknown)
-}
-
-fn absent(missing: Missing, service: &str, namespace: &str, version: Option<&str>) -> Error {
-    let error = match missing {
-        // The first words are what clients of Micro v4 look for.
-        Missing::Service => Error::not_found(format!(
-            "service {service}: route not found: it is not registered in namespace {namespace}"
-        )),
-        Missing::Version => Error::not_found(format!(
-            "service {service}: route not found: it has no version {} in namespace {namespace}",
-            version.unwrap_or_default()
-        )),
-        Missing::Ready => Error::unavailable(format!("service {service} is registered but not ready yet")),
-    };
-    error.with_id("micro.network")
 }
 
 /// `GET /` at any door: the version, for probes.

@@ -69,7 +69,7 @@ async fn send(nodes: &[Arc<CatalogNode>], request: Request<Body>) -> Result<(Res
 }
 
 /// The body of a response on its way: keeps the node's load right, and ends in trailers that say
-/// "unavailable" when the service dies, or "too late" when the deadline passes.
+/// "too late" when the deadline passes. It fails when the connection breaks.
 pub(super) struct Forwarded {
     inner: Incoming,
     deadline: Option<Pin<Box<Sleep>>>,
@@ -101,7 +101,7 @@ impl HttpBody for Forwarded {
             Some(Err(error)) => {
                 self.ended = true;
                 let text = format!("the connection to the service broke: {error}");
-                Poll::Ready(Some(Ok(trailers(Error::unavailable(text).with_id("micro.network")))))
+                Poll::Ready(Some(Err(Error::unavailable(text).with_id("micro.network").into())))
             }
             None => {
                 self.ended = true;

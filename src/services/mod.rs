@@ -23,6 +23,7 @@ pub(crate) const PLATFORM: &str = "micro";
 pub(crate) struct Blocks {
     pub(crate) auth: auth::Auth,
     pub(crate) registry: registry::Registry,
+    pub(crate) runtime: runtime::Runtime,
     routers: [(&'static str, Router); 8],
 }
 
@@ -31,7 +32,7 @@ impl Blocks {
         auth: auth::Auth,
         config: &config::Config,
         registry: registry::Registry,
-        runtime: &runtime::Runtime,
+        runtime: runtime::Runtime,
         store: &store::Store,
     ) -> Arc<Self> {
         let routers = [
@@ -45,7 +46,7 @@ impl Blocks {
             ("store", store.handlers()),
         ]
         .map(|(name, handlers): (_, Vec<Box<dyn Handler>>)| (name, Router::new(name, handlers)));
-        Arc::new(Self { auth, registry, routers })
+        Arc::new(Self { auth, registry, runtime, routers })
     }
 
     /// The building block of this name.

@@ -3,7 +3,7 @@
 use crate::support::{Home, eventually};
 
 /// The candidates for the last word, as fish asks for them.
-fn candidates(home: &Home, words: &[&str]) -> Vec<String> {
+pub(crate) fn candidates(home: &Home, words: &[&str]) -> Vec<String> {
     let mut command = home.command(["--"].iter().chain(words));
     let output = command.env("MICRO_COMPLETE", "fish").output().unwrap();
     assert!(output.status.success(), "{output:?}");
@@ -12,7 +12,7 @@ fn candidates(home: &Home, words: &[&str]) -> Vec<String> {
     text.lines().filter_map(|line| line.split('\t').next()).map(str::to_owned).collect()
 }
 
-fn has(candidates: &[String], wanted: &[&str]) -> bool {
+pub(crate) fn has(candidates: &[String], wanted: &[&str]) -> bool {
     wanted.iter().all(|wanted| candidates.iter().any(|candidate| candidate == wanted))
 }
 

@@ -15,6 +15,10 @@ use crate::support::{Home, SOURCES, helloworld, mirror};
 const CALL: &str = r#"
         match request.name.as_str() {
             "panic" => panic!("the handler gave up"),
+            "exit" => {
+                eprintln!("last words");
+                std::process::exit(3);
+            }
             "wait" => {
                 eprintln!("waiting");
                 std::future::pending::<()>().await;

@@ -44,4 +44,5 @@ mod support;
 mod terminal;
 mod tour;
 mod updating;
+mod waiting;
 mod wire;

@@ -73,7 +73,7 @@ fn run_twice_does_nothing_unless_it_is_forced() {
     faulty::run(&home, &["--env_vars", "GREETING=hi"]);
     assert_ne!(pid(&home).unwrap(), second);
     home.ok(["kill", "helloworld"]);
-    assert_eq!(home.fails(5, ["helloworld", "call"]).lines().count(), 2, "an error and what to do");
+    assert_eq!(home.fails(8, ["helloworld", "call"]).lines().count(), 1, "an error that says what to do");
     home.fails(5, ["kill", "helloworld"]);
 }
 

@@ -15,7 +15,7 @@ use micro_sdk::{
     Channel,
     proto::registry::{Endpoint, Node as WireNode, Service},
 };
-use tokio::sync::broadcast;
+use tokio::sync::broadcast::{self, error::RecvError};
 
 /// How many changes a watcher may be behind before it has to start again.
 const WATCH_BACKLOG: usize = 4096;
@@ -306,6 +306,19 @@ impl Catalog {
     /// Every version of every service of a namespace; of all with `*`.
     pub(crate) fn list(&self, namespace: &str) -> Vec<Service> {
         self.read(|at, _| namespace == "*" || at == namespace)
+    }
+
+    /// Waits on a receiver of changes for the next one of a service.
+    pub(crate) async fn next_change(changes: &mut broadcast::Receiver<Change>, namespace: &str, name: &str) {
+        loop {
+            match changes.recv().await {
+                Ok(change) if change.namespace == namespace && change.service.name == name => return,
+                Ok(_) => {}
+                // Those that were missed may have concerned it.
+                Err(RecvError::Lagged(_)) => return,
+                Err(RecvError::Closed) => std::future::pending().await,
+            }
+        }
     }
 
     /// The changes from now on.

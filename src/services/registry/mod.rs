@@ -21,8 +21,9 @@ use tokio::sync::broadcast::error::RecvError;
 use super::{PLATFORM, auth::Caller, namespace_or_default};
 use crate::{backend::Kv, names, tasks::Tasks};
 
-use catalog::{Action, Catalog, Change};
-pub(crate) use catalog::{InFlight, Missing, Node as CatalogNode};
+pub(crate) use catalog::Catalog;
+use catalog::{Action, Change};
+pub(crate) use catalog::{InFlight, Missing, Node as CatalogNode, Target};
 use descriptors::Descriptors;
 pub(crate) use descriptors::Schema;
 

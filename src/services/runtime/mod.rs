@@ -1,5 +1,6 @@
 //! The building block `runtime`: runs services, keeps them running, and says how they do.
 
+mod outlook;
 mod record;
 mod request;
 mod status;
@@ -176,11 +177,9 @@ impl blocks::runtime::Runtime for Runtime {
         Caller::of(&cx).may_administer(&namespace)?;
         let Service { name, version, .. } = request::service(request.resource)?;
         let id = Id { namespace, name, version };
-        if self.records.get(&id).await?.is_none() {
-            return Err(unknown(&id));
-        }
+        let record = self.records.get(&id).await?.ok_or_else(|| unknown(&id))?;
         // First the wish, then the deed: a server that is killed in between does not bring it back.
-        self.records.delete(&id).await?;
+        self.records.kill(&record).await?;
         match self.supervisor.remove(&id).await {
             Ok(()) | Err(supervisor::Error::Unknown(_)) => Ok(DeleteResponse {}),
             Err(error) => Err(error.into()),

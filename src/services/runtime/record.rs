@@ -1,6 +1,11 @@
 //! What is wanted of a service, as it is stored, so that services come back after a restart.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use micro_sdk::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -12,6 +17,9 @@ use crate::{
 };
 
 const TABLE: &str = "runtime";
+/// How long a service that was killed is remembered, so that its callers learn that it was stopped
+/// and are not told that nobody knows it.
+const REMEMBERED: Duration = Duration::from_hours(24 * 30);
 
 /// Where the program of a service comes from.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -54,9 +62,26 @@ pub(super) struct Record {
     /// The name of the account that asked for it.
     pub(super) owner: String,
     pub(super) metadata: BTreeMap<String, String>,
+    /// It was killed: nothing of it is wanted, and only its name and source are remembered.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) killed: bool,
 }
 
 impl Record {
+    /// What is remembered of it after it was killed; its variables are not.
+    fn after_kill(&self) -> Self {
+        Self {
+            environment: Vec::new(),
+            sealed: None,
+            path: None,
+            cargo_home: None,
+            rustup_home: None,
+            binary: None,
+            killed: true,
+            ..self.clone()
+        }
+    }
+
     pub(super) fn id(&self) -> Id {
         Id { namespace: self.namespace.clone(), name: self.name.clone(), version: self.version.clone() }
     }
@@ -97,14 +122,31 @@ impl Records {
         Self { kv, secrets }
     }
 
+    /// The services that are wanted.
     pub(super) async fn all(&self) -> Result<Vec<Record>> {
-        let entries = every(&*self.kv, TABLE, "").await?;
-        entries.iter().map(|entry| self.decode(&entry.value)).collect()
+        let mut records = self.stored("").await?;
+        records.retain(|record| !record.killed);
+        records.into_iter().map(|record| self.unseal(record)).collect()
     }
 
+    /// The versions of a service that are wanted or were killed, without their variables.
+    pub(super) async fn versions(&self, namespace: &str, name: &str) -> Result<Vec<Record>> {
+        // A name with a slash would be looked for among the versions of another one.
+        if namespace.contains('/') || name.contains('/') {
+            return Ok(Vec::new());
+        }
+        self.stored(&format!("{namespace}/{name}/")).await
+    }
+
+    /// A service that is wanted.
     pub(super) async fn get(&self, id: &Id) -> Result<Option<Record>> {
         let entry = self.kv.get(TABLE, key(id).as_bytes()).await?;
-        entry.map(|entry| self.decode(&entry.value)).transpose()
+        let record = entry.map(|entry| decode(&entry.value)).transpose()?;
+        record.filter(|record| !record.killed).map(|record| self.unseal(record)).transpose()
+    }
+
+    async fn stored(&self, prefix: &str) -> Result<Vec<Record>> {
+        every(&*self.kv, TABLE, prefix).await?.iter().map(|entry| decode(&entry.value)).collect()
     }
 
     pub(super) async fn put(&self, record: &Record) -> Result<()> {
@@ -116,7 +158,11 @@ impl Records {
     /// Notes the last good build of a service, if it is still there.
     pub(super) async fn put_binary(&self, id: &Id, hash: &str) -> Result<()> {
         let Some(entry) = self.kv.get(TABLE, key(id).as_bytes()).await? else { return Ok(()) };
-        let mut record = self.decode(&entry.value)?;
+        let record = decode(&entry.value)?;
+        if record.killed {
+            return Ok(());
+        }
+        let mut record = self.unseal(record)?;
         record.binary = Some(hash.to_owned());
         let value = self.encode(&record)?;
         let commit = Commit::new().require_version(TABLE, key(id), entry.version).put(TABLE, key(id), value);
@@ -127,8 +173,11 @@ impl Records {
         }
     }
 
-    pub(super) async fn delete(&self, id: &Id) -> Result<()> {
-        self.kv.commit(Commit::new().delete(TABLE, key(id))).await?;
+    /// The service is not wanted any more, but remembered for a while.
+    pub(super) async fn kill(&self, record: &Record) -> Result<()> {
+        let until = SystemTime::now() + REMEMBERED;
+        let value = self.encode(&record.after_kill())?;
+        self.kv.commit(Commit::new().put_until(TABLE, key(&record.id()), value, until)).await?;
         Ok(())
     }
 
@@ -143,19 +192,25 @@ impl Records {
         serde_json::to_vec(&stored).map_err(broken)
     }
 
-    fn decode(&self, value: &[u8]) -> Result<Record> {
-        let damaged = |e: serde_json::Error| Error::internal(format!("a stored service is damaged: {e}"));
-        let mut record: Record = serde_json::from_slice(value).map_err(damaged)?;
+    fn unseal(&self, mut record: Record) -> Result<Record> {
         if let Some(sealed) = record.sealed.take() {
             let id = record.id();
             let text = self.secrets.open_sealed(&record.namespace, &place(&id), &sealed).map_err(|_| {
                 let text = format!("the variables of {} cannot be read, see the log: run it again", id.name);
                 Error::internal(text)
             })?;
-            record.environment = serde_json::from_str(&text).map_err(damaged)?;
+            record.environment = serde_json::from_str(&text).map_err(|error| damaged(&error))?;
         }
         Ok(record)
     }
+}
+
+fn decode(value: &[u8]) -> Result<Record> {
+    serde_json::from_slice(value).map_err(|error| damaged(&error))
+}
+
+fn damaged(error: &serde_json::Error) -> Error {
+    Error::internal(format!("a stored service is damaged: {error}"))
 }
 
 /// What the variables of a service are bound to; no path of the config is like it.

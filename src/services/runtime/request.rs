@@ -74,6 +74,7 @@ pub(super) fn record(
         binary: None,
         owner: name.clone(),
         metadata: service.metadata.into_iter().filter(|(key, _)| key != "source").collect(),
+        killed: false,
     })
 }
 

@@ -13,13 +13,16 @@ use micro_sdk::{
     proto::{debug::HealthRequest, registry::Node},
 };
 use tokio::{
-    sync::{broadcast::error::RecvError, mpsc},
+    sync::mpsc,
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    services::{auth::Auth, registry::Registry},
+    services::{
+        auth::Auth,
+        registry::{Catalog, Registry},
+    },
     supervisor::{Id, Owner, Supervisor},
     tasks::Tasks,
 };
@@ -172,18 +175,7 @@ impl Look {
                 let channel = micro_sdk::Channel::tcp(node.address.clone());
                 return Client::new(channel, &self.id.name).with_timeout(DEFAULT_TIMEOUT);
             }
-            loop {
-                match changes.recv().await {
-                    Ok(change)
-                        if change.namespace == self.id.namespace && change.service.name == self.id.name =>
-                    {
-                        break;
-                    }
-                    Ok(_) => {}
-                    Err(RecvError::Lagged(_)) => break,
-                    Err(RecvError::Closed) => return std::future::pending().await,
-                }
-            }
+            Catalog::next_change(&mut changes, &self.id.namespace, &self.id.name).await;
         }
     }
 

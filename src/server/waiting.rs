@@ -1,0 +1,160 @@
+//! Calls to a service that is on its way: what starts, is built, or is brought back after it ended
+//! is waited for, by few calls and for a short time, before any of the call's body is read.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use micro_sdk::{Error, Result};
+use tokio::time::{Instant, timeout_at};
+
+use super::router::Router;
+use crate::services::{
+    auth::Caller,
+    registry::{Catalog, Missing, Target},
+};
+
+/// How long a call waits at most.
+const LONGEST: Duration = Duration::from_secs(10);
+/// How many calls wait for a service at a time.
+const MOST: usize = 256;
+/// After how many seconds who waited in vain may try again.
+pub(super) const RETRY_AFTER: u32 = 1;
+/// Who says that a service that is known does not run.
+pub(super) const ID: &str = "micro.runtime";
+
+type Name = (String, String);
+
+/// How many calls wait for which service.
+#[derive(Default)]
+pub(super) struct Waiting(Mutex<HashMap<Name, usize>>);
+
+/// The place of a call that waits.
+struct Place<'a> {
+    waiting: &'a Waiting,
+    name: Name,
+}
+
+impl Waiting {
+    /// A place to wait for a service; none when too many calls wait for it.
+    fn place(&self, namespace: &str, service: &str) -> Option<Place<'_>> {
+        let name = (namespace.to_owned(), service.to_owned());
+        let mut counts = self.counts();
+        let count = counts.entry(name.clone()).or_default();
+        if *count >= MOST {
+            return None;
+        }
+        *count += 1;
+        Some(Place { waiting: self, name })
+    }
+
+    fn counts(&self) -> MutexGuard<'_, HashMap<Name, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut counts = self.waiting.counts();
+        if let Some(count) = counts.get_mut(&self.name) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.name);
+            }
+        }
+    }
+}
+
+/// A call that found no node to go to.
+pub(super) struct Lost<'a> {
+    pub(super) caller: &'a Caller,
+    pub(super) namespace: &'a str,
+    pub(super) service: &'a str,
+    pub(super) version: Option<&'a str>,
+    /// How long the caller waits, if they say so.
+    pub(super) patience: Option<Duration>,
+}
+
+impl Lost<'_> {
+    /// Waits until the service can be called.
+    ///
+    /// # Errors
+    /// 404 for a service that nobody knows; 503 for one that does not run, is not there in time,
+    /// or is waited for by too many.
+    pub(super) async fn found(self, router: &Router) -> Result<Target> {
+        let Self { namespace, service, version, .. } = self;
+        let deadline = Instant::now() + self.patience.map_or(LONGEST, |patience| patience.min(LONGEST));
+        let blocks = router.blocks();
+        let detailed = self.caller.may_administer(namespace).is_ok();
+        let unavailable = |text: String| Error::unavailable(text).with_id(ID);
+        let later = |text: String| unavailable(text).with_retry_after(RETRY_AFTER);
+        // Listened for before anything is looked at, so that no change can be missed.
+        let mut changes = blocks.runtime.changes();
+        let mut registrations = blocks.registry.catalog.watch();
+        let mut place = None;
+        loop {
+            let missing = match blocks.registry.catalog.route(namespace, service, version) {
+                Ok(target) => return Ok(target),
+                Err(missing) => missing,
+            };
+            let outlook = blocks.runtime.outlook(namespace, service, version).await?;
+            let words = match &outlook {
+                Some(outlook) if !outlook.is_coming() => return Err(unavailable(outlook.words(detailed))),
+                Some(outlook) => outlook.words(detailed),
+                None if missing == Missing::Ready => format!("{service} is registered but not ready yet"),
+                None => return Err(absent(missing, service, namespace, version)),
+            };
+            if place.is_none() {
+                let Some(taken) = router.waiting().place(namespace, service) else {
+                    return Err(later(format!("{words}, and {MOST} calls wait for it: try again later")));
+                };
+                place = Some(taken);
+            }
+            let change = async {
+                tokio::select! {
+                    () = changes.of(namespace, service) => {}
+                    () = Catalog::next_change(&mut registrations, namespace, service) => {}
+                }
+            };
+            match timeout_at(deadline, blocks.runtime.unless_stopping(change)).await {
+                Ok(Some(())) => {}
+                Ok(None) => return Err(later("the server is stopping: try again".to_owned())),
+                Err(_) => return Err(later(format!("{words}: try again"))),
+            }
+        }
+    }
+}
+
+fn absent(missing: Missing, service: &str, namespace: &str, version: Option<&str>) -> Error {
+    let error = match missing {
+        // The first words are what clients of Micro v4 look for.
+        Missing::Service => Error::not_found(format!(
+            "service {service}: route not found: it is not registered in namespace {namespace}"
+        )),
+        Missing::Version => Error::not_found(format!(
+            "service {service}: route not found: it has no version {} in namespace {namespace}",
+            version.unwrap_or_default()
+        )),
+        Missing::Ready => Error::unavailable(format!("service {service} is registered but not ready yet")),
+    };
+    error.with_id("micro.network")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_calls_wait_for_a_service_and_no_more() {
+        let waiting = Waiting::default();
+        let mut places: Vec<_> = (0..MOST).map(|_| waiting.place("n", "a").unwrap()).collect();
+        assert!(waiting.place("n", "a").is_none());
+        assert!(waiting.place("n", "b").is_some(), "each service has places of its own");
+        places.pop();
+        assert!(waiting.place("n", "a").is_some());
+        drop(places);
+        assert!(waiting.counts().is_empty(), "nothing is kept of a service that nobody waits for");
+    }
+}
