@@ -19,7 +19,7 @@ use super::{
     failure::{Failure, exit},
     server::daemon,
 };
-use crate::config::LOCAL;
+use crate::{config::LOCAL, transcode};
 
 /// The flags of every command in a line without the name of the program, wherever they stand in
 /// it. Of one that is given twice the last counts.
@@ -189,14 +189,15 @@ fn feed(requests: Vec<Value>, stdin: bool, sender: &mpsc::Sender<Bytes>) -> anyh
     if stdin {
         for (number, line) in io::stdin().lock().lines().enumerate() {
             let line = line?;
-            if line.trim().is_empty() {
+            let line = transcode::without_mark(line.as_bytes());
+            if line.trim_ascii().is_empty() {
                 continue;
             }
-            let checked: Result<Value, _> = serde_json::from_str(&line);
+            let checked: Result<Value, _> = serde_json::from_slice(line);
             checked.map_err(|e| {
                 Failure::usage(format!("line {} of standard input is not JSON: {e}", number + 1))
             })?;
-            if sender.blocking_send(line.into()).is_err() {
+            if sender.blocking_send(Bytes::copy_from_slice(line)).is_err() {
                 break;
             }
         }

@@ -6,7 +6,7 @@
 //! by both bodies of a call, which puts the reason in place of that answer.
 
 use super::{
-    Invalid,
+    Invalid, encode,
     frames::{Frames, HEAD},
     from_json,
     write::{self, Unwritable},
@@ -15,7 +15,6 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, header};
 use http_body::Frame;
 use micro_sdk::Error;
-use prost::Message;
 use prost_reflect::MessageDescriptor;
 use std::{
     pin::Pin,
@@ -164,11 +163,11 @@ impl Recoded {
 
     fn frame_of_protobuf(&self, json: &[u8]) -> Result<Bytes, Error> {
         let message = from_json(&self.descriptor, json).map_err(|Invalid(what)| Error::bad_request(what))?;
-        let length = message.encoded_len();
-        let mut frame = BytesMut::with_capacity(HEAD + length);
+        let message = encode::message(&message);
+        let mut frame = BytesMut::with_capacity(HEAD + message.len());
         frame.put_u8(0);
-        frame.put_u32(self.length(length)?);
-        message.encode(&mut frame).expect("the buffer grows");
+        frame.put_u32(self.length(message.len())?);
+        frame.put_slice(&message);
         Ok(frame.freeze())
     }
 

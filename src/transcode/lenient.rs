@@ -20,7 +20,6 @@ const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
     .with_decode_allow_trailing_bits(true)
     .with_decode_padding_mode(DecodePaddingMode::Indifferent);
 const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
-const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
 
 /// A scalar as the JSON parser found it.
 pub(super) enum Scalar<'a> {
@@ -114,10 +113,24 @@ fn text(given: Scalar) -> Result<String, String> {
 }
 
 fn bytes(given: Scalar) -> Result<Vec<u8>, String> {
-    let text = text(given)?;
-    let base64 = text.trim();
-    let engine = if base64.contains(['-', '_']) { URL_SAFE } else { STANDARD };
-    engine.decode(base64).map_err(|_| format!("expected base64 text, got `{}`", shorten(base64)))
+    base64(&text(given)?)
+}
+
+/// Bytes from base64 of either alphabet, padded or not, on one line or several. A blank within a line is
+/// refused: in a query it was a `+`.
+pub(super) fn base64(text: &str) -> Result<Vec<u8>, String> {
+    let lines = text.lines().flat_map(|line| line.trim().bytes());
+    let standard: Vec<u8> = lines
+        .map(|byte| match byte {
+            b'-' => b'+',
+            b'_' => b'/',
+            other => other,
+        })
+        .collect();
+    STANDARD.decode(standard).map_err(|_| {
+        let hint = if text.trim().contains(' ') { " (in a query, `+` is written `%2B`)" } else { "" };
+        format!("expected base64 text, got `{}`{hint}", shorten(text.trim()))
+    })
 }
 
 fn enum_number(descriptor: &EnumDescriptor, given: &Scalar) -> Result<i32, String> {

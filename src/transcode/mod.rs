@@ -8,6 +8,7 @@
 mod any;
 mod body;
 mod depth;
+mod encode;
 mod frames;
 mod lenient;
 mod number;
@@ -23,7 +24,6 @@ pub(crate) use body::{Refusal, request_body, response};
 
 use bytes::Bytes;
 use place::{Fault, Place};
-use prost::Message;
 use prost_reflect::{DynamicMessage, MessageDescriptor};
 use serde::de::DeserializeSeed;
 use serde_json::error::Category;
@@ -36,7 +36,7 @@ pub(crate) struct Invalid(pub(crate) String);
 #[cfg(test)]
 /// JSON text to protobuf bytes. Blank input and `null` are the empty message.
 pub(crate) fn to_protobuf(message: &MessageDescriptor, json: &[u8]) -> Result<Bytes, Invalid> {
-    from_json(message, json).map(|message| message.encode_to_vec().into())
+    from_json(message, json).map(|message| encode::message(&message).into())
 }
 
 /// A JSON value to protobuf bytes. `null` is the empty message.
@@ -51,7 +51,7 @@ pub(crate) fn value_to_protobuf(
     let fault = Fault::default();
     let root = read::Slot::root(message, Place::root(&fault));
     let read = root.deserialize(value).map_err(|error| explain(&fault, &error))?;
-    Ok(read::message_of(message, read).encode_to_vec().into())
+    Ok(encode::message(&read::message_of(message, read)).into())
 }
 
 /// Protobuf bytes to compact JSON: original field names, defaults written, 64-bit integers as text,
@@ -63,8 +63,14 @@ pub(crate) fn to_json(message: &MessageDescriptor, protobuf: &[u8], limit: usize
     Ok(json.into())
 }
 
+/// JSON without the byte order mark that some editors and libraries put before it.
+pub(crate) fn without_mark(json: &[u8]) -> &[u8] {
+    json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json)
+}
+
 /// JSON text to a message that is yet to be encoded.
 fn from_json(message: &MessageDescriptor, json: &[u8]) -> Result<DynamicMessage, Invalid> {
+    let json = without_mark(json);
     if json.iter().all(u8::is_ascii_whitespace) {
         return Ok(DynamicMessage::new(message.clone()));
     }

@@ -2,12 +2,12 @@
 //! each point what is wanted, the place says where it is. Scalars are left to [`super::lenient`].
 
 use super::{
-    depth,
+    any, depth,
     lenient::{self, Scalar},
     place::{Place, did_you_mean, shorten},
-    well_known,
+    well_known::{self, WellKnown},
 };
-use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Value};
+use prost_reflect::{DynamicMessage, ExtensionDescriptor, FieldDescriptor, Kind, MessageDescriptor, Value};
 use serde::de::{DeserializeSeed, Deserializer, Error, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 use std::{borrow::Cow, collections::HashMap, fmt};
 
@@ -54,6 +54,11 @@ impl<'a> Slot<'a> {
         Self { kind: field.kind(), shape, place }
     }
 
+    fn of_extension(field: &ExtensionDescriptor, place: Place<'a>) -> Self {
+        let shape = if field.is_list() { Shape::List } else { Shape::One };
+        Self { kind: field.kind(), shape, place }
+    }
+
     fn wanted(&self) -> &'static str {
         match self.shape {
             Shape::One => lenient::wanted(&self.kind),
@@ -94,8 +99,7 @@ impl<'a> Slot<'a> {
         if trimmed.is_empty() {
             return Ok(Some(Value::List(Vec::new())));
         }
-        let message = matches!(&self.kind, Kind::Message(inner)
-            if well_known::wanted(inner).is_none() && well_known::wrapped(inner).is_none());
+        let message = matches!(&self.kind, Kind::Message(inner) if WellKnown::of(inner).is_none());
         let valid = || serde_json::from_str::<serde::de::IgnoredAny>(trimmed).is_ok();
         if trimmed.starts_with('[') && (message || valid()) {
             return self.json(trimmed);
@@ -130,21 +134,25 @@ impl<'de> DeserializeSeed<'de> for Slot<'_> {
         let (Shape::One, Kind::Message(descriptor)) = (self.shape, &self.kind) else {
             return input.deserialize_any(self);
         };
-        if let Some(field) = well_known::wrapped(descriptor) {
+        let Some(form) = WellKnown::of(descriptor) else { return input.deserialize_any(self) };
+        if let WellKnown::Wrapper(field) = &form {
             let inner = Slot::one(field.kind(), self.place).deserialize(input)?;
             return Ok(inner.map(|value| {
                 let mut wrapper = DynamicMessage::new(descriptor.clone());
-                wrapper.set_field(&field, value);
+                wrapper.set_field(field, value);
                 Value::Message(wrapper)
             }));
         }
-        if let Some(wanted) = well_known::wanted(descriptor) {
-            let json = serde::Deserialize::deserialize(input)?;
-            return well_known::read(descriptor, wanted, json)
-                .map(|message| message.map(Value::Message))
-                .map_err(|what| self.place.fail(what));
-        }
-        input.deserialize_any(self)
+        let wanted = form.wanted().unwrap_or_default();
+        let json = serde::Deserialize::deserialize(input)?;
+        let Some(json) = form.unpack(wanted, json).map_err(|what| self.place.fail(what))? else {
+            return Ok(None);
+        };
+        let message = match form {
+            WellKnown::Any => any::read(descriptor, &self.place, json)?,
+            _ => well_known::read(descriptor, &form, wanted, json).map_err(|what| self.place.fail(what))?,
+        };
+        Ok(Some(Value::Message(message)))
     }
 }
 
@@ -228,7 +236,14 @@ fn fields<'de, A: MapAccess<'de>>(
         let Some(field) =
             descriptor.get_field_by_name(&name).or_else(|| descriptor.get_field_by_json_name(&name))
         else {
-            return Err(place.fail_as(unknown_field(descriptor, place, &name)));
+            let Some(extension) = descriptor.get_extension_by_json_name(&name) else {
+                return Err(place.fail_as(unknown_field(descriptor, place, &name)));
+            };
+            match members.next_value_seed(Slot::of_extension(&extension, place.field(&name)))? {
+                Some(value) => message.set_extension(&extension, value),
+                None => message.clear_extension(&extension),
+            }
+            continue;
         };
         let here = place.field(field.name());
         let Some(value) = members.next_value_seed(Slot::of_field(&field, here))? else {

@@ -19,7 +19,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
     ("scaffold", &["names", "paths"]),
     ("services", &["backend", "supervisor", "tasks", "names", "paths", "sockets"]),
     ("server", &["services", "backend", "supervisor", "transcode", "tasks", "paths", "sockets"]),
-    ("cli", &["server", "config", "paths", "names", "scaffold"]),
+    ("cli", &["server", "config", "paths", "names", "scaffold", "transcode"]),
 ];
 
 fn files(folder: &Path, found: &mut Vec<PathBuf>) {

@@ -6,6 +6,7 @@ use super::flags::flags;
 use super::names::camel;
 use super::schema::Endpoint;
 use super::{Error, ReadFile};
+use crate::transcode;
 use clap::ArgMatches;
 use serde_json::{Map, Value};
 
@@ -48,7 +49,7 @@ fn whole(matches: &ArgMatches, read_file: &ReadFile<'_>) -> Result<Map<String, V
     let parsed = match path {
         Some(path) => {
             let bytes = read_file(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
-            serde_json::from_slice(&bytes)
+            serde_json::from_slice(transcode::without_mark(&bytes))
         }
         None => serde_json::from_str(json),
     };

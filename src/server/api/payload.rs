@@ -6,6 +6,8 @@ use http::{HeaderMap, header::CONTENT_TYPE};
 use micro_sdk::{Error, Result};
 use serde_json::{Map, Value};
 
+use crate::transcode;
+
 /// How deep the fields of a query may nest, as the JSON of a body.
 const DEPTH: usize = 128;
 
@@ -44,6 +46,7 @@ impl Form {
 /// # Errors
 /// 400 for a body that is not JSON, or not an object although there is a query.
 pub(super) fn request(query: &str, form: Form, body: &Bytes, guess: bool) -> Result<Value> {
+    let body = transcode::without_mark(body);
     let mut fields = Map::new();
     add_pairs(&mut fields, query.as_bytes(), guess)?;
     // `curl -d '{…}'` says that it sends a form.
@@ -201,6 +204,7 @@ mod tests {
             of("a=1&b.c=2", r#"{"a":3,"b":{"d":4}}"#, true).unwrap(),
             json!({"a": 3, "b": {"c": 2, "d": 4}})
         );
+        assert_eq!(of("a=1", "\u{feff}{\"a\":3}", true).unwrap(), json!({"a": 3}));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The tests of the edge, against one schema that has every kind of field.
 
 mod bodies;
+mod conformance;
+mod numbers;
 mod reading;
 mod round_trips;
 mod writing;
@@ -71,28 +73,33 @@ const SCHEMA: &str = r#"
         google.protobuf.BytesValue wrapped_bytes = 39;
         string customName = 40 [json_name = "renamed"];
         repeated double weights = 41;
+        google.protobuf.DoubleValue wrapped_price = 42;
+        map<string, double> rates = 43;
     }
 "#;
 
-struct Schema;
+/// The one file of a schema; the others are those of protobuf itself.
+struct Schema(&'static str);
 
 impl FileResolver for Schema {
     fn open_file(&self, name: &str) -> Result<File, protox::Error> {
         match name {
-            "shop.proto" => File::from_source(name, SCHEMA),
+            "schema.proto" => File::from_source(name, self.0),
             other => Err(protox::Error::file_not_found(other)),
         }
     }
 }
 
-static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
+fn pool(schema: &'static str) -> DescriptorPool {
     let mut resolver = ChainFileResolver::new();
-    resolver.add(Schema);
+    resolver.add(Schema(schema));
     resolver.add(GoogleFileResolver::new());
     let mut compiler = protox::Compiler::with_file_resolver(resolver);
-    compiler.include_imports(true).open_file("shop.proto").unwrap();
+    compiler.include_imports(true).open_file("schema.proto").unwrap();
     compiler.descriptor_pool()
-});
+}
+
+static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| pool(SCHEMA));
 
 fn message(name: &str) -> MessageDescriptor {
     POOL.get_message_by_name(name).unwrap()
@@ -104,9 +111,13 @@ fn order() -> MessageDescriptor {
 
 /// What is left of a JSON order after a way through protobuf: the fields that are not at their defaults.
 fn through(json: &str) -> Result<serde_json::Value, Invalid> {
-    let protobuf = to_protobuf(&order(), json.as_bytes())?;
+    through_as(&order(), json)
+}
+
+fn through_as(message: &MessageDescriptor, json: &str) -> Result<serde_json::Value, Invalid> {
+    let protobuf = to_protobuf(message, json.as_bytes())?;
     let mut written: serde_json::Value =
-        serde_json::from_slice(&to_json(&order(), &protobuf).unwrap()).unwrap();
+        serde_json::from_slice(&to_json(message, &protobuf).unwrap()).unwrap();
     prune(&mut written);
     Ok(written)
 }

@@ -18,7 +18,15 @@ fn refuses(cases: &[(&str, &str)]) {
 
 #[test]
 fn blank_input_and_null_are_the_empty_message() {
-    for blank in ["", "  \n", "null", "{}", r#"{"name":null,"ids":null,"address":null,"labels":null}"#] {
+    for blank in [
+        "",
+        "  \n",
+        "null",
+        "{}",
+        "\u{feff}",
+        "\u{feff}{}",
+        r#"{"name":null,"ids":null,"address":null,"labels":null}"#,
+    ] {
         assert!(to_protobuf(&order(), blank.as_bytes()).unwrap().is_empty(), "{blank}");
     }
     assert!(value_to_protobuf(&order(), Value::Null).unwrap().is_empty());
@@ -124,13 +132,13 @@ fn lists_maps_and_messages_are_read_from_text() {
         (r#"{"ids":"[1,2]"}"#, json!({"ids": ["1", "2"]})),
         (r#"{"ids":"1, 2"}"#, json!({"ids": ["1", "2"]})),
         (r#"{"ids":7}"#, json!({"ids": ["7"]})),
-        (r#"{"weights":"1.5,2"}"#, json!({"weights": [1.5, 2.0]})),
+        (r#"{"weights":"1.5,2"}"#, json!({"weights": [1.5, 2]})),
         (r#"{"address":"{\"zip\":\"5\"}"}"#, json!({"address": {"zip": 5}})),
         (r#"{"address":""}"#, json!({})),
         (r#"{"stops":"[{\"zip\":1}]"}"#, json!({"stops": [{"street": "", "zip": 1, "lines": []}]})),
         (r#"{"stops":"{\"zip\":1}"}"#, json!({"stops": [{"street": "", "zip": 1, "lines": []}]})),
         (r#"{"labels":"{\"a\":1}"}"#, json!({"labels": {"a": "1"}})),
-        (r#"{"object":"{\"a\":[1]}"}"#, json!({"object": {"a": [1.0]}})),
+        (r#"{"object":"{\"a\":[1]}"}"#, json!({"object": {"a": [1]}})),
         (r#"{"times":"2006-01-02T15:04:05Z,2007-01-02T15:04:05Z"}"#, {
             json!({"times": ["2006-01-02T15:04:05Z", "2007-01-02T15:04:05Z"]})
         }),
@@ -213,7 +221,7 @@ fn well_known_types_have_their_own_forms() {
         (r#"{"at":"2006-01-02T15:04:05.5Z"}"#, json!({"at": "2006-01-02T15:04:05.500Z"})),
         (r#"{"took":"1.5s"}"#, json!({"took": "1.500s"})),
         (r#"{"mask":"user.displayName,photo"}"#, json!({"mask": "user.displayName,photo"})),
-        (r#"{"value":[1,"a",null]}"#, json!({"value": [1.0, "a", null]})),
+        (r#"{"value":[1,"a",null]}"#, json!({"value": [1, "a", null]})),
         (r#"{"value":null}"#, json!({"value": null})),
         (r#"{"list":[true]}"#, json!({"list": [true]})),
         (r#"{"wrapped_bytes":"aGk="}"#, json!({"wrapped_bytes": "aGk="})),
@@ -244,7 +252,6 @@ fn well_known_types_have_their_own_forms() {
 fn what_is_not_json_is_refused() {
     for text in [
         r#"{"name":"\ud800"}"#,
-        "\u{feff}{}",
         r#"{"price":NaN}"#,
         r#"{"price":1e400}"#,
         "{} {}",
