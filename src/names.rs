@@ -7,6 +7,8 @@ use thiserror::Error;
 const PART_LENGTH: usize = 63;
 /// The longest name, in bytes.
 const NAME_LENGTH: usize = 255;
+/// How many characters of a name a message shows.
+const SHOWN: usize = 80;
 /// The building blocks, in the order `micro services` shows them.
 pub(crate) const BLOCKS: [&str; 8] =
     ["auth", "broker", "config", "events", "network", "registry", "runtime", "store"];
@@ -23,14 +25,23 @@ pub(crate) const RULE: &str = "a name is made of lower-case letters, digits and 
 #[derive(Debug, Error)]
 pub(crate) enum Refused {
     /// It breaks the rule.
-    #[error("`{}` cannot be a name: {RULE}", .0.escape_debug())]
+    #[error("`{}` cannot be a name: {RULE}", shown(.0))]
     Malformed(String),
     /// It is a name of the platform.
     #[error("`{0}` is the name of a part of the platform; try `{0}-service`")]
     Reserved(String),
     /// It has characters that no name may have.
-    #[error("`{}` cannot be registered: a name is not empty, at most 255 bytes long, without `/`, blanks and control characters", .0.escape_debug())]
+    #[error("`{}` cannot be registered: a name is not empty, at most 255 bytes long, without `/`, blanks and control characters", shown(.0))]
     Unusable(String),
+}
+
+/// A name as a message shows it: harmless, and not longer than a line.
+pub(crate) fn shown(name: &str) -> String {
+    let mut shown: String = name.chars().take(SHOWN).collect::<String>().escape_debug().collect();
+    if name.chars().nth(SHOWN).is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 /// Whether a name follows the rule for services and namespaces made here.

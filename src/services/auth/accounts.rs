@@ -13,9 +13,11 @@ use tokio::sync::Mutex;
 
 use super::{
     caller::USER,
+    place::Place,
     revocation::{Revocations, Ties},
     secret,
     token::now,
+    turns::Turns,
 };
 use crate::{
     backend::{self, Commit, Kv, Range},
@@ -25,6 +27,8 @@ use crate::{
 const TABLE: &str = "auth";
 /// How long a login can be renewed.
 const REFRESH_LIFE: Duration = Duration::from_hours(30 * 24);
+/// How long it is known that an account has logged in at a place.
+const PLACE_LIFE: Duration = Duration::from_hours(90 * 24);
 /// How long an exchanged refresh token still gets its successor, for commands that run at the same
 /// time, in seconds.
 const REFRESH_GRACE: u64 = 60;
@@ -98,10 +102,15 @@ pub(super) struct Accounts {
     /// There is a person's account on the platform; asked before every login, so known by heart. Held by
     /// whoever looks, so that what was seen before a deletion is not noted after it.
     has_person: Mutex<bool>,
+    turns: Turns,
 }
 
 fn account_key(namespace: &str, id: &str) -> String {
     format!("account/{namespace}/{id}")
+}
+
+fn place_key(pair: &[u8; 32]) -> String {
+    format!("place/{}", hex::encode(pair))
 }
 
 fn name_key(namespace: &str, name: &str) -> String {
@@ -114,8 +123,8 @@ fn refresh_key(namespace: &str, token: &str) -> String {
 
 impl Accounts {
     /// `refresh_key` must be the same after a restart, and known to this server alone.
-    pub(super) fn new(kv: Arc<dyn Kv>, refresh_key: hmac::Key) -> Self {
-        Self { kv, refresh_key, has_person: Mutex::default() }
+    pub(super) fn new(kv: Arc<dyn Kv>, refresh_key: hmac::Key, turns: Turns) -> Self {
+        Self { kv, refresh_key, has_person: Mutex::default(), turns }
     }
 
     /// Stores a new account.
@@ -163,7 +172,7 @@ impl Accounts {
     }
 
     /// Creates the account of a fresh server, if its namespace has no person's account yet.
-    pub(super) async fn ensure_default(&self, revocations: &Revocations) -> Result<()> {
+    pub(super) async fn ensure_default(&self, revocations: &Revocations, place: Place) -> Result<()> {
         let mut has_person = self.has_person.lock().await;
         if *has_person {
             return Ok(());
@@ -182,13 +191,14 @@ impl Accounts {
             range = range.after(last.key.clone());
         }
         let (id, chosen) = DEFAULT_ACCOUNT;
+        let turn = self.turns.take(place).await?;
         let record = Record {
             id: id.to_owned(),
             name: id.to_owned(),
             r#type: USER.to_owned(),
             scopes: vec![super::caller::ADMIN.to_owned()],
             metadata: BTreeMap::from([("created".to_owned(), now().to_string())]),
-            secret: secret::hash(chosen.to_owned()).await?,
+            secret: secret::hash(turn, chosen.to_owned()).await?,
             default_secret: true,
             generation: revocations.floor(PLATFORM, id),
             incarnation: unique(),
@@ -278,6 +288,18 @@ impl Accounts {
             Err(error) => return Err(error.into()),
         }
         revocations.revoke_account(namespace, id, floor);
+        Ok(())
+    }
+
+    /// Whether an account has logged in at a place before.
+    pub(super) async fn knows(&self, pair: &[u8; 32]) -> Result<bool> {
+        Ok(self.kv.get(TABLE, place_key(pair).as_bytes()).await?.is_some())
+    }
+
+    /// An account has logged in at a place for the first time, or after a long time.
+    pub(super) async fn remember(&self, pair: &[u8; 32]) -> Result<()> {
+        let until = SystemTime::now() + PLACE_LIFE;
+        self.kv.commit(Commit::new().put_until(TABLE, place_key(pair), Vec::new(), until)).await?;
         Ok(())
     }
 

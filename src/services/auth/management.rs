@@ -9,7 +9,7 @@ use micro_sdk::{
     },
 };
 
-use super::{Auth, Caller, namespace, secret};
+use super::{Auth, Caller, check_id, check_secret, namespace, place::Place, secret};
 use crate::services::PLATFORM;
 
 impl blocks::auth::Accounts for Auth {
@@ -17,7 +17,7 @@ impl blocks::auth::Accounts for Auth {
         let namespace = namespace(request.options.as_ref())?;
         Caller::of(&cx).may_administer(namespace)?;
         if namespace == PLATFORM {
-            self.0.accounts.ensure_default(&self.0.revocations).await?;
+            self.0.accounts.ensure_default(&self.0.revocations, Place::of(&Caller::of(&cx)).await).await?;
         }
         let records = self.0.accounts.list(namespace).await?;
         Ok(ListAccountsResponse {
@@ -45,6 +45,9 @@ impl blocks::auth::Accounts for Auth {
         if request.new_secret.is_empty() {
             return Err(Error::bad_request("the new secret is missing"));
         }
+        check_id(&request.id)?;
+        check_secret(&request.old_secret)?;
+        check_secret(&request.new_secret)?;
         let administers = caller.may_administer(namespace).is_ok();
         let only_own = || Error::forbidden(format!("account {} may change its own secret only", by.id));
         // Whoever may change only their own learns nothing about the others.
@@ -72,7 +75,8 @@ impl blocks::auth::Accounts for Auth {
         if !good {
             return Err(Error::bad_request("the old secret is not right"));
         }
-        let stored = secret::hash(request.new_secret).await?;
+        let turn = self.0.turns.take(Place::of(&caller).await).await?;
+        let stored = secret::hash(turn, request.new_secret).await?;
         self.0.accounts.change_secret(namespace, &record.id, stored, &self.0.revocations).await?;
         self.note_change(&caller, namespace, "account.secret", &record.id);
         Ok(ChangeSecretResponse {})
@@ -81,9 +85,7 @@ impl blocks::auth::Accounts for Auth {
 
 impl Auth {
     async fn known(&self, namespace: &str, id_or_name: &str) -> Result<super::Record> {
-        if id_or_name.is_empty() {
-            return Err(Error::bad_request("the id of the account is missing"));
-        }
+        check_id(id_or_name)?;
         let missing = || Error::not_found(format!("no account {id_or_name} in namespace {namespace}"));
         self.0.accounts.find(namespace, id_or_name).await?.ok_or_else(missing)
     }

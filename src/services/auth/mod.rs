@@ -5,11 +5,14 @@ mod attempts;
 mod audit;
 mod caller;
 mod keys;
+mod login;
 mod management;
+mod place;
 mod revocation;
 mod rules;
 mod secret;
 mod token;
+mod turns;
 
 #[cfg(test)]
 mod forgeries;
@@ -20,7 +23,6 @@ use std::{
     collections::HashMap,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
-    time::Instant,
 };
 
 use micro_sdk::{
@@ -45,11 +47,15 @@ use attempts::Attempts;
 use audit::{Audit, Note};
 pub(crate) use caller::{Caller, Kind, Resource, Thing};
 use caller::{SERVICE, USER};
+use place::Place;
 use revocation::Revocations;
 pub(crate) use revocation::Ties;
 use rules::{Rules, Subject};
 use token::{Tokens, now};
+use turns::Turns;
 
+/// The longest id, name, type or scope of an account, in bytes.
+const MAX_NAME: usize = 255;
 /// Bytes of what an account carries into its tokens, beside its names.
 const MAX_WORDS: usize = 2 << 10;
 
@@ -63,6 +69,7 @@ struct Inner {
     rules: Rules,
     revocations: Revocations,
     attempts: Attempts,
+    turns: Turns,
     audit: Audit,
     /// The digests of the secrets that running instances were given, by namespace and service.
     instances: Mutex<HashMap<(String, String), Vec<Credential>>>,
@@ -83,6 +90,24 @@ fn namespace(options: Option<&Options>) -> Result<&str> {
     Ok(name)
 }
 
+/// Refuses the id of an account that none has, before anything is done with it.
+fn check_id(id: &str) -> Result<()> {
+    if id.is_empty() || id.len() > MAX_NAME || id.contains(char::is_control) {
+        let text = format!("the id of an account has 1 to {MAX_NAME} bytes and no control characters");
+        return Err(Error::bad_request(text));
+    }
+    Ok(())
+}
+
+/// Refuses a secret, or a refresh token, that is too long.
+fn check_secret(secret: &str) -> Result<()> {
+    if secret.len() > secret::MAX_LENGTH {
+        let text = format!("a secret is at most {} bytes long", secret::MAX_LENGTH);
+        return Err(Error::bad_request(text));
+    }
+    Ok(())
+}
+
 /// Refuses what would make a token that is too long, or a line of the log that is not one.
 fn check_words(
     name: &str,
@@ -92,8 +117,9 @@ fn check_words(
 ) -> Result<()> {
     let named = [("name", name), ("type", r#type)];
     for (what, text) in named.into_iter().chain(scopes.iter().map(|scope| ("scope", scope.as_str()))) {
-        if text.len() > 255 || text.contains(char::is_control) {
-            let text = format!("the {what} of an account has at most 255 bytes and no control characters");
+        if text.len() > MAX_NAME || text.contains(char::is_control) {
+            let text =
+                format!("the {what} of an account has at most {MAX_NAME} bytes and no control characters");
             return Err(Error::bad_request(text));
         }
     }
@@ -129,12 +155,15 @@ impl Auth {
     ) -> anyhow::Result<Self> {
         let kv: Arc<dyn Kv> = database.clone();
         let tokens = Tokens::open(keys)?;
+        let turns = Turns::default();
+        turns.tidy(background);
         Ok(Self(Arc::new(Inner {
-            accounts: Accounts::new(kv.clone(), tokens.keys.refresh()),
+            accounts: Accounts::new(kv.clone(), tokens.keys.refresh(), turns.clone()),
             tokens,
             rules: Rules::open(kv.clone()).await?,
             revocations: Revocations::open(&kv).await?,
-            attempts: Attempts::default(),
+            attempts: Attempts::new()?,
+            turns,
             audit: Audit::open(database.clone(), background),
             instances: Mutex::default(),
         })))
@@ -246,46 +275,6 @@ impl Auth {
         Some(known.instance.clone())
     }
 
-    /// The stored account that these credentials prove.
-    async fn log_in(&self, caller: &Caller, namespace: &str, id: &str, given: &str) -> Result<Record> {
-        let (_turn, attempt) = if caller.owner {
-            (None, None)
-        } else {
-            let turn = self.0.attempts.turn().await;
-            let attempt = self.0.attempts.begin(namespace, id, caller.address(), Instant::now());
-            let attempt = attempt.inspect_err(|_| {
-                self.note_login(caller, namespace, id, false, "too many failed logins before it");
-            });
-            (turn, Some(attempt?))
-        };
-        let record = self.0.accounts.find(namespace, id).await?;
-        let stored = record.as_ref().map(|record| record.secret.as_str());
-        let good = secret::matches(given, stored).await?;
-        if let Some(record) = record.filter(|_| good) {
-            if record.default_secret && !caller.is_of_our_user().await {
-                self.note_login(caller, namespace, &record.id, false, "the first secret, from elsewhere");
-                return Err(Error::forbidden(
-                    "the account of a fresh server can be used on its own machine and by the user who runs \
-                     the server only, until its secret is changed: `micro user set password`",
-                ));
-            }
-            if let Some(attempt) = attempt {
-                attempt.succeeded();
-            }
-            self.note_login(caller, namespace, &record.id, true, "");
-            return Ok(record);
-        }
-        if let Some(attempt) = attempt {
-            attempt.failed(Instant::now());
-        }
-        self.note_login(caller, namespace, id, false, "no such account, or another secret");
-        Err(Error::bad_request(format!("no account {id} in namespace {namespace}, or another secret")))
-    }
-
-    fn note_login(&self, caller: &Caller, namespace: &str, id: &str, granted: bool, why: &str) {
-        self.0.audit.note(Note::new(caller, namespace, "login", granted, id).because(why));
-    }
-
     /// Notes a change that was made.
     fn note_change(&self, caller: &Caller, namespace: &str, action: &str, subject: &str) {
         self.0.audit.note(Note::new(caller, namespace, action, true, subject));
@@ -393,17 +382,15 @@ impl blocks::auth::Auth for Auth {
         names::check_namespace(namespace).map_err(|e| Error::bad_request(e.to_string()))?;
         Caller::of(&cx).may_administer(namespace)?;
         let GenerateRequest { id, name, r#type, secret: chosen, scopes, metadata, .. } = request;
-        if id.is_empty() || id.len() > 255 || id.contains(char::is_control) {
-            return Err(Error::bad_request(
-                "an account needs an id of 1 to 255 bytes without control characters",
-            ));
-        }
+        check_id(&id)?;
+        check_secret(&chosen)?;
         check_words(&name, &r#type, &scopes, &metadata)?;
         let (plain, stored) = if chosen.is_empty() {
             let generated = secret::generate()?;
             (generated.clone(), secret::digest(&generated))
         } else {
-            (chosen.clone(), secret::hash(chosen).await?)
+            let turn = self.0.turns.take(Place::of(&Caller::of(&cx)).await).await?;
+            (chosen.clone(), secret::hash(turn, chosen).await?)
         };
         let or = |value: String, default: &str| if value.is_empty() { default.to_owned() } else { value };
         let mut record = Record {
@@ -432,8 +419,11 @@ impl blocks::auth::Auth for Auth {
 
     async fn token(&self, cx: Context, request: TokenRequest) -> Result<TokenResponse> {
         let namespace = namespace(request.options.as_ref())?;
-        self.0.accounts.ensure_default(&self.0.revocations).await?;
         let life = checked_life(request.token_expiry)?;
+        check_secret(&request.refresh_token)?;
+        check_secret(&request.secret)?;
+        let caller = Caller::of(&cx);
+        self.0.accounts.ensure_default(&self.0.revocations, Place::of(&caller).await).await?;
         if !request.refresh_token.is_empty() {
             let renewed =
                 self.0.accounts.renew(namespace, &request.refresh_token, &self.0.revocations).await?;
@@ -443,12 +433,13 @@ impl blocks::auth::Auth for Auth {
         if request.id.is_empty() || request.secret.is_empty() {
             return Err(Error::bad_request("an id and a secret, or a refresh token, are required"));
         }
+        check_id(&request.id)?;
         if let Some(session) = self.instance_of(namespace, &request.id, &request.secret) {
             // Its tokens end with the instance.
             let ties = Ties::of_process(&session);
             return self.answer(&service_account(namespace, &request.id), &ties, life, String::new());
         }
-        let record = self.log_in(&Caller::of(&cx), namespace, &request.id, &request.secret).await?;
+        let record = self.log_in(&caller, namespace, &request.id, &request.secret).await?;
         let (refresh_token, ties) = self.0.accounts.begin_session(namespace, &record).await?;
         self.answer(&record.account(namespace), &ties, life, refresh_token)
     }
@@ -486,6 +477,7 @@ impl blocks::auth::Auth for Auth {
 
     async fn revoke(&self, _: Context, request: RevokeTokenRequest) -> Result<RevokeTokenResponse> {
         let namespace = namespace(request.options.as_ref())?;
+        check_secret(&request.refresh_token)?;
         self.0.accounts.revoke(namespace, &request.refresh_token, &self.0.revocations).await?;
         Ok(RevokeTokenResponse {})
     }

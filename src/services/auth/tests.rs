@@ -1,6 +1,7 @@
 //! The building block as its callers meet it: logins, renewals, revocation, who may change what.
 
 mod first_account;
+mod guesses;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -354,51 +355,6 @@ async fn what_becomes_of_a_person_does_not_concern_the_service_of_that_name() {
     for token in [before, after] {
         assert_eq!(code(block.auth.verify(&token.access_token)), 401);
     }
-}
-
-#[tokio::test]
-async fn many_guesses_at_once_are_no_way_round() {
-    let block = Block::new().await;
-    block.make("jane", &[]).await.unwrap();
-    let far = from("10.0.0.1");
-    let guesses = (0..100).map(|_| block.log_in(&far, "jane", "guess"));
-    let codes: Vec<i32> = futures::future::join_all(guesses).await.into_iter().map(code).collect();
-    let looked_at = codes.iter().filter(|code| **code == 400).count();
-    assert!((5..20).contains(&looked_at), "{looked_at} guesses were looked at");
-    assert_eq!(codes.iter().filter(|code| **code == 429).count(), 100 - looked_at);
-}
-
-#[tokio::test]
-async fn secrets_of_any_length_are_taken_or_refused_whole() {
-    let block = Block::new().await;
-    block.make("jane", &[]).await.unwrap();
-    let owner = Caller::owner();
-    let (longest, longer) = ("x".repeat(1024), "x".repeat(1025));
-    block.change_secret(&owner, "jane", "", &longest).await.unwrap();
-    assert_eq!(code(block.log_in(&from("127.0.0.1"), "jane", &longer).await), 400);
-    assert_eq!(code(block.log_in(&from("127.0.0.1"), "jane", &longest[..1023]).await), 400);
-    block.log_in(&from("127.0.0.1"), "jane", &longest).await.unwrap();
-    assert_eq!(code(block.change_secret(&owner, "jane", "", &longer).await), 400);
-}
-
-#[tokio::test]
-async fn guesses_are_slowed_and_tell_nothing() {
-    let block = Block::new().await;
-    block.make("jane", &[]).await.unwrap();
-    let far = from("10.0.0.1");
-    let mut said = Vec::new();
-    for id in ["jane", "nobody"] {
-        for attempt in 0..6 {
-            let error = block.log_in(&far, id, "guess").await.unwrap_err();
-            said.push((attempt, error.code, error.detail.replace(id, "X")));
-        }
-    }
-    let (jane, nobody) = said.split_at(6);
-    assert_eq!(jane, nobody);
-    assert_eq!(jane.iter().map(|said| said.1).collect::<Vec<_>>(), [400, 400, 400, 400, 400, 429]);
-    // Who comes from elsewhere, or owns the home, does not pay for it.
-    block.log_in(&from("10.0.0.2"), "jane", "old").await.unwrap();
-    block.log_in(&Caller::owner(), "jane", "old").await.unwrap();
 }
 
 #[tokio::test]

@@ -121,13 +121,13 @@ impl Tokens {
     /// # Errors
     /// 401, with the same words for whatever is wrong with it.
     pub(crate) fn verify(&self, text: &str) -> Result<Arc<Proof>> {
+        if text.len() > MAX_LENGTH {
+            return Err(invalid());
+        }
         let digest: [u8; 32] = Sha256::digest(text).into();
         let known = self.verified().get(&digest).cloned();
         if let Some((proof, expiry)) = known {
             return if expiry > now() { Ok(proof) } else { Err(invalid()) };
-        }
-        if text.len() > MAX_LENGTH {
-            return Err(invalid());
         }
         let header = jsonwebtoken::decode_header(text).map_err(|_| invalid())?;
         // All that is issued here has the same header but for the key: nothing in another one is worth
