@@ -59,20 +59,25 @@ impl Home {
         self.data.join("server")
     }
 
-    /// The local socket: in a 0700 folder of the user's runtime folder, under a short name made
-    /// from the data folder, since the path of a socket is limited to 108 bytes.
-    pub(crate) fn socket(&self) -> PathBuf {
+    /// Where the local socket is: in a 0700 folder of the user's runtime folder, or, where another
+    /// user has taken that, in one of the home. Servers and clients try them in this order. The
+    /// short name is made from the data folder, since the path of a socket is limited to 108 bytes.
+    pub(crate) fn sockets(&self) -> [PathBuf; 2] {
         let hash = Sha256::digest(self.data.as_os_str().as_encoded_bytes());
-        let name = hex::encode(&hash[..8]);
-        runtime_folder().join(format!("{name}.sock"))
+        let name = |bytes: usize| format!("{}.sock", hex::encode(&hash[..bytes]));
+        [runtime_folder().join(name(8)), self.data.join("run").join(name(4))]
     }
 }
 
-/// The user's folder for sockets.
+/// The user's folder for sockets. `XDG_RUNTIME_DIR` counts only if it is the user's, as the XDG base
+/// directory specification says: `su` and `sudo` may leave that of another.
 fn runtime_folder() -> PathBuf {
-    match std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_dir()) {
+    use std::os::unix::fs::MetadataExt as _;
+    let uid = rustix::process::getuid().as_raw();
+    let ours = |path: &PathBuf| fs::metadata(path).is_ok_and(|found| found.is_dir() && found.uid() == uid);
+    match std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(ours) {
         Some(folder) => folder.join("micro"),
-        None => std::env::temp_dir().join(format!("micro-{}", rustix::process::getuid().as_raw())),
+        None => std::env::temp_dir().join(format!("micro-{uid}")),
     }
 }
 
@@ -156,7 +161,9 @@ mod tests {
     fn the_socket_path_fits_the_limit_of_the_system() {
         let deep = PathBuf::from("/deep").join("x".repeat(200));
         let home = Home { config: deep.clone(), data: deep.clone(), cache: deep };
-        assert!(home.socket().as_os_str().len() < 104, "{:?}", home.socket());
+        let [usual, other] = home.sockets();
+        assert!(usual.as_os_str().len() < 104, "{usual:?}");
+        assert!(other.starts_with(&home.data) && other.file_name().unwrap().len() == 13, "{other:?}");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use hyper::{
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite, DuplexStream},
-    net::{TcpStream, UnixStream},
+    net::TcpStream,
     sync::{Mutex, mpsc, watch},
     time::timeout,
 };
@@ -36,9 +36,9 @@ const WINDOWS: (u32, u32) = (1 << 20, 4 << 20);
 pub enum Address {
     /// `host:port`, plain HTTP/2.
     Tcp(String),
-    /// The path of a Unix socket.
+    /// The path of a Unix socket. Each connection is made by [`local::connect`].
     Unix(PathBuf),
-    /// The local socket of the server of this home, looked up for each connection.
+    /// The local socket of the server of this home, looked up and proven for each connection.
     Home,
     /// A server in this process that accepts the other ends of pipes.
     Pipe(mpsc::UnboundedSender<DuplexStream>),
@@ -158,13 +158,13 @@ impl Channel {
                 stream.set_nodelay(true)?;
                 self.handshake(stream).await
             }
-            Address::Unix(path) => self.handshake(UnixStream::connect(path).await?).await,
+            Address::Unix(path) => self.handshake(local::connect(path).await?).await,
             Address::Home => {
                 let state = local::data_folder().and_then(|data| local::State::read(&data));
                 let none = |_| {
                     io::Error::new(io::ErrorKind::NotFound, "none runs; start it with `micro server start`")
                 };
-                self.handshake(UnixStream::connect(state.map_err(none)?.socket).await?).await
+                self.handshake(local::connect(&state.map_err(none)?.socket).await?).await
             }
             Address::Pipe(acceptor) => {
                 let (ours, theirs) = tokio::io::duplex(64 << 10);

@@ -5,12 +5,12 @@
 use std::{
     fs::{self, File, TryLockError},
     io::{self, Read as _, Seek as _, Write as _},
-    os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, bail};
-use micro_sdk::local::{self, State};
+use micro_sdk::local::{self, Distrust, State};
 use tokio::net::UnixListener;
 
 use crate::paths::{Home, create_private_folder, write_private_file};
@@ -72,23 +72,58 @@ pub(crate) fn lock(home: &Home) -> anyhow::Result<Lock> {
     Ok(Lock { _file: file })
 }
 
-/// Opens the local socket. The lock has to be held, so a socket that is there is a dead one.
+/// Opens the local socket where clients look for it: in the user's runtime folder, or, where that is
+/// not ours to take, in the home. The lock has to be held, so a socket that is there is a dead one.
 ///
 /// # Errors
-/// Its folder belongs to somebody else or is open to others, or something that is not a socket
-/// stands in its place.
-pub(super) fn bind_socket(path: &Path) -> anyhow::Result<UnixListener> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    create_private_folder(folder)?;
-    let shown = folder.display();
-    let metadata = fs::symlink_metadata(folder).with_context(|| format!("cannot look at `{shown}`"))?;
-    let own = rustix::process::getuid().as_raw();
-    if !metadata.is_dir() || metadata.uid() != own || metadata.mode() & 0o077 != 0 {
-        bail!(
-            "the folder `{shown}` for the local socket must be a folder of yours that nobody else may enter: \
-             remove it, or run `chmod 700 {shown}`"
-        );
+/// A folder of ours is open to others, something that is not a socket stands in its place, or
+/// neither folder can be used.
+pub(super) fn bind_local(home: &Home) -> anyhow::Result<(UnixListener, PathBuf)> {
+    let [usual, other] = home.sockets();
+    let taken = match bind_socket(&usual) {
+        Ok(listener) => return Ok((listener, usual)),
+        Err(Unusable::Ours(error)) => return Err(error),
+        Err(Unusable::Taken(error)) => error,
+    };
+    match bind_socket(&other) {
+        Ok(listener) => {
+            tracing::warn!(
+                reason = format!("{taken:#}"), socket = %other.display(),
+                "the local socket is not in its usual place"
+            );
+            Ok((listener, other))
+        }
+        Err(Unusable::Ours(error) | Unusable::Taken(error)) => Err(error.context(format!(
+            "there is no place for the local socket ({taken:#}): set XDG_RUNTIME_DIR to a folder of yours with \
+             a short path, or MICRO_HOME to a home with one"
+        ))),
     }
+}
+
+/// Why a local socket cannot be opened.
+enum Unusable {
+    /// Another user has the place, or may forbid it.
+    Taken(anyhow::Error),
+    /// Something of this user's that has to be mended.
+    Ours(anyhow::Error),
+}
+
+fn bind_socket(path: &Path) -> Result<UnixListener, Unusable> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let own = rustix::process::getuid().as_raw();
+    let made = create_private_folder(folder);
+    match local::check_folder(folder, own) {
+        Ok(()) => {}
+        Err(mine @ (Distrust::Open(_) | Distrust::NoFolder(_))) => {
+            return Err(Unusable::Ours(anyhow::Error::new(mine).context("no place for the local socket")));
+        }
+        Err(distrust @ Distrust::Foreign { .. }) => return Err(Unusable::Taken(distrust.into())),
+        Err(unknown) => return Err(Unusable::Taken(made.err().unwrap_or_else(|| unknown.into()))),
+    }
+    replace_socket(path).map_err(Unusable::Ours)
+}
+
+fn replace_socket(path: &Path) -> anyhow::Result<UnixListener> {
     match fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() => {
             fs::remove_file(path)
@@ -172,24 +207,30 @@ mod tests {
         lock(&home).unwrap();
     }
 
+    fn open(path: &Path) -> anyhow::Result<UnixListener> {
+        bind_socket(path).map_err(|unusable| match unusable {
+            Unusable::Ours(error) | Unusable::Taken(error) => error,
+        })
+    }
+
     #[tokio::test]
     async fn a_dead_socket_is_replaced_and_nothing_else_is() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("private/a.sock");
-        drop(bind_socket(&path).unwrap());
-        drop(bind_socket(&path).unwrap());
+        drop(open(&path).unwrap());
+        drop(open(&path).unwrap());
         fs::remove_file(&path).unwrap();
         fs::write(&path, "mine").unwrap();
-        assert!(bind_socket(&path).unwrap_err().to_string().contains("is not one"));
+        assert!(open(&path).unwrap_err().to_string().contains("is not one"));
         fs::remove_file(&path).unwrap();
         let target = folder.path().join("target");
         fs::write(&target, "mine").unwrap();
         symlink(&target, &path).unwrap();
-        assert!(bind_socket(&path).is_err());
+        assert!(open(&path).is_err());
         assert_eq!(fs::read(&target).unwrap(), b"mine");
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
-        assert!(bind_socket(&path).is_err());
+        assert!(open(&path).is_err());
     }
 
     #[tokio::test]
@@ -198,6 +239,6 @@ mod tests {
         let open = folder.path().join("open");
         fs::create_dir(&open).unwrap();
         fs::set_permissions(&open, fs::Permissions::from_mode(0o755)).unwrap();
-        assert!(bind_socket(&open.join("a.sock")).unwrap_err().to_string().contains("chmod 700"));
+        assert!(format!("{:#}", super::tests::open(&open.join("a.sock")).unwrap_err()).contains("chmod 700"));
     }
 }

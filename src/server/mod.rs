@@ -98,8 +98,7 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -
     let _lock = files::lock(home)?;
     let (api, proxy, network) =
         (listen::bind(settings.api)?, listen::bind(settings.proxy)?, listen::bind(settings.network)?);
-    let socket = home.socket();
-    let local = files::bind_socket(&socket)?;
+    let (local, socket) = files::bind_local(home)?;
     let state = State {
         pid: std::process::id(),
         version: VERSION.to_owned(),

@@ -156,7 +156,7 @@ fn a_runtime_folder_that_others_may_enter_is_refused_with_the_remedy() {
     let (home, socket) = used_home();
     let folder = socket.parent().unwrap();
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
-    assert_no_start(&home, &[&format!("chmod 700 {}", folder.display())]);
+    assert_no_start(&home, &[&format!("chmod 700 '{}'", folder.display())]);
     fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).unwrap();
     home.ok(["services"]);
 }

@@ -10,12 +10,12 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use micro_sdk::{Channel, local::State};
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
-use tokio::{
-    net::UnixStream,
-    time::{Instant, sleep, timeout, timeout_at},
+use micro_sdk::{
+    Channel,
+    local::{self, State},
 };
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::super::{
     context::Context,
@@ -69,13 +69,17 @@ pub(crate) struct Running {
 pub(super) async fn probe(cx: &Context) -> Probe {
     let deadline = Instant::now() + PROBE_TIMEOUT;
     // One that was started with another runtime folder tells by its state where its socket is.
-    let mut sockets = vec![cx.home.socket()];
-    sockets.extend(cx.state().map(|state| state.socket).filter(|socket| *socket != sockets[0]));
+    let mut sockets = cx.home.sockets().to_vec();
+    sockets.extend(cx.state().map(|state| state.socket).filter(|socket| !sockets.contains(socket)));
     let mut open = None;
     for socket in sockets {
-        match timeout_at(deadline, UnixStream::connect(&socket)).await {
+        match timeout_at(deadline, local::connect(&socket)).await {
             Ok(Ok(stream)) => open = Some((socket, stream.peer_cred().ok().and_then(|peer| peer.pid()))),
             Err(_) => open = Some((socket, None)),
+            // What another user serves is no server of this home.
+            Ok(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
+                cx.ui.detail(format_args!("no server of this home: {error}"));
+            }
             Ok(Err(_)) => {}
         }
     }
@@ -218,6 +222,7 @@ pub(super) async fn start_once(cx: &Context, arguments: &[String]) -> anyhow::Re
         Failure::new(exit::TIMED_OUT, text).hint("see what it does with `micro server logs`")
     })?;
     if ready? && let Some(state) = cx.state() {
+        warn_of_place(cx, &state);
         return Ok((state, true));
     }
     // It may have lost a race against a server in the foreground.
@@ -231,6 +236,21 @@ pub(super) async fn start_once(cx: &Context, arguments: &[String]) -> anyhow::Re
     let shown = lines[lines.len().saturating_sub(SHOWN)..].join("\n");
     let reason = shown.strip_prefix("error: ").unwrap_or(&shown);
     bail!("the server did not start: {reason}");
+}
+
+/// Says why the local socket is not where it usually is.
+fn warn_of_place(cx: &Context, state: &State) {
+    let [usual, _] = cx.home.sockets();
+    if state.socket != usual {
+        let own = rustix::process::getuid().as_raw();
+        let reason = usual.parent().and_then(|folder| local::check_folder(folder, own).err());
+        let reason = reason.map_or_else(|| "that could not be used".to_owned(), |found| found.to_string());
+        cx.ui.warn(format_args!(
+            "the local socket is `{}`, not the usual `{}`: {reason}",
+            state.socket.display(),
+            usual.display()
+        ));
+    }
 }
 
 /// `MICRO_HOME` for a program in another folder.
