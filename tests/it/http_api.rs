@@ -116,22 +116,20 @@ fn a_name_given_twice_is_a_list_where_the_endpoint_takes_one() {
         let (status, body) = api.send("POST", path, &[form, ("Authorization", &bearer)], body);
         let answer: Value = serde_json::from_str(&body).unwrap();
         assert_eq!(status, 200, "{answer}");
-        (
-            answer["account"]["id"].clone(),
-            answer["account"]["scopes"].clone(),
-            answer["account"]["metadata"].clone(),
-        )
+        let account = &answer["account"];
+        json!([account["id"], account["scopes"], account["metadata"]["k"], account["metadata"]["l"]])
     };
     assert_eq!(
         generate(
             "/auth/Auth/Generate?scopes=a&id=query",
             "id=form&scopes=b&scopes=c&metadata.k=1&metadata[l]=2"
         ),
-        (json!("form"), json!(["a", "b", "c"]), json!({"k": "1", "l": "2"}))
+        json!(["form", ["a", "b", "c"], "1", "2"])
     );
-    assert_eq!(generate("/auth/Auth/Generate", "id=once&scopes=a,b"), {
-        (json!("once"), json!(["a", "b"]), json!({}))
-    });
+    assert_eq!(
+        generate("/auth/Auth/Generate", "id=once&scopes=a,b"),
+        json!(["once", ["a", "b"], null, null])
+    );
     let query = api.send("GET", "/helloworld/Call?name=Jane&name=John", &[], "");
     assert_eq!(query, greeting("John"));
 }
