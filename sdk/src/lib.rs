@@ -16,6 +16,41 @@
 //! ```
 //!
 //! `micro new` writes such a service, `micro gen` its `proto` module.
+//!
+//! # Well-known types
+//!
+//! A field of `google.protobuf.Timestamp` or another type that protobuf brings along is one of
+//! [`prost_types`]; wrappers such as `google.protobuf.StringValue` are the bare type in an `Option`,
+//! and `google.protobuf.Empty` is `()`.
+//!
+//! ```
+//! use std::time::{Duration, SystemTime};
+//!
+//! use micro_sdk::prost_types::{self, Timestamp};
+//!
+//! # fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let begins = Timestamp::from(SystemTime::now());
+//! let ends = SystemTime::try_from(begins)? + Duration::from_secs(90);
+//! let wait: prost_types::Duration = Duration::from_millis(1500).try_into()?;
+//! assert_eq!(Duration::try_from(wait)?.as_secs(), 1);
+//! # Ok(())
+//! # }
+//! # example().unwrap();
+//! ```
+//!
+//! # Other services
+//!
+//! `micro gen --from helloworld` writes the client of a service that runs. It is used in a handler, or
+//! beside all calls, with a [`Context`]:
+//!
+//! ```
+//! # struct HelloworldClient(micro_sdk::Client);
+//! # impl From<micro_sdk::Client> for HelloworldClient { fn from(client: micro_sdk::Client) -> Self { Self(client) } }
+//! # async fn example() {
+//! let service = micro_sdk::Service::new("caller");
+//! let helloworld: HelloworldClient = service.context().client("helloworld");
+//! # }
+//! ```
 
 pub mod blocks;
 mod channel;
@@ -41,6 +76,7 @@ mod upload;
 
 pub use micro_proto as proto;
 pub use prost;
+pub use prost_types;
 pub use serde;
 pub use tokio;
 pub use tonic;

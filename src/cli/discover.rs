@@ -91,15 +91,27 @@ async fn get(connection: &Connection, namespace: &str, name: &str) -> Result<Vec
     Ok(registry.get_service(GetRequest { service: name.to_owned(), options }).await?.services)
 }
 
+/// A service of the user's namespace as it is registered, in the version that is called.
+///
+/// # Errors
+/// 404 when it is not registered.
+pub(super) async fn registered(connection: &Connection, name: &str) -> anyhow::Result<Registered> {
+    called(get(connection, connection.namespace(), name).await?)
+}
+
 /// The first version is the newest; one that is ready goes before one that is not.
+fn called(mut all: Vec<Registered>) -> anyhow::Result<Registered> {
+    all.sort_by_key(|service| !service.ready);
+    all.into_iter().next().context("the registry answered without a service")
+}
+
 async fn found(
     cx: &Context,
     connection: &Connection,
-    mut all: Vec<Registered>,
+    all: Vec<Registered>,
     namespace: &str,
 ) -> anyhow::Result<Found> {
-    all.sort_by_key(|service| !service.ready);
-    let registered = all.into_iter().next().context("the registry answered without a service")?;
+    let registered = called(all)?;
     let service = schema(cx, connection, &registered, namespace).await?;
     Ok(Found { service, namespace: namespace.to_owned() })
 }
@@ -121,7 +133,7 @@ async fn schema(
 }
 
 /// Descriptors by hash never change, so what was fetched once is on disk.
-async fn descriptors(
+pub(super) async fn descriptors(
     cx: &Context,
     connection: &Connection,
     hash: &str,

@@ -1,25 +1,39 @@
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+};
+
 use clap::Args;
 
 use super::{
     completion,
     context::Context,
+    discover,
     failure::{Failure, exit},
 };
-use crate::scaffold::{generate, patch, sdk};
+use crate::{
+    names::BLOCKS,
+    scaffold::{generate, patch, sdk},
+};
 
 /// Generate the Rust code of a service's .proto files.
 ///
-/// Reads `proto/*.proto` of a service and writes `src/proto/`. `micro run` does it by itself.
+/// Reads the .proto files below `proto/` of a service and writes `src/proto/`. `micro run` does it by
+/// itself.
 #[derive(Args)]
 pub(super) struct Gen {
     /// The folder of the service.
     #[arg(default_value = ".", add = completion::folders())]
-    folder: std::path::PathBuf,
+    folder: PathBuf,
+    /// Also generate a client of this running service, from what it registered; may be repeated.
+    #[arg(long, value_name = "SERVICE", add = completion::services())]
+    from: Vec<String>,
 }
 
 impl Gen {
-    pub(super) fn run(self, cx: &Context) -> anyhow::Result<()> {
-        if !self.folder.join("proto").is_dir() {
+    pub(super) async fn run(self, cx: &Context) -> anyhow::Result<()> {
+        let has_sources = self.folder.join("proto").is_dir();
+        if !has_sources && (self.from.is_empty() || !self.folder.join("Cargo.toml").is_file()) {
             return Err(Failure::new(
                 exit::FAILED,
                 format!("there is no folder `{}`", self.folder.join("proto").display()),
@@ -27,7 +41,11 @@ impl Gen {
             .hint("run it in the folder of a service; make one with `micro new NAME`")
             .into());
         }
-        let changed = generate::generate(&self.folder)?;
+        let mut changed = Vec::new();
+        for service in &self.from {
+            changed.extend(fetch(cx, &self.folder, service).await?);
+        }
+        changed.extend(generate::generate(&self.folder)?);
         for path in &changed {
             cx.ui.line(path.display())?;
         }
@@ -39,4 +57,30 @@ impl Gen {
         }
         Ok(())
     }
+}
+
+/// Keeps the descriptors of a registered service in the project; the path, if they are new.
+async fn fetch(cx: &Context, project: &Path, service: &str) -> anyhow::Result<Option<PathBuf>> {
+    if BLOCKS.contains(&service) {
+        return Err(Failure::usage(format!("`{service}` is a building block, whose client the SDK has"))
+            .hint("see `Context` of micro-sdk, and its module `blocks`")
+            .into());
+    }
+    let connection = cx.connect().await?;
+    let registered = discover::registered(&connection, service).await?;
+    if registered.descriptor_hash.is_empty() {
+        return Err(Failure::new(exit::FAILED, format!("`{service}` has registered no descriptors"))
+            .hint("copy its .proto files into `proto/`, then run `micro gen`")
+            .into());
+    }
+    let descriptors =
+        discover::descriptors(cx, &connection, &registered.descriptor_hash, connection.namespace()).await?;
+    let endpoints = registered.endpoints.iter();
+    let handlers: HashSet<&str> =
+        endpoints.filter_map(|endpoint| Some(endpoint.name.rsplit_once('.')?.0)).collect();
+    if handlers.is_empty() {
+        return Err(Failure::new(exit::FAILED, format!("`{service}` has no methods to call")).into());
+    }
+    let (path, changed) = generate::keep(project, service, &handlers, &descriptors)?;
+    Ok(changed.then_some(path))
 }

@@ -162,7 +162,7 @@ impl Command {
             Self::Completion(command) => command.run(cx),
             Self::Config(command) => command.run(cx).await,
             Self::Env(command) => command.run(cx),
-            Self::Gen(command) => command.run(cx),
+            Self::Gen(command) => command.run(cx).await,
             Self::Get(command) => command.run(cx).await,
             Self::Kill(command) => command.run(cx).await,
             Self::Login(command) => command.run(cx).await,

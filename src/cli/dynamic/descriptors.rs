@@ -59,7 +59,7 @@ struct Reader {
 impl Reader {
     fn request(&mut self, message: &MessageDescriptor) -> Vec<Field> {
         self.fields = 0;
-        if message.package_name() == "google.protobuf" { Vec::new() } else { self.message(message) }
+        if well_known(message.full_name()).is_some() { Vec::new() } else { self.message(message) }
     }
 
     fn message(&mut self, message: &MessageDescriptor) -> Vec<Field> {

@@ -10,14 +10,19 @@ use crate::transcode;
 use clap::ArgMatches;
 use serde_json::{Map, Value};
 
-/// The request to send, always an object. `matches` are those of the endpoint's own command; `read_file` is asked for
+/// The request to send: an object, unless the type of the request has no fields and `--json` gives another
+/// value, as for a `google.protobuf.Timestamp`. `matches` are those of the endpoint's own command; `read_file` is asked for
 /// the path of `@FILE`, and for `-` when standard input is to be read.
 pub(crate) fn request(
     endpoint: &Endpoint,
     matches: &ArgMatches,
     read_file: &ReadFile<'_>,
 ) -> Result<Value, Error> {
-    let mut request = whole(matches, read_file)?;
+    let mut request = match whole(matches, read_file)? {
+        Value::Object(request) => request,
+        other if endpoint.fields.is_empty() => return Ok(other),
+        other => return Err(wrong(&format!("found `{other}`"))),
+    };
     for flag in flags(endpoint) {
         let Ok(Some(occurrences)) = matches.try_get_occurrences::<String>(&flag.id()) else { continue };
         // clap has split lists at commas; whether that was right is known only now.
@@ -43,8 +48,8 @@ pub(crate) fn headers(matches: &ArgMatches) -> Result<Vec<(String, String)>, Err
         .collect()
 }
 
-fn whole(matches: &ArgMatches, read_file: &ReadFile<'_>) -> Result<Map<String, Value>, Error> {
-    let Ok(Some(json)) = matches.try_get_one::<String>(JSON) else { return Ok(Map::new()) };
+fn whole(matches: &ArgMatches, read_file: &ReadFile<'_>) -> Result<Value, Error> {
+    let Ok(Some(json)) = matches.try_get_one::<String>(JSON) else { return Ok(Value::Object(Map::new())) };
     let path = if json == "-" { Some("-") } else { json.strip_prefix('@') };
     let parsed = match path {
         Some(path) => {
@@ -53,18 +58,17 @@ fn whole(matches: &ArgMatches, read_file: &ReadFile<'_>) -> Result<Map<String, V
         }
         None => serde_json::from_str(json),
     };
-    let wrong = |reason: String| {
+    parsed.map_err(|error| {
         let place = path.map_or_else(String::new, |path| format!(" in `{path}`"));
-        Error::usage(
-            format!("`--json` expects a JSON object{place}: {reason}"),
-            r#"for example --json='{"name": "Jane"}', or --json=@request.json"#.to_owned(),
-        )
-    };
-    match parsed {
-        Ok(Value::Object(request)) => Ok(request),
-        Ok(other) => Err(wrong(format!("found `{other}`"))),
-        Err(error) => Err(wrong(error.to_string())),
-    }
+        wrong(&format!("{error}{place}"))
+    })
+}
+
+fn wrong(reason: &str) -> Error {
+    Error::usage(
+        format!("`--json` expects a JSON object: {reason}"),
+        r#"for example --json='{"name": "Jane"}', or --json=@request.json"#.to_owned(),
+    )
 }
 
 fn set(message: &mut Map<String, Value>, path: &[&str], value: Value) {

@@ -1,8 +1,14 @@
 //! The code of one `service`: trait, server, client.
 
-use std::fmt::Write as _;
+use std::{
+    collections::{HashMap, HashSet},
+    fmt::Write as _,
+    rc::Rc,
+};
 
 use prost_build::{Comments, Method, Service, ServiceGenerator};
+
+use super::names::ServiceNames;
 
 /// Where generated code finds what it names.
 #[derive(Clone, Copy)]
@@ -14,20 +20,43 @@ pub(super) struct Paths {
 }
 
 /// Writes services for prost-build.
-pub(super) struct Generator(pub(super) Paths);
+pub(super) struct Generator {
+    pub(super) paths: Paths,
+    /// What to call the parts of each service, by its full name.
+    pub(super) names: Rc<HashMap<String, ServiceNames>>,
+    /// The services that are called and never served, by their full names.
+    pub(super) foreign: HashSet<String>,
+}
 
 impl ServiceGenerator for Generator {
-    fn generate(&mut self, service: Service, buffer: &mut String) {
-        let writer = Writer { paths: self.0, service: &service };
-        writer.handler_trait(buffer);
-        writer.server(buffer);
+    fn generate(&mut self, mut service: Service, buffer: &mut String) {
+        let full_name = format!("{}.{}", service.package, service.proto_name);
+        for method in &mut service.methods {
+            // The client's own constructor has that name.
+            if method.name == "new" {
+                method.name.push('_');
+            }
+        }
+        let Some(names) = self.names.get(&full_name) else { return };
+        let writer = Writer { paths: self.paths, service: &service, names };
+        if !self.foreign.contains(&full_name) {
+            writer.handler_trait(buffer);
+            writer.server(buffer);
+        }
         writer.client(buffer);
     }
 }
 
+/// All paths in what it writes are absolute: a message may be called `Option`, `Send` or `Result`.
 struct Writer<'a> {
     paths: Paths,
     service: &'a Service,
+    names: &'a ServiceNames,
+}
+
+/// `#[deprecated]`, where the .proto file says so.
+fn deprecation(deprecated: bool) -> &'static str {
+    if deprecated { "#[deprecated]\n" } else { "" }
 }
 
 /// The four kinds of methods, by which sides stream.
@@ -63,6 +92,11 @@ impl Writer<'_> {
         }
     }
 
+    /// The parts of the package's name, each of them a module.
+    fn depth(&self) -> usize {
+        self.service.package.split('.').filter(|part| !part.is_empty()).count()
+    }
+
     fn handler_trait(&self, buffer: &mut String) {
         let (sdk, service) = (self.paths.sdk, self.service);
         documentation(&service.comments, &format!("The methods of `{}`.", service.proto_name), buffer);
@@ -83,18 +117,24 @@ impl Writer<'_> {
             };
             write!(
                 body,
-                "fn {}(&self, cx: {sdk}::Context, {arguments}) \
-                 -> impl ::std::future::Future<Output = {sdk}::Result<{result}>> + Send;",
+                "{}fn {}(&self, cx: {sdk}::Context, {arguments}) \
+                 -> impl ::core::future::Future<Output = {sdk}::Result<{result}>> + ::core::marker::Send;",
+                deprecation(method.options.deprecated()),
                 method.name
             )
             .expect("writing to a string cannot fail");
         }
-        write!(buffer, "pub trait {}: Send + Sync + 'static {{ {body} }}", service.name)
-            .expect("writing to a string cannot fail");
+        write!(
+            buffer,
+            "{}pub trait {}: ::core::marker::Send + ::core::marker::Sync + 'static {{ {body} }}",
+            deprecation(service.options.deprecated()),
+            self.names.handler
+        )
+        .expect("writing to a string cannot fail");
     }
 
     fn server(&self, buffer: &mut String) {
-        let (sdk, name) = (self.paths.sdk, &self.service.name);
+        let (sdk, ServiceNames { handler, server, .. }) = (self.paths.sdk, self.names);
         let arms: String = self.service.methods.iter().map(|method| {
             let (adapter, arguments) = match kind(method) {
                 Kind::Unary => ("unary", "cx, request"),
@@ -102,30 +142,38 @@ impl Writer<'_> {
                 Kind::ClientStream => ("client_stream", "cx, requests"),
                 Kind::Stream => ("stream", "cx, requests, replies"),
             };
+            // By the trait's name: `handler.clone(…)` would copy the pointer.
             format!(
-                "\"{}\" => call.{adapter}(move |{arguments}| async move {{ handler.{}({arguments}).await }}),",
+                "\"{}\" => call.{adapter}(move |{arguments}| async move {{ <T_ as {handler}>::{}(&handler, {arguments}).await }}),",
                 method.proto_name, method.name
             )
         }).collect();
+        let answer = if arms.is_empty() {
+            "let _ = (method, call); ::core::option::Option::None".to_owned()
+        } else {
+            format!(
+                "let handler = ::std::sync::Arc::clone(&self.0);
+                 ::core::option::Option::Some(match method {{ {arms} _ => return ::core::option::Option::None }})"
+            )
+        };
         let descriptors = match self.paths.messages {
             Some(path) => format!("{path}::DESCRIPTORS"),
-            None => format!("{}DESCRIPTORS", "super::".repeat(self.service.package.split('.').count())),
+            None => format!("{}DESCRIPTORS", "super::".repeat(self.depth())),
         };
         write!(
             buffer,
-            "/// Serves an implementation of [`{name}`].
+            "/// Serves an implementation of [`{handler}`].
              #[derive(Debug)]
-             pub struct {name}Server<T>(::std::sync::Arc<T>);
-             impl<T: {name}> {name}Server<T> {{
+             pub struct {server}<T_>(::std::sync::Arc<T_>);
+             impl<T_: {handler}> {server}<T_> {{
                  /// Serves this implementation.
-                 pub fn new(handler: T) -> Self {{ Self(::std::sync::Arc::new(handler)) }}
+                 pub fn new(handler: T_) -> Self {{ Self(::std::sync::Arc::new(handler)) }}
              }}
-             impl<T: {name}> {sdk}::handler::Handler for {name}Server<T> {{
+             impl<T_: {handler}> {sdk}::handler::Handler for {server}<T_> {{
                  fn name(&self) -> &'static str {{ \"{proto_name}\" }}
                  fn descriptor(&self) -> &'static [u8] {{ {descriptors} }}
-                 fn handle(&self, method: &str, call: {sdk}::handler::Call) -> Option<{sdk}::handler::Reply> {{
-                     let handler = self.0.clone();
-                     Some(match method {{ {arms} _ => return None }})
+                 fn handle(&self, method: &str, call: {sdk}::handler::Call) -> ::core::option::Option<{sdk}::handler::Reply> {{
+                     {answer}
                  }}
              }}",
             proto_name = self.service.proto_name,
@@ -134,7 +182,8 @@ impl Writer<'_> {
     }
 
     fn client(&self, buffer: &mut String) {
-        let (sdk, name) = (self.paths.sdk, &self.service.name);
+        let (sdk, client) = (self.paths.sdk, &self.names.client);
+        let proto_name = &self.service.proto_name;
         let mut methods = String::new();
         for method in &self.service.methods {
             documentation(&method.comments, &format!("Calls `{}`.", method.proto_name), &mut methods);
@@ -142,22 +191,27 @@ impl Writer<'_> {
             let endpoint = format!("{}.{}", self.service.proto_name, method.proto_name);
             let rust = &method.name;
             let errors = "///\n/// # Errors\n/// What the service answers, 408 after the timeout, 503 when it cannot be reached.\n";
+            methods.push_str(match kind(method) {
+                Kind::ClientStream => "",
+                Kind::Unary | Kind::ServerStream | Kind::Stream => errors,
+            });
+            methods.push_str(deprecation(method.options.deprecated()));
             let code = match kind(method) {
                 Kind::Unary => format!(
-                    "{errors}pub async fn {rust}(&self, request: {input}) -> {sdk}::Result<{output}>
+                    "pub async fn {rust}(&self, request: {input}) -> {sdk}::Result<{output}>
                      {{ self.0.unary(\"{endpoint}\", &request).await }}"
                 ),
                 Kind::ServerStream => format!(
-                    "{errors}pub async fn {rust}(&self, request: {input}) -> {sdk}::Result<{sdk}::Receiver<{output}>>
+                    "pub async fn {rust}(&self, request: {input}) -> {sdk}::Result<{sdk}::Receiver<{output}>>
                      {{ self.0.server_stream(\"{endpoint}\", &request).await }}"
                 ),
                 Kind::ClientStream => format!(
                     "pub fn {rust}(&self) -> ({sdk}::Sender<{input}>,
-                         impl ::std::future::Future<Output = {sdk}::Result<{output}>> + Send + use<>)
+                         impl ::core::future::Future<Output = {sdk}::Result<{output}>> + ::core::marker::Send + use<>)
                      {{ self.0.client_stream(\"{endpoint}\") }}"
                 ),
                 Kind::Stream => format!(
-                    "{errors}pub async fn {rust}(&self) -> {sdk}::Result<({sdk}::Sender<{input}>, {sdk}::Receiver<{output}>)>
+                    "pub async fn {rust}(&self) -> {sdk}::Result<({sdk}::Sender<{input}>, {sdk}::Receiver<{output}>)>
                      {{ self.0.stream(\"{endpoint}\").await }}"
                 ),
             };
@@ -165,16 +219,16 @@ impl Writer<'_> {
         }
         write!(
             buffer,
-            "/// Calls a service that has [`{name}`].
+            "/// Calls a service that has the handler `{proto_name}`.
              #[derive(Clone, Debug)]
-             pub struct {name}Client({sdk}::Client);
-             impl {name}Client {{
+             pub struct {client}({sdk}::Client);
+             impl {client} {{
                  /// Calls through this client.
                  #[must_use]
                  pub fn new(client: {sdk}::Client) -> Self {{ Self(client) }}
                  {methods}
              }}
-             impl From<{sdk}::Client> for {name}Client {{
+             impl ::core::convert::From<{sdk}::Client> for {client} {{
                  fn from(client: {sdk}::Client) -> Self {{ Self(client) }}
              }}"
         )

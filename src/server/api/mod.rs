@@ -1,7 +1,6 @@
 //! The HTTP API: `GET /helloworld/Call?name=John` becomes a call, its answer JSON. Nothing but a
 //! translation: who may call and where it goes is decided by the router, as at every door.
 
-mod parameters;
 mod path;
 mod payload;
 mod reply;
@@ -142,11 +141,11 @@ async fn answer(router: &Router, route: Route, head: Parts, body: Body) -> Resul
     let (wire, message) = match (&route.method, form) {
         (_, Form::Protobuf) => (Wire::Protobuf, body),
         (Some(method), form) => {
-            let value = payload::request(query, form, &body, Some(&method.input()))?;
+            let value = payload::request(query, form, &body, false)?;
             let message = transcode::value_to_protobuf(&method.input(), value);
             (Wire::Protobuf, message.map_err(|invalid| Error::bad_request(invalid.0))?)
         }
-        (None, form) => (Wire::Json, payload::request(query, form, &body, None)?.to_string().into()),
+        (None, form) => (Wire::Json, payload::request(query, form, &body, true)?.to_string().into()),
     };
     let method = route.method.clone();
     let mut request = http::Request::post(route.target.path());

@@ -90,8 +90,7 @@ impl FileResolver for Schema {
     }
 }
 
-/// The descriptors of a schema in one file, which may import the files of protobuf itself.
-pub(crate) fn pool(schema: &'static str) -> DescriptorPool {
+fn pool(schema: &'static str) -> DescriptorPool {
     let mut resolver = ChainFileResolver::new();
     resolver.add(Schema(schema));
     resolver.add(GoogleFileResolver::new());

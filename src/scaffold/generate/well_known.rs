@@ -1,0 +1,113 @@
+//! The types that protobuf brings along: `google.protobuf.Timestamp`, the messages of
+//! `descriptor.proto`, and so on. They are not generated: the SDK has them, with conversions.
+
+use prost_build::Config;
+use prost_types::{FileDescriptorProto, field_descriptor_proto::Type};
+
+use super::sources::Source;
+
+const PACKAGE: &str = "google.protobuf";
+
+/// Wrappers, which are the bare values in Rust.
+const WRAPPERS: [(&str, &str); 7] = [
+    ("BoolValue", "bool"),
+    ("DoubleValue", "f64"),
+    ("FloatValue", "f32"),
+    ("Int32Value", "i32"),
+    ("Int64Value", "i64"),
+    ("UInt32Value", "u32"),
+    ("UInt64Value", "u64"),
+];
+
+/// What the crate `prost-types` has. `descriptor.proto` has more by now; that is generated where a
+/// project uses it.
+const TYPES: [&str; 40] = [
+    "Any",
+    "Api",
+    "DescriptorProto",
+    "Duration",
+    "Enum",
+    "EnumDescriptorProto",
+    "EnumOptions",
+    "EnumValue",
+    "EnumValueDescriptorProto",
+    "EnumValueOptions",
+    "ExtensionRangeOptions",
+    "Field",
+    "FieldDescriptorProto",
+    "FieldMask",
+    "FieldOptions",
+    "FileDescriptorProto",
+    "FileDescriptorSet",
+    "FileOptions",
+    "GeneratedCodeInfo",
+    "ListValue",
+    "MessageOptions",
+    "Method",
+    "MethodDescriptorProto",
+    "MethodOptions",
+    "Mixin",
+    "NullValue",
+    "OneofDescriptorProto",
+    "OneofOptions",
+    "Option",
+    "ServiceDescriptorProto",
+    "ServiceOptions",
+    "SourceCodeInfo",
+    "SourceContext",
+    "Struct",
+    "Syntax",
+    "Timestamp",
+    "Type",
+    "UninterpretedOption",
+    "Value",
+    "compiler",
+];
+
+/// Tells prost where the types are: in `prost` and `types`, the paths of the crates.
+pub(super) fn configure(config: &mut Config, prost: &str, types: &str) {
+    config.compile_well_known_types();
+    for name in TYPES {
+        config.extern_path(format!(".{PACKAGE}.{name}"), format!("{types}::{name}"));
+    }
+    for (name, rust) in WRAPPERS {
+        config.extern_path(format!(".{PACKAGE}.{name}"), rust);
+    }
+    config.extern_path(format!(".{PACKAGE}.Empty"), "()");
+    config.extern_path(format!(".{PACKAGE}.StringValue"), format!("{prost}::alloc::string::String"));
+    config.extern_path(format!(".{PACKAGE}.BytesValue"), format!("{prost}::alloc::vec::Vec<u8>"));
+}
+
+/// Whether a file is one of protobuf's own.
+pub(super) fn is_standard(file: &FileDescriptorProto) -> bool {
+    file.name().starts_with("google/protobuf/")
+        && file.package().strip_prefix(PACKAGE).is_some_and(|rest| matches!(rest, "" | ".compiler"))
+}
+
+/// Whether the other files use a type of these that the SDK does not have.
+pub(super) fn is_generated(sources: &[Source]) -> bool {
+    let own = sources.iter().filter(|source| !is_standard(&source.file));
+    own.into_iter().any(|source| {
+        let methods = source.file.service.iter().flat_map(|service| &service.method);
+        let mut used: Vec<&str> =
+            methods.flat_map(|method| [method.input_type(), method.output_type()]).collect();
+        let mut messages: Vec<_> = source.file.message_type.iter().collect();
+        while let Some(message) = messages.pop() {
+            messages.extend(&message.nested_type);
+            let fields = message.field.iter();
+            let typed =
+                fields.filter(|field| matches!(field.r#type(), Type::Message | Type::Enum | Type::Group));
+            used.extend(typed.map(prost_types::FieldDescriptorProto::type_name));
+        }
+        used.into_iter().any(is_missing)
+    })
+}
+
+fn is_missing(full_name: &str) -> bool {
+    let Some(name) = full_name.strip_prefix(".google.protobuf.") else { return false };
+    let first = name.split('.').next().unwrap_or_default();
+    let known = TYPES.contains(&first)
+        || WRAPPERS.iter().any(|(wrapper, _)| *wrapper == first)
+        || ["Empty", "StringValue", "BytesValue"].contains(&first);
+    !known && first.starts_with(char::is_uppercase)
+}
