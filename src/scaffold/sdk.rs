@@ -17,9 +17,27 @@ use super::{patch::child, template::files_of};
 
 const MANIFEST: &str = include_str!("../../Cargo.toml");
 
-/// The crates a service needs, by the folder each has in this repository and in the unpacked workspace.
-static CRATES: [(&str, Dir); 2] =
-    [("proto", include_dir!("$CARGO_MANIFEST_DIR/proto")), ("sdk", include_dir!("$CARGO_MANIFEST_DIR/sdk"))];
+/// A crate a service needs.
+struct Crate {
+    /// Its folder in this repository and in the unpacked workspace.
+    name: &'static str,
+    manifest: &'static str,
+    source: Dir<'static>,
+}
+
+/// Their sources alone: tests and examples are for those who read this repository.
+static CRATES: [Crate; 2] = [
+    Crate {
+        name: "proto",
+        manifest: include_str!("../../proto/Cargo.toml"),
+        source: include_dir!("$CARGO_MANIFEST_DIR/proto/src"),
+    },
+    Crate {
+        name: "sdk",
+        manifest: include_str!("../../sdk/Cargo.toml"),
+        source: include_dir!("$CARGO_MANIFEST_DIR/sdk/src"),
+    },
+];
 
 /// Parts of a crate's manifest that are of use only to those who work on that crate.
 const FOR_ITS_AUTHORS: [&str; 4] = ["dev-dependencies", "test", "bench", "example"];
@@ -59,13 +77,10 @@ pub(crate) fn unpack(data: &Path) -> Result<PathBuf> {
 fn files() -> Result<Files> {
     let mut files = Files::new();
     let mut inherited = BTreeSet::new();
-    for (name, folder) in &CRATES {
-        for file in files_of(folder).into_iter().filter(|file| file.path().starts_with("src")) {
-            files.insert(Path::new(name).join(file.path()), file.contents().into());
+    for Crate { name, manifest, source } in &CRATES {
+        for file in files_of(source) {
+            files.insert(Path::new(name).join("src").join(file.path()), file.contents().into());
         }
-        let manifest = folder.get_file("Cargo.toml").and_then(|file| file.contents_utf8());
-        let manifest =
-            manifest.with_context(|| format!("the crate `{name}` was embedded without a manifest"))?;
         let manifest = crate_manifest(manifest)?;
         if let Some(dependencies) = manifest.get("dependencies").and_then(Item::as_table_like) {
             inherited.extend(dependencies.iter().map(|(name, _)| name.to_owned()));
@@ -93,7 +108,7 @@ fn workspace_manifest(text: &str, inherited: &BTreeSet<String>) -> Result<Docume
     let workspace = manifest.get_mut("workspace").and_then(Item::as_table_mut);
     let workspace = workspace.context("the embedded manifest has no `[workspace]`")?;
     workspace.retain(|key, _| ["resolver", "package", "dependencies"].contains(&key));
-    workspace.insert("members", value(CRATES.iter().map(|(name, _)| *name).collect::<Array>()));
+    workspace.insert("members", value(CRATES.iter().map(|embedded| embedded.name).collect::<Array>()));
     if let Some(dependencies) = workspace.get_mut("dependencies").and_then(Item::as_table_mut) {
         dependencies.retain(|name, _| inherited.contains(name));
     }

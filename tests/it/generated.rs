@@ -23,6 +23,24 @@ fn the_contract_is_generated_from_its_proto_files() {
 }
 
 #[test]
+fn the_example_calls_the_service_of_the_scaffold_by_code_of_this_version() {
+    let folder = tempfile::tempdir().unwrap();
+    let micro = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_micro"));
+        command.args(words).current_dir(folder.path()).env("MICRO_HOME", folder.path().join("home"));
+        assert!(command.output().unwrap().status.success(), "{words:?}");
+    };
+    micro(&["new", "helloworld"]);
+    let example = repository().join("sdk/examples/caller");
+    let scaffold = folder.path().join("helloworld");
+    let interface = fs::read(scaffold.join("proto/helloworld.proto")).unwrap();
+    is(&example.join("proto/helloworld.proto"), &interface);
+    for entry in fs::read_dir(scaffold.join("src/proto")).unwrap().map(Result::unwrap) {
+        is(&example.join("src/proto").join(entry.file_name()), &fs::read(entry.path()).unwrap());
+    }
+}
+
+#[test]
 fn the_binary_prints_the_completion_scripts_it_was_built_with() {
     for shell in ["bash", "zsh", "fish"] {
         let output = Command::new(env!("CARGO_BIN_EXE_micro")).args(["completion", shell]).output().unwrap();
