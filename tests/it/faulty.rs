@@ -106,6 +106,15 @@ pub(crate) fn program() -> &'static Path {
 
 /// Builds the scaffold with a handler and a beginning that were changed, under the name of a crate of its own.
 pub(crate) fn build(name: &str, handler: &[(&str, &str)], main: &[(&str, &str)]) -> PathBuf {
+    let folder = build_changed(name, |fresh| {
+        edit(&fresh.join("src/handler.rs"), handler);
+        edit(&fresh.join("src/main.rs"), main);
+    });
+    folder.join(name)
+}
+
+/// Builds a scaffold that was changed, and returns the folder its programs are in.
+pub(crate) fn build_changed(name: &str, change: impl FnOnce(&Path)) -> PathBuf {
     let good = helloworld();
     let folder = good.with_file_name(name);
     // Another run of the tests may be building it.
@@ -117,8 +126,7 @@ pub(crate) fn build(name: &str, handler: &[(&str, &str)], main: &[(&str, &str)])
     }
     let named = format!("name = \"{name}\"");
     edit(&fresh.path().join("Cargo.toml"), &[("name = \"helloworld\"", &named)]);
-    edit(&fresh.path().join("src/handler.rs"), handler);
-    edit(&fresh.path().join("src/main.rs"), main);
+    change(fresh.path());
     fs::create_dir_all(&folder).unwrap();
     for entry in SOURCES {
         mirror(&fresh.path().join(entry), &folder.join(entry));
@@ -131,7 +139,7 @@ pub(crate) fn build(name: &str, handler: &[(&str, &str)], main: &[(&str, &str)])
         .output()
         .unwrap();
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-    target.join("debug").join(name)
+    target.join("debug")
 }
 
 /// Runs it as `helloworld`.

@@ -43,6 +43,7 @@ mod strangers;
 mod support;
 mod terminal;
 mod tour;
+mod typed;
 mod updating;
 mod waiting;
 mod wire;

@@ -1,0 +1,219 @@
+//! A service with every well-known type, and with .proto files of every sort beside it: one build shows
+//! that what is generated from them compiles, and calls show that the types work on the whole way.
+
+use std::{fs, path::Path, path::PathBuf, sync::OnceLock};
+
+use serde_json::{Value, json};
+
+use crate::{
+    faulty,
+    support::{Home, eventually, http, mirror},
+};
+
+/// The folder with the programs `typed`, and `caller` whose client was fetched from a running service.
+fn programs() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/typed");
+        faulty::build_changed("typed", |fresh| {
+            for made in ["src", "proto"] {
+                fs::remove_dir_all(fresh.join(made)).unwrap();
+            }
+            fs::create_dir_all(fresh.join("src/bin")).unwrap();
+            mirror(&sources.join("proto"), &fresh.join("proto"));
+            mirror(&sources.join("main.rs"), &fresh.join("src/main.rs"));
+            let config = fs::read(fresh.join(".cargo/config.toml")).unwrap();
+            let home = Home::new();
+            home.run_helloworld();
+            let said = home.ok_in(fresh, ["gen", "--from", "helloworld"]);
+            assert!(
+                said.contains("proto/helloworld.binpb") && said.contains("src/proto/helloworld.rs"),
+                "{said}"
+            );
+            assert_eq!(home.ok_in(fresh, ["gen", "--from", "helloworld"]), "", "nothing has changed");
+            // The SDK of a home that is about to go was named there.
+            fs::write(fresh.join(".cargo/config.toml"), config).unwrap();
+            let caller = Path::new(env!("CARGO_MANIFEST_DIR")).join("sdk/examples/caller/src/main.rs");
+            let caller = fs::read_to_string(caller).unwrap();
+            let caller = caller.replace("mod proto;", "#[path = \"../proto/mod.rs\"]\nmod proto;");
+            fs::write(fresh.join("src/bin/caller.rs"), caller).unwrap();
+        })
+    })
+}
+
+fn run(home: &Home, name: &str) {
+    home.ok(["run", ".", "--name", name, "--command", programs().join(name).to_str().unwrap()]);
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+const AT: &str = "2026-11-26T10:00:00Z";
+
+#[test]
+fn well_known_types_work_in_flags_and_help() {
+    let home = Home::new();
+    run(&home, "typed");
+    let flags = [
+        "--at=2026-11-26T10:00:00Z",
+        "--wait=1.5s",
+        "--data={\"a\": [1, null]}",
+        "--value=true",
+        "--list=[1, \"b\"]",
+        "--mask=a.b,c",
+        "--title=Jane",
+        "--big=9007199254740993",
+        "--flag",
+        "--blob=aGVsbG8=",
+        "--ratio=0.5",
+        "--times=now=2026-11-26T10:00:00Z",
+        "--titles=1=one",
+        "--waits=1s,2s",
+        "--exactly=1970-01-01T00:00:00Z",
+        "--type=TYPE_BOOL",
+        "--any={\"@type\": \"type.googleapis.com/google.protobuf.Duration\", \"value\": \"3s\"}",
+    ];
+    let answer = json(&home.ok(["typed", "echo"].iter().chain(&flags)));
+    for (field, expected) in [
+        ("at", json!(AT)),
+        ("wait", json!("1.500s")),
+        ("data", json!({"a": [1, null]})),
+        ("value", json!(true)),
+        ("list", json!([1, "b"])),
+        ("mask", json!("a.b,c")),
+        ("title", json!("Jane")),
+        ("big", json!("9007199254740993")),
+        ("flag", json!(true)),
+        ("blob", json!("aGVsbG8=")),
+        ("ratio", json!(0.5)),
+        ("times", json!({"now": AT})),
+        ("titles", json!({"1": "one"})),
+        ("waits", json!(["1s", "2s"])),
+        ("exactly", json!("1970-01-01T00:00:00Z")),
+        ("type", json!("TYPE_BOOL")),
+        ("any", json!({"@type": "type.googleapis.com/google.protobuf.Duration", "value": "3s"})),
+    ] {
+        assert!(alike(&answer[field], &expected), "{field}: {} instead of {expected}", answer[field]);
+    }
+    for (flag, wanted) in
+        [("--at=yesterday", "a time"), ("--wait=soon", "in seconds"), ("--big=much", "whole number")]
+    {
+        let said = home.run(["typed", "echo", flag]);
+        assert!(
+            matches!(said.code, Some(2 | 7))
+                && said.stderr.contains(flag.split('=').next().unwrap().trim_start_matches("--")),
+            "{flag}: {wanted}: {said:#?}"
+        );
+    }
+    let help = home.ok(["typed", "echo", "--help"]);
+    for flag in [
+        "--at <TIMESTAMP>",
+        "--wait <DURATION>",
+        "--title <STRING>",
+        "--big <INT64>",
+        "--mask <FIELD_MASK>",
+        "When it begins",
+    ] {
+        assert!(help.contains(flag), "{flag} is missing in {help}");
+    }
+
+    for (method, request, expected) in [
+        ("Later", "\"2026-11-26T10:00:00Z\"", "\"2026-11-26T11:00:00Z\""),
+        ("Nothing", "{}", "{}"),
+        ("Free", "{\"a\": {\"b\": \"c\"}}", "{\"a\": {\"b\": \"c\"}}"),
+    ] {
+        let answer = json(&home.ok(["call", "typed", &format!("Typed.{method}"), request]));
+        assert!(alike(&answer, &json(expected)), "{method}: {answer}");
+    }
+    assert_eq!(home.ok(["typed", "nothing"]).split_whitespace().collect::<String>(), "{}");
+    let file = json(&home.ok(["typed", "file", "--name=a", "--number=1", "--type=TYPE_BYTES"]));
+    assert_eq!(
+        (&file["name"], &file["number"], &file["type"]),
+        (&json!("a"), &json!(1), &json!("TYPE_BYTES"))
+    );
+    let ticks = home.ok(["typed", "tick", "--json", "2"]);
+    assert_eq!(ticks, "\"1970-01-01T00:00:00Z\"\n\"1970-01-01T00:00:01Z\"\n");
+}
+
+/// Whether two values are the same, numbers by their values.
+fn alike(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Number(one), Value::Number(other)) => one.as_f64() == other.as_f64(),
+        (Value::Array(one), Value::Array(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| alike(one, other))
+        }
+        (Value::Object(one), Value::Object(other)) => {
+            one.len() == other.len()
+                && one.iter().all(|(key, value)| other.get(key).is_some_and(|other| alike(value, other)))
+        }
+        (Value::String(one), Value::String(other)) if one.ends_with('s') && other.ends_with('s') => {
+            // A duration may be written with more or fewer zeros.
+            let number = |text: &str| text.trim_end_matches('s').parse::<f64>().ok();
+            one == other || (number(one).is_some() && number(one) == number(other))
+        }
+        _ => one == other,
+    }
+}
+
+#[test]
+fn well_known_types_work_over_http() {
+    let home = Home::new();
+    run(&home, "typed");
+    let api = home.state().api;
+    let get = |path: &str| {
+        let (status, body) = http(&api, "GET", path, &[], "");
+        assert_eq!(status, 200, "{path}: {body}");
+        json(&body)
+    };
+    let query = "/typed/Echo?at=2026-11-26T10:00:00Z&wait=1.5s&title=Jane&big=9007199254740993&flag=true\
+                 &mask=a,b&value=text&after=2s&times.now=2026-11-26T10:00:00Z";
+    let answer = get(query);
+    for (field, expected) in [
+        ("at", json!(AT)),
+        ("wait", json!("1.5s")),
+        ("title", json!("Jane")),
+        ("big", json!("9007199254740993")),
+        ("flag", json!(true)),
+        ("mask", json!("a,b")),
+        ("value", json!("text")),
+        ("after", json!("2s")),
+        ("times", json!({"now": AT})),
+    ] {
+        assert!(alike(&answer[field], &expected), "{field}: {} instead of {expected}", answer[field]);
+    }
+    let (status, body) = http(&api, "GET", "/typed/Echo?at=noon", &[], "");
+    assert!(status == 400 && body.contains("2006-01-02T15:04:05Z"), "{status} {body}");
+    let (status, body) = http(&api, "POST", "/typed/Echo", &[], r#"{"wait": "-1s"}"#);
+    assert!(status == 400, "the handler's own error: {status} {body}");
+
+    // The types stand in what is registered, as a Go program of the original would have it.
+    let service = json(&home.ok(["get", "service", "typed", "-o", "json"]));
+    let text = service.to_string();
+    assert!(text.contains("Timestamp") && text.contains("seconds"), "{text}");
+}
+
+#[test]
+fn a_service_without_methods_calls_another_whatever_becomes_of_that() {
+    let home = Home::new();
+    run(&home, "caller");
+    let last = |home: &Home| home.ok(["logs", "caller", "-n", "1"]);
+    let says = |what: &str, words: &str| {
+        eventually(what, || last(&home).contains(words).then_some(()));
+    };
+    says("the caller to miss it", "cannot call helloworld: 404");
+    assert_eq!(home.status("caller")["status"], "running");
+    faulty::run(&home, &[]);
+    says("the caller to find it", "Hello Jane");
+    faulty::run(&home, &["--force"]);
+    says("the caller to reach the new one", "Hello Jane");
+    let log = home.ok(["logs", "caller", "-n", "1000"]);
+    let after = log.split("Hello Jane").skip(1).collect::<String>();
+    assert!(!after.contains("cannot call"), "no call fails during an update: {log}");
+    home.ok(["kill", "helloworld"]);
+    says("the caller to miss it again", "cannot call helloworld");
+    faulty::run(&home, &[]);
+    says("the caller to find it again", "Hello Jane");
+    assert_eq!(home.status("caller")["metadata"]["restarts"].as_str().unwrap_or("0"), "0");
+    assert!(home.ok(["services"]).contains("caller"));
+}
