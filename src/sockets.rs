@@ -62,7 +62,6 @@ impl Connection {
 
     /// The user who takes this connection that we made, if it is proven: who holds its other end,
     /// or, until it is accepted, who listens there.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the nodes of services on TCP are proven by it"))]
     pub(crate) async fn listener_uid(self) -> Option<u32> {
         find(move |sockets| sockets.taker(self)).await
     }

@@ -3,7 +3,9 @@
 
 use std::{
     fmt, io,
-    path::{Path, PathBuf},
+    net::SocketAddr,
+    path::Path,
+    pin::Pin,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
@@ -15,14 +17,14 @@ use hyper::{
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, DuplexStream},
+    io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    sync::{Mutex, mpsc, watch},
+    sync::{Mutex, watch},
     time::timeout,
 };
 use tonic::body::Body;
 
-use crate::{Error, Result, local};
+use crate::{Address, Error, Result, local};
 
 /// How long a connection may take to come up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -31,37 +33,18 @@ const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::fro
 /// Flow-control windows: one stream, one connection. Large enough that loopback never waits.
 const WINDOWS: (u32, u32) = (1 << 20, 4 << 20);
 
-/// Where a [`Channel`] leads.
-#[derive(Clone, Debug)]
-pub enum Address {
-    /// `host:port`, plain HTTP/2.
-    Tcp(String),
-    /// The path of a Unix socket. Each connection is made by [`local::connect`].
-    Unix(PathBuf),
-    /// The local socket of the server of this home, looked up and proven for each connection.
-    Home,
-    /// A server in this process that accepts the other ends of pipes.
-    Pipe(mpsc::UnboundedSender<DuplexStream>),
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => f.write_str(address),
-            Self::Unix(path) => write!(f, "{}", path.display()),
-            Self::Home => f.write_str("the micro server of this home"),
-            Self::Pipe(_) => f.write_str("this process"),
-        }
-    }
-}
+/// Looks at a TCP connection that came up, by its own end and the other one, before anything is
+/// sent on it. An error closes it and is what [`Channel::open`] ends with.
+pub type Check =
+    dyn Fn(SocketAddr, SocketAddr) -> Pin<Box<dyn Future<Output = io::Result<()>> + Send>> + Send + Sync;
 
 /// A lazily opened, self-mending HTTP/2 connection, cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Channel(Arc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     address: Address,
+    check: Option<Box<Check>>,
     authority: uri::Authority,
     current: RwLock<Option<SendRequest<Body>>>,
     connecting: Mutex<()>,
@@ -84,6 +67,16 @@ impl Channel {
     /// A channel to any address. Nothing is opened until the first request.
     #[must_use]
     pub fn new(address: Address) -> Self {
+        Self::with_check(address, None)
+    }
+
+    /// As [`Channel::new`]; each TCP connection is looked at before it is used.
+    #[must_use]
+    pub fn checked(address: Address, check: Box<Check>) -> Self {
+        Self::with_check(address, Some(check))
+    }
+
+    fn with_check(address: Address, check: Option<Box<Check>>) -> Self {
         let authority = match &address {
             Address::Tcp(address) => address.parse().ok(),
             Address::Unix(_) | Address::Home | Address::Pipe(_) => None,
@@ -91,6 +84,7 @@ impl Channel {
         let authority = authority.unwrap_or_else(|| uri::Authority::from_static("localhost"));
         Self(Arc::new(Inner {
             address,
+            check,
             authority,
             current: RwLock::default(),
             connecting: Mutex::default(),
@@ -116,6 +110,14 @@ impl Channel {
     /// 503 when no connection comes up within five seconds: nothing was sent, so another node
     /// may safely be tried.
     pub async fn ready(&self) -> Result<Connection> {
+        self.open().await.map_err(|error| self.unavailable(&error))
+    }
+
+    /// As [`Channel::ready`], with the reason as the system tells it.
+    ///
+    /// # Errors
+    /// No connection comes up within five seconds, or the check refused it.
+    pub async fn open(&self) -> io::Result<Connection> {
         if let Some(connection) = self.current().await {
             return Ok(connection);
         }
@@ -123,19 +125,22 @@ impl Channel {
         Box::pin(self.connect()).await
     }
 
+    /// What a caller is told when there is no connection.
+    #[must_use]
+    pub fn unavailable(&self, reason: &io::Error) -> Error {
+        Error::unavailable(format!("cannot connect to {}: {reason}", self.0.address))
+    }
+
     /// Opens the connection, unless somebody else just has.
-    async fn connect(&self) -> Result<Connection> {
+    async fn connect(&self) -> io::Result<Connection> {
         let _one_at_a_time = self.0.connecting.lock().await;
         if let Some(connection) = self.current().await {
             return Ok(connection);
         }
-        let failed = |e| Error::unavailable(format!("cannot connect to {}: {e}", self.0.address));
-        let sender = timeout(CONNECT_TIMEOUT, self.open())
-            .await
-            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-            .map_err(|e| failed(e.to_string()))?;
+        let opened = timeout(CONNECT_TIMEOUT, self.dial()).await;
+        let sender = opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
         *self.0.current.write().unwrap_or_else(PoisonError::into_inner) = Some(sender);
-        self.current().await.ok_or_else(|| failed("closed at once".to_owned()))
+        self.current().await.ok_or_else(|| io::Error::other("closed at once"))
     }
 
     /// The open connection, once it can take a request; none if it is closed.
@@ -151,10 +156,13 @@ impl Channel {
         Some(Connection { sender, authority: self.0.authority.clone() })
     }
 
-    async fn open(&self) -> io::Result<SendRequest<Body>> {
+    async fn dial(&self) -> io::Result<SendRequest<Body>> {
         match &self.0.address {
             Address::Tcp(address) => {
                 let stream = TcpStream::connect(address).await?;
+                if let Some(check) = &self.0.check {
+                    check(stream.local_addr()?, stream.peer_addr()?).await?;
+                }
                 stream.set_nodelay(true)?;
                 self.handshake(stream).await
             }
@@ -194,6 +202,12 @@ impl Channel {
             broken.send_modify(|count| *count += 1);
         });
         Ok(sender)
+    }
+}
+
+impl fmt::Debug for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Channel").field(&self.0.address).finish()
     }
 }
 

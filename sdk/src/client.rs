@@ -220,10 +220,8 @@ impl Client {
     async fn prepare(&self, endpoint: &str) -> Result<(Grpc<Transport>, PathAndQuery)> {
         let channel = self.channel.clone().ok_or_else(not_connected)?;
         let mut headers = self.metadata.clone();
-        if let Some(platform) = &self.identity
-            && let Some(token) = platform.token().await?
-        {
-            let value = HeaderValue::from_str(&format!("Bearer {token}"));
+        if let Some(platform) = &self.identity {
+            let value = HeaderValue::from_str(&format!("Bearer {}", platform.token().await?));
             headers.insert(
                 AUTHORIZATION,
                 value.map_err(|_| Error::internal("the server issued an unusable token"))?,

@@ -52,6 +52,7 @@
 //! # }
 //! ```
 
+mod address;
 pub mod blocks;
 mod channel;
 mod client;
@@ -62,6 +63,7 @@ mod debug;
 mod error;
 pub mod handler;
 pub mod header;
+mod listen;
 pub mod local;
 mod log;
 mod message;
@@ -81,7 +83,8 @@ pub use serde;
 pub use tokio;
 pub use tonic;
 
-pub use channel::{Address, Channel, Connection};
+pub use address::{Address, NODE_REFUSED};
+pub use channel::{Channel, Check, Connection};
 pub use client::{Client, DEFAULT_TIMEOUT, MESSAGE_LIMIT};
 pub use config::{Config, Watch};
 pub use context::Context;

@@ -4,12 +4,21 @@
 
 use std::{
     error, fmt, fs, io,
-    os::unix::fs::MetadataExt as _,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
-use tokio::net::UnixStream;
+use sha2::{Digest as _, Sha256};
+use tokio::{net::UnixStream, time::sleep};
+
+use crate::address::LONGEST_PATH;
+
+/// How soon a Unix socket whose backlog is full is tried again: the system offers nothing to wait for.
+const BACKLOG_FULL: Duration = Duration::from_millis(10);
+/// What ends the name of a socket until it listens.
+const UNFINISHED: &str = "new";
 
 /// What a running server writes about itself.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -112,10 +121,15 @@ impl From<Distrust> for io::Error {
 /// Nobody serves it, or the proof fails; then the error holds a [`Distrust`].
 pub async fn connect(path: &Path) -> io::Result<UnixStream> {
     let unknown = |error| Distrust::Unknown(path.to_owned(), error);
-    // The user of this process, as the other end of a socket of its own sees it.
-    let own = UnixStream::pair().and_then(|(one, _other)| one.peer_cred()).map_err(unknown)?.uid();
+    let own = own_uid().map_err(unknown)?;
     check_folder(path.parent().unwrap_or(Path::new("/")), own)?;
-    let stream = UnixStream::connect(path).await?;
+    let stream = loop {
+        match UnixStream::connect(path).await {
+            // More connections than its backlog has room for are ahead.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(BACKLOG_FULL).await,
+            connected => break connected?,
+        }
+    };
     match stream.peer_cred().map_err(unknown)?.uid() {
         uid if uid == own => Ok(stream),
         uid => Err(Distrust::Foreign { path: path.to_owned(), uid }.into()),
@@ -139,6 +153,57 @@ pub fn check_folder(folder: &Path, own: u32) -> Result<(), Distrust> {
         return Err(Distrust::Open(folder.to_owned()));
     }
     Ok(())
+}
+
+/// The user of this process, as the other end of a socket of its own sees it.
+fn own_uid() -> io::Result<u32> {
+    let (one, _other) = UnixStream::pair()?;
+    Ok(one.peer_cred()?.uid())
+}
+
+/// Makes sure that a folder is there which only the user of this process may enter. The one above
+/// it has to be there.
+///
+/// # Errors
+/// It cannot be made, or it is another user's, open to others, or no folder.
+pub fn private_folder(path: &Path) -> io::Result<()> {
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        // Whatever the umask took away.
+        Ok(()) => fs::set_permissions(path, fs::Permissions::from_mode(0o700))?,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error),
+    }
+    Ok(check_folder(path, own_uid()?)?)
+}
+
+/// The folder for the Unix sockets of the nodes of a server, beside this socket of its own.
+#[must_use]
+pub fn nodes_folder(socket: &Path) -> PathBuf {
+    socket.with_extension("nodes")
+}
+
+/// The Unix socket that a server opens for the services of this machine, beside this socket of its
+/// own. Who comes by it without a token is nobody.
+#[must_use]
+pub fn services_socket(socket: &Path) -> PathBuf {
+    socket.with_extension("services")
+}
+
+/// The file name of the socket of an instance. It is short, since the path of a socket is.
+#[must_use]
+pub fn node_socket(instance: &str) -> String {
+    hex::encode(&Sha256::digest(instance)[..6])
+}
+
+/// The path of a socket until it listens, so that nobody finds it before.
+pub(crate) fn unfinished(socket: &Path) -> PathBuf {
+    socket.with_extension(UNFINISHED)
+}
+
+/// Whether the paths of the sockets of nodes, beside this one, are short enough for the system.
+#[must_use]
+pub fn has_room(socket: &Path) -> bool {
+    unfinished(&nodes_folder(socket).join(node_socket(""))).as_os_str().len() <= LONGEST_PATH
 }
 
 /// The data folder: `$MICRO_HOME/data`, else the one the operating system names.

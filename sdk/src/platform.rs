@@ -8,7 +8,7 @@ use std::{
 
 use micro_proto::auth::{Account, InspectRequest, LocalRequest, Options, Token, TokenRequest};
 
-use crate::{Channel, Client, Result, blocks::auth::AuthClient, header};
+use crate::{Channel, Client, Error, Result, blocks::auth::AuthClient, header};
 
 /// The life of a token that is asked for, in seconds.
 const TOKEN_LIFE: i64 = 3600;
@@ -74,14 +74,17 @@ impl Platform {
     }
 
     /// The token to call with.
-    pub(crate) async fn token(&self) -> Result<Option<String>> {
+    ///
+    /// # Errors
+    /// There is none: a call without one would be nobody's, and on the local socket the owner's.
+    pub(crate) async fn token(&self) -> Result<String> {
         if let Some(token) = lock(&self.0.token).as_ref().filter(|t| lasts(t)) {
-            return Ok(Some(token.access_token.clone()));
+            return Ok(token.access_token.clone());
         }
         // A call asks for a token, which is a call: the cycle has to be boxed somewhere.
         let token = Box::pin(self.exchange()).await?;
-        let text = token.as_ref().map(|token| token.access_token.clone());
-        *lock(&self.0.token) = token;
+        let text = token.access_token.clone();
+        *lock(&self.0.token) = Some(token);
         Ok(text)
     }
 
@@ -90,7 +93,7 @@ impl Platform {
         *lock(&self.0.token) = None;
     }
 
-    async fn exchange(&self) -> Result<Option<Token>> {
+    async fn exchange(&self) -> Result<Token> {
         let auth = AuthClient::from(Client::new(self.0.channel.clone(), "auth"));
         let namespace = self.0.namespace.clone();
         let response = match &self.0.credentials {
@@ -109,7 +112,8 @@ impl Platform {
                 auth.local(request).await?
             }
         };
-        Ok(response.token)
+        let token = response.token.filter(|token| !token.access_token.is_empty());
+        token.ok_or_else(|| Error::internal("the server answered without a token"))
     }
 
     /// Who a token belongs to, verified by the server.
@@ -118,7 +122,8 @@ impl Platform {
         if let Some((account, _)) = known {
             return Ok(account);
         }
-        let auth = AuthClient::from(Client::new(self.0.channel.clone(), "auth"));
+        let auth = Client::new(self.0.channel.clone(), "auth").with_identity(self.clone());
+        let auth = AuthClient::from(auth);
         let request = InspectRequest { token: token.to_owned(), options: None };
         let account = auth.inspect(request).await?.account.unwrap_or_default();
         let mut accounts = lock(&self.0.accounts);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use micro_proto::registry::{DescribeRequest, Options, Service};
 use tokio::{sync::watch, time::sleep};
 
-use crate::{Client, Result, blocks::registry::RegistryClient, log, platform::Platform};
+use crate::{Client, Result, blocks::registry::RegistryClient, listen::Listening, log, platform::Platform};
 
 /// How long the server keeps a node it does not hear of, in seconds.
 const LEASE: i64 = 90;
@@ -21,19 +21,27 @@ pub(crate) struct Registration {
     registry: RegistryClient,
     service: Service,
     descriptor_set: Vec<u8>,
+    listening: Listening,
 }
 
 impl Registration {
-    pub(crate) fn new(platform: Platform, mut service: Service, descriptor_set: Vec<u8>) -> Self {
+    /// Of a service with one node, whose address is where it listens.
+    pub(crate) fn new(
+        platform: Platform,
+        mut service: Service,
+        descriptor_set: Vec<u8>,
+        listening: Listening,
+    ) -> Self {
         service.options = Some(Options { ttl: LEASE, domain: platform.namespace().to_owned() });
         let client = Client::new(platform.channel().clone(), "registry")
             .with_identity(platform.clone())
             .with_timeout(Duration::from_secs(5));
-        Self { platform, registry: RegistryClient::from(client), service, descriptor_set }
+        Self { platform, registry: RegistryClient::from(client), service, descriptor_set, listening }
     }
 
-    /// Keeps the node registered until `stop` says so, then takes it out.
-    pub(crate) async fn keep(self, mut stop: watch::Receiver<bool>) {
+    /// Keeps the node registered until `stop` says so, then takes it out, and waits until the calls
+    /// under way have ended.
+    pub(crate) async fn keep(mut self, mut stop: watch::Receiver<bool>) {
         let mut broken = self.platform.channel().broken();
         let mut wait = RETRY.0;
         let mut known = false;
@@ -66,15 +74,17 @@ impl Registration {
             tokio::select! {
                 () = sleep(pause) => {}
                 _ = broken.changed() => {}
-                _ = stop.changed() => {}
+                changed = stop.changed() => if changed.is_err() { break },
             }
         }
         if known && let Err(error) = self.registry.deregister(self.service.clone()).await {
             log::line(format_args!("cannot deregister {}: {error}", self.service.name));
         }
+        self.listening.ended().await;
     }
 
-    async fn register(&self) -> Result<()> {
+    async fn register(&mut self) -> Result<()> {
+        self.service.nodes[0].address = self.listening.address().await?;
         if self.registry.register(self.service.clone()).await?.descriptors_needed {
             let request = DescribeRequest {
                 descriptor_hash: self.service.descriptor_hash.clone(),

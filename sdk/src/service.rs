@@ -6,15 +6,11 @@ use std::{
     time::Duration,
 };
 
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use micro_proto::registry::{Node, Service as Registered};
 use sha2::{Digest as _, Sha256};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::watch,
-    task::JoinSet,
     time::timeout,
 };
 
@@ -22,7 +18,7 @@ use crate::{
     Address, Channel, Context, Error, Result, blocks,
     debug::Debug,
     handler::Handler,
-    log,
+    listen::Listening,
     platform::{Credentials, Platform, namespace, variable},
     registration::Registration,
     router::Router,
@@ -31,18 +27,20 @@ use crate::{
 
 /// How long calls that are under way may take after the signal to stop.
 const DRAIN: Duration = Duration::from_secs(10);
-/// How many calls one connection may have open at once.
-const MAX_STREAMS: u32 = 4096;
 
 /// A service about to run.
 ///
-/// Its name, version, namespace, address and credentials come from the environment when the
-/// runtime started it (`MICRO_SERVICE_NAME`, `MICRO_SERVICE_VERSION`, `MICRO_NAMESPACE`,
-/// `MICRO_SERVICE_ADDRESS`, `MICRO_SERVICE_NETWORK`, `MICRO_CLIENT_ID`, `MICRO_CLIENT_SECRET`).
+/// Its name, version, namespace, server and credentials come from the environment when the runtime
+/// started it (`MICRO_SERVICE_NAME`, `MICRO_SERVICE_VERSION`, `MICRO_NAMESPACE`,
+/// `MICRO_SERVICE_SOCKET`, `MICRO_SERVICE_NETWORK`, `MICRO_CLIENT_ID`, `MICRO_CLIENT_SECRET`).
 /// Started by hand it finds the server of this home by itself.
+///
+/// It listens on a Unix socket that only the server's user can reach, unless another address is
+/// asked for: see [`Service::address`].
 pub struct Service {
     name: String,
     version: String,
+    address: Option<String>,
     metadata: HashMap<String, String>,
     handlers: Vec<Box<dyn Handler>>,
     /// Found once, so that what is done before the service runs shares its connection and token.
@@ -56,6 +54,7 @@ impl Service {
         Self {
             name: variable("MICRO_SERVICE_NAME").unwrap_or_else(|| name.into()),
             version: variable("MICRO_SERVICE_VERSION").unwrap_or_else(|| "latest".to_owned()),
+            address: variable("MICRO_SERVICE_ADDRESS"),
             metadata: HashMap::new(),
             handlers: Vec::new(),
             platform: OnceLock::new(),
@@ -68,6 +67,18 @@ impl Service {
         if variable("MICRO_SERVICE_VERSION").is_none() {
             self.version = version.into();
         }
+        self
+    }
+
+    /// Listens at this address instead of a Unix socket of the server's: `host:port`, where port 0
+    /// takes a free one, or `unix:/path`. `MICRO_SERVICE_ADDRESS` wins over it.
+    ///
+    /// Who reaches a TCP port calls the service without the server: no rule is asked, no token is
+    /// looked at, and nothing is encrypted. Such a service has to look at its callers itself
+    /// ([`Context::account`]), or be reachable by those alone who may call it.
+    #[must_use]
+    pub fn address(mut self, address: impl Into<String>) -> Self {
+        self.address.get_or_insert(address.into());
         self
     }
 
@@ -118,38 +129,39 @@ impl Service {
     /// # Errors
     /// The address is taken, two handlers have one name, or the environment is contradictory.
     pub async fn run(self) -> Result<()> {
-        let wanted = variable("MICRO_SERVICE_ADDRESS").unwrap_or_else(|| "127.0.0.1:0".to_owned());
-        let cannot = |e| Error::internal(format!("cannot listen on {wanted}: {e}"));
-        let listener = TcpListener::bind(&wanted).await.map_err(cannot)?;
-        let address = listener.local_addr().map_err(cannot)?.to_string();
         let mut terminate = signal(SignalKind::terminate()).map_err(|e| Error::internal(e.to_string()))?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| Error::internal(e.to_string()))?;
 
         let platform = self.platform()?;
+        let server = platform.channel().address().clone();
         let descriptor_set = schema::descriptor_set(&self.handlers);
-        let service = self.registered(address, &descriptor_set);
-        let registration = Registration::new(platform.clone(), service, descriptor_set);
-        let router = self.router(Some(platform))?;
+        let service = self.registered(&descriptor_set);
+        let (name, asked) = (self.name.clone(), self.address.clone());
+        let router = self.router(Some(platform.clone()))?;
 
         let (stop, stopping) = watch::channel(false);
-        let serving = tokio::spawn(serve(listener, router, stopping.clone()));
-        let registered = tokio::spawn(registration.keep(stopping));
+        let mut listening = Listening::new(&name, asked.clone(), server.clone(), router, stopping.clone());
+        // Without a server of this home, nothing says yet where its nodes listen.
+        if asked.is_some() || !matches!(server, Address::Home) {
+            listening.address().await?;
+        }
+        let registration = Registration::new(platform, service, descriptor_set, listening);
+        let serving = tokio::spawn(registration.keep(stopping));
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
         stop.send_replace(true);
-        // Both end by themselves; a second signal, or the limit, ends the waiting.
-        let end = async { drop(tokio::join!(registered, serving)) };
+        // It ends by itself; a second signal, or the limit, ends the waiting.
         tokio::select! {
-            ended = timeout(DRAIN, end) => drop(ended),
+            ended = timeout(DRAIN, serving) => drop(ended),
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
         Ok(())
     }
 
-    fn registered(&self, address: String, descriptor_set: &[u8]) -> Registered {
+    fn registered(&self, descriptor_set: &[u8]) -> Registered {
         let instance = variable("MICRO_INSTANCE").unwrap_or_else(|| std::process::id().to_string());
         let mut metadata = self.metadata.clone();
         for (key, value) in [("server", "grpc"), ("transport", "grpc"), ("protocol", "grpc"), ("sdk", "rust")]
@@ -161,12 +173,7 @@ impl Service {
             name: self.name.clone(),
             version: self.version.clone(),
             endpoints: schema::endpoints(&self.handlers),
-            nodes: vec![Node {
-                id: format!("{}-{instance}", self.name),
-                address,
-                metadata,
-                ..Node::default()
-            }],
+            nodes: vec![Node { id: format!("{}-{instance}", self.name), metadata, ..Node::default() }],
             descriptor_hash: hex::encode(Sha256::digest(descriptor_set)),
             ..Registered::default()
         }
@@ -192,67 +199,20 @@ impl Service {
 
 /// The server to register with: the one that started this process, else the one of this home.
 fn find(name: &str) -> Result<Platform> {
-    let Some(network) = variable("MICRO_SERVICE_NETWORK") else {
-        let credentials = Credentials::Local { service: name.to_owned() };
-        return Ok(Platform::new(Channel::new(Address::Home), namespace(), credentials));
+    let server = match (variable("MICRO_SERVICE_SOCKET"), variable("MICRO_SERVICE_NETWORK")) {
+        (Some(socket), _) => socket.parse()?,
+        (None, Some(network)) => Address::Tcp(network),
+        (None, None) => {
+            let credentials = Credentials::Local { service: name.to_owned() };
+            return Ok(Platform::new(Channel::new(Address::Home), namespace(), credentials));
+        }
     };
     match (variable("MICRO_CLIENT_ID"), variable("MICRO_CLIENT_SECRET")) {
         (Some(id), Some(secret)) => {
-            Ok(Platform::new(Channel::tcp(network), namespace(), Credentials::Secret { id, secret }))
+            Ok(Platform::new(Channel::new(server), namespace(), Credentials::Secret { id, secret }))
         }
         _ => Err(Error::internal(
-            "MICRO_SERVICE_NETWORK is set, but MICRO_CLIENT_ID and MICRO_CLIENT_SECRET are not",
+            "MICRO_SERVICE_SOCKET or MICRO_SERVICE_NETWORK is set, but MICRO_CLIENT_ID and MICRO_CLIENT_SECRET are not",
         )),
     }
-}
-
-async fn serve(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>) {
-    let mut connections = JoinSet::new();
-    loop {
-        let stream = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = stop.changed() => break,
-            Some(_) = connections.join_next() => continue,
-        };
-        match stream {
-            Ok((stream, _)) => {
-                // Without it small answers wait for the other side's acknowledgement.
-                if stream.set_nodelay(true).is_ok() {
-                    connections.spawn(connection(stream, router.clone(), stop.clone()));
-                }
-            }
-            // Out of file descriptors: wait until a connection has ended.
-            Err(_) if !connections.is_empty() => drop(connections.join_next().await),
-            Err(error) => {
-                log::line(format_args!("cannot accept a connection: {error}"));
-                tokio::task::yield_now().await;
-            }
-        }
-    }
-    drop(listener);
-    while connections.join_next().await.is_some() {}
-}
-
-/// Serves one connection until it, or the service, ends.
-pub(crate) async fn connection<S>(stream: S, router: Router, mut stop: watch::Receiver<bool>)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let service = hyper::service::service_fn(move |request| {
-        let router = router.clone();
-        async move { Ok::<_, std::convert::Infallible>(router.serve(request).await) }
-    });
-    let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(MAX_STREAMS)
-        .initial_stream_window_size(1 << 20)
-        .initial_connection_window_size(4 << 20)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
-    tokio::select! {
-        // How a connection ended is the caller's concern.
-        ended = connection.as_mut() => return drop(ended),
-        _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
-    }
-    drop(connection.await);
 }

@@ -2,7 +2,7 @@
 
 use tokio::sync::{mpsc, watch};
 
-use crate::{Channel, Client, Service, channel::Address, handler::Handler, service::connection};
+use crate::{Address, Channel, Client, Service, handler::Handler, listen::connection};
 
 /// A client of a service that has this one handler. It serves as long as the client, or a clone
 /// of it, is there. Must be called within a tokio runtime.

@@ -1,6 +1,6 @@
 use clap::Args;
 use http::HeaderName;
-use micro_sdk::Channel;
+use micro_sdk::{Address, Channel};
 use serde_json::Value;
 
 use super::{
@@ -40,9 +40,9 @@ pub(super) struct Request {
         value_delimiter = ','
     )]
     metadata: Vec<String>,
-    /// Call the node at this address, past the server.
-    #[arg(long, value_name = "HOST:PORT", env = "MICRO_ADDRESS", hide_env_values = true)]
-    address: Option<String>,
+    /// Call the node at this address, `host:port` or `unix:/path`, past the server.
+    #[arg(long, value_name = "ADDRESS", env = "MICRO_ADDRESS", hide_env_values = true)]
+    address: Option<Address>,
     /// The same as `--timeout`.
     #[arg(long = "request_timeout", value_name = "DURATION", value_parser = humantime::parse_duration, hide = true)]
     request_timeout: Option<std::time::Duration>,
@@ -74,13 +74,12 @@ impl Request {
         }
         let headers = self.headers()?;
         // A node that is named is called past the server, which need not run.
-        let connection = if self.address.is_none() { Some(cx.connect().await?) } else { None };
-        let mut client = match (&self.address, &connection) {
-            (None, Some(connection)) => connection.service(&self.service, connection.namespace())?,
-            (address, _) => {
-                let channel = Channel::tcp(address.clone().unwrap_or_default());
-                micro_sdk::Client::new(channel, &self.service).with_timeout(cx.timeout)
-            }
+        let (mut client, connection) = if let Some(address) = self.address {
+            let client = micro_sdk::Client::new(Channel::new(address), &self.service);
+            (client.with_timeout(cx.timeout), None)
+        } else {
+            let connection = cx.connect().await?;
+            (connection.service(&self.service, connection.namespace())?, Some(connection))
         };
         if let Some(limit) = self.request_timeout {
             client = client.with_timeout(limit);

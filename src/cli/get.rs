@@ -1,5 +1,6 @@
 use clap::{Args, Subcommand};
 use micro_sdk::{
+    NODE_REFUSED,
     blocks::registry::RegistryClient,
     proto::registry::{Endpoint, GetRequest, Options, Service, Value},
 };
@@ -47,12 +48,17 @@ impl Get {
             ))?;
             let mut rows = vec![vec!["ID".to_owned(), "Address".to_owned(), "Metadata".to_owned()]];
             rows.extend(service.nodes.iter().map(|node| {
-                let mut pairs: Vec<String> =
-                    node.metadata.iter().map(|(key, value)| format!("{key}={value}")).collect();
+                let shown = node.metadata.iter().filter(|(key, _)| *key != NODE_REFUSED);
+                let mut pairs: Vec<String> = shown.map(|(key, value)| format!("{key}={value}")).collect();
                 pairs.sort();
                 vec![node.id.clone(), node.address.clone(), pairs.join(",")]
             }));
             cx.ui.columns(&rows)?;
+            for node in &service.nodes {
+                if let Some(why) = node.metadata.get(NODE_REFUSED) {
+                    cx.ui.line(format_args!("\nnode {} gets no calls: {why}", node.id))?;
+                }
+            }
             for endpoint in &service.endpoints {
                 cx.ui.line(describe(endpoint))?;
             }

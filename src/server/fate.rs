@@ -16,13 +16,13 @@ use tonic::Status;
 use super::{
     revocable::Granted,
     router::Router,
-    upstream::{Forwarded, trailers},
+    upstream::{Forwarded, UNTRUSTED, trailers},
     waiting::{ID, RETRY_AFTER},
 };
 
 /// The error of a call whose node could not be reached, or was lost, in terms of its service.
 pub(super) async fn of(error: Error, router: &Router, granted: &Granted) -> Error {
-    if error.code != 503 {
+    if error.code != 503 || error.id == UNTRUSTED {
         return error;
     }
     let (namespace, service) = (granted.namespace.as_str(), granted.target.service.as_str());

@@ -78,26 +78,39 @@ pub(crate) fn lock(home: &Home) -> anyhow::Result<Lock> {
 /// # Errors
 /// A folder of ours is open to others, something that is not a socket stands in its place, or
 /// neither folder can be used.
-pub(super) fn bind_local(home: &Home) -> anyhow::Result<(UnixListener, PathBuf)> {
+pub(super) fn bind_local(home: &Home) -> anyhow::Result<Local> {
     let [usual, other] = home.sockets();
     let taken = match bind_socket(&usual) {
-        Ok(listener) => return Ok((listener, usual)),
+        Ok(local) => return Ok(local),
         Err(Unusable::Ours(error)) => return Err(error),
         Err(Unusable::Taken(error)) => error,
     };
     match bind_socket(&other) {
-        Ok(listener) => {
+        Ok(local) => {
             tracing::warn!(
                 reason = format!("{taken:#}"), socket = %other.display(),
                 "the local socket is not in its usual place"
             );
-            Ok((listener, other))
+            Ok(local)
         }
         Err(Unusable::Ours(error) | Unusable::Taken(error)) => Err(error.context(format!(
             "there is no place for the local socket ({taken:#}): set XDG_RUNTIME_DIR to a folder of yours with \
              a short path, or MICRO_HOME to a home with one"
         ))),
     }
+}
+
+/// The sockets of a server, and the folder for those of its services.
+#[derive(Debug)]
+pub(super) struct Local {
+    /// Who comes by it is the owner of the home.
+    pub(super) owners: UnixListener,
+    /// For services: who comes by it without a token is nobody.
+    pub(super) services: UnixListener,
+    /// Where the owner's socket is.
+    pub(super) socket: PathBuf,
+    /// The folder for the sockets of services.
+    pub(super) nodes: PathBuf,
 }
 
 /// Why a local socket cannot be opened.
@@ -108,7 +121,11 @@ enum Unusable {
     Ours(anyhow::Error),
 }
 
-fn bind_socket(path: &Path) -> Result<UnixListener, Unusable> {
+fn bind_socket(path: &Path) -> Result<Local, Unusable> {
+    if !local::has_room(path) {
+        let text = format!("paths of sockets beside `{}` are longer than the system allows", path.display());
+        return Err(Unusable::Taken(anyhow::Error::msg(text)));
+    }
     let folder = path.parent().unwrap_or(Path::new("/"));
     let own = rustix::process::getuid().as_raw();
     let made = create_private_folder(folder);
@@ -120,7 +137,17 @@ fn bind_socket(path: &Path) -> Result<UnixListener, Unusable> {
         Err(distrust @ Distrust::Foreign { .. }) => return Err(Unusable::Taken(distrust.into())),
         Err(unknown) => return Err(Unusable::Taken(made.err().unwrap_or_else(|| unknown.into()))),
     }
-    replace_socket(path).map_err(Unusable::Ours)
+    let open = || -> anyhow::Result<Local> {
+        let nodes = local::nodes_folder(path);
+        local::private_folder(&nodes).context("no place for the sockets of services")?;
+        Ok(Local {
+            owners: replace_socket(path)?,
+            services: replace_socket(&local::services_socket(path))?,
+            socket: path.to_owned(),
+            nodes,
+        })
+    };
+    open().map_err(Unusable::Ours)
 }
 
 fn replace_socket(path: &Path) -> anyhow::Result<UnixListener> {
@@ -149,8 +176,8 @@ pub(super) fn write_state(home: &Home, state: &State) -> anyhow::Result<()> {
 }
 
 /// Removes what tells where the server was.
-pub(super) fn remove_state(home: &Home, socket: &PathBuf) {
-    for path in [&local::file(&home.data), socket] {
+pub(super) fn remove_state(home: &Home, sockets: [&PathBuf; 2]) {
+    for path in sockets.into_iter().chain([&local::file(&home.data)]) {
         // What cannot be removed is stale, and a stale one stops nobody.
         drop(fs::remove_file(path));
     }
@@ -207,7 +234,7 @@ mod tests {
         lock(&home).unwrap();
     }
 
-    fn open(path: &Path) -> anyhow::Result<UnixListener> {
+    fn open(path: &Path) -> anyhow::Result<Local> {
         bind_socket(path).map_err(|unusable| match unusable {
             Unusable::Ours(error) | Unusable::Taken(error) => error,
         })

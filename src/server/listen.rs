@@ -66,6 +66,8 @@ pub(super) fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 pub(super) enum Peer {
     /// The local socket: the user who owns the home.
     Owner,
+    /// The services' socket: a program of the user who owns the home, and nobody without a token.
+    Service,
     /// A program on this machine or another.
     Program(Connection),
     /// Nobody knows.
@@ -94,8 +96,8 @@ impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for Introduced<S>
 pub(super) enum Door {
     /// Anyone who reaches the address.
     Tcp(TcpListener),
-    /// The user with this id, checked for each connection.
-    Local(UnixListener, u32),
+    /// The user with this id, checked for each connection, who is this peer.
+    Local(UnixListener, u32, Peer),
 }
 
 /// A stream of either kind.
@@ -112,10 +114,10 @@ impl Door {
                 drop(stream.set_nodelay(true));
                 Ok(Some((Box::new(stream), Peer::Program(Connection::new(ours, from)))))
             }
-            Self::Local(listener, owner) => {
+            Self::Local(listener, owner, peer) => {
                 let (stream, _): (UnixStream, _) = listener.accept().await?;
-                let trusted = stream.peer_cred().is_ok_and(|peer| peer.uid() == *owner);
-                Ok(trusted.then(|| (Box::new(stream) as Box<dyn Stream>, Peer::Owner)))
+                let trusted = stream.peer_cred().is_ok_and(|found| found.uid() == *owner);
+                Ok(trusted.then(|| (Box::new(stream) as Box<dyn Stream>, *peer)))
             }
         }
     }

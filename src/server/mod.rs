@@ -18,7 +18,7 @@ use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 use anyhow::Context as _;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::service::TowerToHyperService;
-use micro_sdk::local::State;
+use micro_sdk::local::{self, State};
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -31,19 +31,19 @@ use crate::{
         Blocks,
         auth::Auth,
         config::Config,
-        registry::Registry,
-        runtime::Runtime,
+        registry::{Places, Registry},
+        runtime::{self, Runtime},
         secrets::{self, Secrets},
         store::Store,
     },
     sockets,
     tasks::Tasks,
 };
-use listen::Door;
+use listen::{Door, Peer};
 use router::Router;
 
 pub(crate) use files::{RunsAlready, holder};
-pub(crate) use settings::{Settings, address};
+pub(crate) use settings::{Settings, address, network};
 pub(crate) use strangers::Welcome;
 
 /// The version of this program.
@@ -98,7 +98,8 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -
     let _lock = files::lock(home)?;
     let (api, proxy, network) =
         (listen::bind(settings.api)?, listen::bind(settings.proxy)?, listen::bind(settings.network)?);
-    let (local, socket) = files::bind_local(home)?;
+    let files::Local { owners, services, socket, nodes } = files::bind_local(home)?;
+    let services_socket = local::services_socket(&socket);
     let state = State {
         pid: std::process::id(),
         version: VERSION.to_owned(),
@@ -119,9 +120,15 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -
     let auth = Auth::open(&database, &keys, &background).await?;
     let secrets = Arc::new(Secrets::open(&keys, std::env::var_os(secrets::VARIABLE))?);
     let config = Config::open(kv.clone(), auth.clone(), secrets.clone(), &background).await?;
-    let registry = Registry::open(kv.clone(), &state.network, &background).await?;
+    let places = Places {
+        folder: nodes,
+        ports: ports([&api, &proxy, &network])?,
+        networks: settings.nodes_from.clone(),
+    };
+    let registry = Registry::open(kv.clone(), &state.network, places, &background).await?;
+    let server = runtime::Server { network: state.network.clone(), socket: services_socket.clone() };
     let runtime = Runtime::open(
-        settings.runtime(&state.network),
+        settings.runtime(server),
         kv.clone(),
         secrets,
         auth.clone(),
@@ -143,7 +150,9 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -
         Box::pin(async move { Ok::<_, Infallible>(router.serve(request).await) })
     });
     let own = rustix::process::getuid().as_raw();
-    for door in [Door::Tcp(proxy), Door::Tcp(network), Door::Local(local, own)] {
+    let (owners, services) =
+        (Door::Local(owners, own, Peer::Owner), Door::Local(services, own, Peer::Service));
+    for door in [Door::Tcp(proxy), Door::Tcp(network), owners, services] {
         connections.spawn(door.serve(service.clone(), connections.clone()));
     }
     if settings.insecure {
@@ -174,9 +183,15 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -
         () = end => {}
         () = stop.next() => tracing::warn!("stopped by a second signal"),
     }
-    files::remove_state(home, &socket);
+    files::remove_state(home, [&socket, &services_socket]);
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The ports of the doors, which are no place for a node.
+fn ports(doors: [&TcpListener; 3]) -> anyhow::Result<Vec<u16>> {
+    let port = |door: &TcpListener| Ok(door.local_addr().context("cannot tell the port of a door")?.port());
+    doors.into_iter().map(port).collect()
 }
 
 fn local_address(listener: &TcpListener) -> anyhow::Result<String> {

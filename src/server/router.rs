@@ -217,6 +217,7 @@ impl Router {
     fn authenticate(&self, headers: &http::HeaderMap, peer: Peer) -> Result<Caller> {
         let (owner, connection) = match peer {
             Peer::Owner => (true, None),
+            Peer::Service => (false, None),
             Peer::Program(connection) => (false, Some(connection)),
             // Whoever is not known is not trusted.
             Peer::Unknown => (false, Some(Connection::unknown())),
@@ -279,7 +280,7 @@ impl Router {
                 Ok(response.map(|body| Body::new(Revocable::new(body, Way::Out, granted))))
             }
             To::Nodes(nodes) => {
-                match upstream::forward(nodes, request).await {
+                match upstream::forward(&self.0.blocks.registry, nodes, request).await {
                     Ok(response) => Ok(response.map(|body| {
                         let body = Fated::new(body, self.clone(), granted.clone());
                         Body::new(Revocable::new(body, Way::Out, granted))

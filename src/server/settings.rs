@@ -1,12 +1,13 @@
 //! What a server can be told: its addresses, who is welcome, how long it may take to stop.
 
 use std::{
-    net::{SocketAddr, ToSocketAddrs as _},
+    net::{IpAddr, SocketAddr, ToSocketAddrs as _},
     path::PathBuf,
     time::Duration,
 };
 
 use anyhow::{Context as _, bail};
+use ipnet::IpNet;
 
 use super::strangers::Welcome;
 use crate::{paths::Home, services::runtime, supervisor::Folders};
@@ -22,6 +23,8 @@ pub(crate) struct Settings {
     /// The services' side.
     pub(crate) network: SocketAddr,
     pub(crate) welcome: Welcome,
+    /// Networks whose hosts may have nodes of services, beside this machine.
+    pub(crate) nodes_from: Vec<IpNet>,
     /// The unpacked SDK for the builds of services that need it.
     pub(crate) sdk: Option<PathBuf>,
     /// The options of the command line, for starting it again.
@@ -34,7 +37,7 @@ pub(crate) struct Settings {
 
 impl Settings {
     /// What the runtime has to know.
-    pub(super) fn runtime(&self, network: &str) -> runtime::Settings {
+    pub(super) fn runtime(&self, server: runtime::Server) -> runtime::Settings {
         let (data, cache) = (&self.home.data, &self.home.cache);
         runtime::Settings {
             folders: Folders {
@@ -45,7 +48,7 @@ impl Settings {
             },
             sdk: self.sdk.clone(),
             grace: self.grace,
-            network: network.to_owned(),
+            server,
         }
     }
 
@@ -77,9 +80,28 @@ pub(crate) fn address(text: &str) -> anyhow::Result<SocketAddr> {
     found.next().with_context(|| format!("`{text}` leads nowhere"))
 }
 
+/// Reads a network such as `10.0.0.0/8`, or one address.
+///
+/// # Errors
+/// The text is neither.
+pub(crate) fn network(text: &str) -> Result<IpNet, String> {
+    let alone = || text.parse::<IpAddr>().map(IpNet::from);
+    text.parse().or_else(|_| alone()).map_err(|_| "expected a network such as 10.0.0.0/8".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_network_may_be_one_address() {
+        for (text, read) in [("10.0.0.0/8", "10.0.0.0/8"), ("10.1.2.3", "10.1.2.3/32"), ("::1", "::1/128")] {
+            assert_eq!(network(text).unwrap().to_string(), read);
+        }
+        for bad in ["", "10.0.0.0/33", "host", "10.0.0.0:80"] {
+            assert!(network(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn addresses_are_read_as_people_write_them() {

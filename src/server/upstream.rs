@@ -19,16 +19,21 @@ use micro_sdk::{Error, Result, header};
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use tonic::{Status, body::Body};
 
-use crate::services::registry::{CatalogNode, InFlight};
+use crate::services::registry::{CatalogNode, InFlight, Registry};
 
 /// A deadline no call reaches, so that arithmetic on a caller's number cannot overflow.
 const FOREVER: Duration = Duration::from_hours(24 * 365);
 
-/// Sends a call to one of the nodes.
+/// Who says that a node is not to be trusted.
+pub(super) const UNTRUSTED: &str = "micro.registry";
+
+/// Sends a call to one of the nodes. Those that turn out to be dead, or not to be trusted, get no
+/// further calls.
 ///
 /// # Errors
 /// 503 when none can be reached, 408 when the caller's deadline passes.
 pub(super) async fn forward(
+    registry: &Registry,
     mut nodes: Vec<Arc<CatalogNode>>,
     request: Request<Body>,
 ) -> Result<Response<Forwarded>> {
@@ -40,7 +45,7 @@ pub(super) async fn forward(
         nodes.sort_by_key(|node| node.load());
     }
     let deadline = header::timeout(request.headers()).map(|left| Instant::now() + left.min(FOREVER));
-    let mut sending = pin!(send(&nodes, request));
+    let mut sending = pin!(send(registry, &nodes, request));
     let (response, in_flight) = match deadline {
         Some(at) => timeout_at(at, sending.as_mut()).await.map_err(|_| late())??,
         None => sending.await?,
@@ -53,19 +58,38 @@ fn late() -> Error {
     Error::timeout("the deadline of the call passed").with_id("micro.network")
 }
 
-async fn send(nodes: &[Arc<CatalogNode>], request: Request<Body>) -> Result<(Response<Incoming>, InFlight)> {
+async fn send(
+    registry: &Registry,
+    nodes: &[Arc<CatalogNode>],
+    request: Request<Body>,
+) -> Result<(Response<Incoming>, InFlight)> {
     let mut failure = Error::unavailable("the service has no nodes");
     for node in nodes {
-        match node.channel.ready().await {
+        if let Some(why) = node.refusal() {
+            failure = untrusted(node, why);
+            continue;
+        }
+        match node.channel.open().await {
             Ok(mut connection) => {
                 let in_flight = node.begin();
                 let response = connection.send(request).await.map_err(|e| e.with_id("micro.network"))?;
                 return Ok((response, in_flight));
             }
-            Err(error) => failure = error,
+            Err(error) => {
+                // Apart: what it takes would be carried, and copied, by each call.
+                Box::pin(registry.unreachable(node, &error)).await;
+                let unavailable = || node.channel.unavailable(&error);
+                failure = node.refusal().map_or_else(unavailable, |why| untrusted(node, why));
+            }
         }
     }
     Err(failure.with_id("micro.network"))
+}
+
+/// The error for a node that is there and gets no calls.
+fn untrusted(node: &CatalogNode, why: &str) -> Error {
+    let text = format!("node {} at {} gets no calls: {why}", node.id, node.address);
+    Error::unavailable(text).with_id(UNTRUSTED)
 }
 
 /// The body of a response on its way: keeps the node's load right, and ends in trailers that say

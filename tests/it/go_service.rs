@@ -26,8 +26,8 @@ use crate::{
 const JSON: &str = "application/grpc+json";
 
 /// A server that answers every call with what it was sent.
-struct Node {
-    address: String,
+pub(crate) struct Node {
+    pub(crate) address: String,
     calls: Arc<AtomicUsize>,
     /// Calls to `Shop.Wait` go on when there is a permit.
     permits: Arc<Semaphore>,
@@ -35,7 +35,11 @@ struct Node {
 
 impl Node {
     async fn start(name: &'static str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::on(TcpListener::bind("127.0.0.1:0").await.unwrap(), name)
+    }
+
+    /// One that listens already.
+    pub(crate) fn on(listener: TcpListener, name: &'static str) -> Self {
         let address = listener.local_addr().unwrap().to_string();
         let (calls, permits) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
         let (counted, waiting) = (calls.clone(), permits.clone());
@@ -54,16 +58,16 @@ impl Node {
         Self { address, calls, permits }
     }
 
-    fn calls(&self) -> usize {
+    pub(crate) fn calls(&self) -> usize {
         self.calls.load(Ordering::Relaxed)
     }
 
-    fn wire(&self, id: &str) -> Value {
+    pub(crate) fn wire(&self, id: &str) -> Value {
         node(id, &self.address)
     }
 }
 
-fn node(id: &str, address: &str) -> Value {
+pub(crate) fn node(id: &str, address: &str) -> Value {
     let metadata = json!({"broker": "service", "registry": "service", "server": "grpc", "transport": "grpc",
         "protocol": "grpc"});
     json!({ "id": id, "address": address, "metadata": metadata })
@@ -107,25 +111,25 @@ async fn answer(
 }
 
 /// The proxy of a server, and a token for it.
-struct Door {
+pub(crate) struct Door {
     raw: Raw,
     bearer: String,
 }
 
 impl Door {
-    async fn open(home: &Home) -> Self {
+    pub(crate) async fn open(home: &Home) -> Self {
         let raw = Raw::connect(&home.state().proxy).await;
         let login = raw.json("/auth.Auth/Token", r#"{"id":"admin","secret":"micro"}"#).await.value();
         let bearer = format!("Bearer {}", login["token"]["access_token"].as_str().unwrap());
         Self { raw, bearer }
     }
 
-    async fn registry(&self, method: &str, request: &Value) -> Reply {
+    pub(crate) async fn registry(&self, method: &str, request: &Value) -> Reply {
         let path = format!("/registry.Registry/{method}");
         self.raw.unary(&path, JSON, &[("authorization", &self.bearer)], &request.to_string()).await
     }
 
-    async fn register(&self, service: &Value) {
+    pub(crate) async fn register(&self, service: &Value) {
         assert_eq!(self.registry("Register", service).await.value()["descriptors_needed"], json!(false));
     }
 
@@ -136,14 +140,14 @@ impl Door {
         self.raw.start("/registry.Registry/Watch", JSON, &headers, request).await
     }
 
-    async fn call(&self, path: &str, version: &str) -> Reply {
+    pub(crate) async fn call(&self, path: &str, version: &str) -> Reply {
         let headers = [("micro-version", version)];
         let headers = if version.is_empty() { &headers[..0] } else { &headers[..] };
         self.raw.unary(path, JSON, headers, r#"{"name":"Jane"}"#).await
     }
 }
 
-fn shop(version: &str, ttl: &str, nodes: &[Value]) -> Value {
+pub(crate) fn shop(version: &str, ttl: &str, nodes: &[Value]) -> Value {
     let text = json!({"name": "name", "type": "string"});
     json!({
         "name": "shop", "version": version, "nodes": nodes,
@@ -285,13 +289,16 @@ async fn versions_live_side_by_side_and_nodes_share_the_calls() {
 
     // An address that changes is used at once; without the newest version the older one serves.
     door.register(&shop("v2", "90", &[node("one", &two.address)])).await;
-    let dead_only = shop("v2", "90", &[one.wire("one"), two.wire("two")]);
-    assert_eq!(door.registry("Deregister", &dead_only).await.status, 0);
+    let alive = shop("v2", "90", &[one.wire("one"), two.wire("two")]);
+    assert_eq!(door.registry("Deregister", &alive).await.status, 0);
+    assert_eq!(door.call("/shop.Shop/Buy", "").await.value()["node"], "old", "the dead one is out");
+
+    // A dead node is out with the first call it refuses, long before its lease ends.
+    door.register(&shop("v2", "90", &[node("dead", &dead)])).await;
     let failed = door.call("/shop.Shop/Buy", "").await;
     assert_eq!((failed.failure().0, failed.failure().1), (14, 503), "{failed:?}");
-    let last = shop("v2", "90", &[node("dead", &dead)]);
-    assert_eq!(door.registry("Deregister", &last).await.status, 0);
     assert_eq!(door.call("/shop.Shop/Buy", "").await.value()["node"], "old");
+    assert_eq!(door.call("/shop.Shop/Buy", "v2").await.failure().1, 404);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -28,6 +28,7 @@ mod login;
 mod manners;
 mod messages;
 mod misbehaving;
+mod nodes;
 mod processes;
 mod pty;
 mod python;

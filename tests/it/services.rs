@@ -7,6 +7,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use micro_sdk::local;
 use serde_json::{Value, json};
 
 use crate::{
@@ -196,6 +197,7 @@ fn a_service_sees_its_own_variables_and_nothing_of_the_servers() {
     let variables: std::collections::BTreeMap<&str, &str> =
         answer["msg"].as_str().unwrap().lines().filter_map(|line| line.split_once('=')).collect();
     let network = home.state().network;
+    let socket = format!("unix:{}", local::services_socket(&home.state().socket).display());
     for (name, value) in [
         ("ONE", "1"),
         ("TWO", "a=b"),
@@ -203,6 +205,7 @@ fn a_service_sees_its_own_variables_and_nothing_of_the_servers() {
         ("MICRO_SERVICE_NAME", "helloworld"),
         ("MICRO_SERVICE_VERSION", "v7"),
         ("MICRO_SERVICE_NETWORK", &network),
+        ("MICRO_SERVICE_SOCKET", &socket),
         ("MICRO_SERVICE_PROFILE", "client"),
         ("MICRO_NAMESPACE", "micro"),
         ("MICRO_CLIENT_ID", "helloworld"),
@@ -225,6 +228,7 @@ fn a_service_sees_its_own_variables_and_nothing_of_the_servers() {
         "MICRO_SERVICE_NAME",
         "MICRO_SERVICE_VERSION",
         "MICRO_SERVICE_NETWORK",
+        "MICRO_SERVICE_SOCKET",
         "MICRO_SERVICE_PROFILE",
         "MICRO_NAMESPACE",
         "MICRO_CLIENT_ID",

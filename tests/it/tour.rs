@@ -36,11 +36,14 @@ fn steps(block: &str) -> Vec<Step> {
     steps
 }
 
-/// A text without what is another one each time: numbers, hashes, the width of columns.
+/// A text without what is another one each time: numbers, hashes, sockets, the width of columns.
 fn masked(text: &str) -> String {
     let word = |word: &str| {
         if word.len() == 7 && word.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return "<hash>".to_owned();
+        }
+        if word.starts_with("unix:/") {
+            return "<socket>".to_owned();
         }
         let mut masked = String::new();
         for character in word.chars() {

@@ -12,6 +12,7 @@ use std::{
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand, builder::FalseyValueParser};
+use ipnet::IpNet;
 use micro_sdk::local::State;
 use serde_json::json;
 
@@ -123,6 +124,16 @@ struct Options {
         value_delimiter = ','
     )]
     origins: Vec<String>,
+    /// Take nodes of services from this network, beside this machine; may be repeated.
+    #[arg(
+        long = "nodes-from",
+        value_name = "CIDR",
+        env = "MICRO_NODES_FROM",
+        hide_env_values = true,
+        value_delimiter = ',',
+        value_parser = server::network
+    )]
+    nodes_from: Vec<IpNet>,
     /// Listen beyond this machine although nothing is encrypted.
     #[arg(long)]
     insecure: bool,
@@ -146,6 +157,7 @@ impl Options {
             proxy,
             network,
             welcome: Welcome { hosts: self.hosts, origins: self.origins },
+            nodes_from: self.nodes_from,
             sdk: Some(sdk::folder(&cx.home.data)?),
             arguments,
             insecure: self.insecure,
@@ -164,6 +176,7 @@ impl Options {
         ];
         arguments.extend(self.hosts.iter().map(|host| format!("--allow-host={host}")));
         arguments.extend(self.origins.iter().map(|origin| format!("--allow-origin={origin}")));
+        arguments.extend(self.nodes_from.iter().map(|network| format!("--nodes-from={network}")));
         arguments.extend(self.isolated.then(|| "--isolated".to_owned()));
         arguments.extend(self.insecure.then(|| "--insecure".to_owned()));
         arguments

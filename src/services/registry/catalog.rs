@@ -5,17 +5,19 @@ use std::{
     cmp::Reverse,
     collections::{BTreeMap, HashMap},
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, OnceLock, PoisonError, RwLock,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use micro_sdk::{
-    Channel,
+    Channel, NODE_REFUSED,
     proto::registry::{Endpoint, Node as WireNode, Service},
 };
 use tokio::sync::broadcast::{self, error::RecvError};
+
+use super::places::Places;
 
 /// How many changes a watcher may be behind before it has to start again.
 const WATCH_BACKLOG: usize = 4096;
@@ -28,17 +30,20 @@ pub(crate) struct Node {
     pub(crate) metadata: HashMap<String, String>,
     pub(crate) channel: Channel,
     in_flight: AtomicUsize,
+    /// Why no call is sent to it, until it registers again.
+    refusal: OnceLock<String>,
 }
 
 impl Node {
-    fn new(node: WireNode) -> Arc<Self> {
-        let channel = Channel::tcp(node.address.clone());
+    fn new(node: WireNode, places: &Arc<Places>) -> Arc<Self> {
+        let channel = places.channel(&node.address);
         Arc::new(Self {
             id: node.id,
             address: node.address,
             metadata: node.metadata,
             channel,
             in_flight: AtomicUsize::new(0),
+            refusal: OnceLock::new(),
         })
     }
 
@@ -53,17 +58,19 @@ impl Node {
         self.in_flight.load(Ordering::Relaxed)
     }
 
+    /// Why no call is sent to it, although it is registered.
+    pub(crate) fn refusal(&self) -> Option<&str> {
+        self.refusal.get().map(String::as_str)
+    }
+
     fn is(&self, node: &WireNode) -> bool {
-        self.address == node.address && self.metadata == node.metadata
+        self.address == node.address && self.metadata == node.metadata && self.refusal().is_none()
     }
 
     fn wire(&self) -> WireNode {
-        WireNode {
-            id: self.id.clone(),
-            address: self.address.clone(),
-            metadata: self.metadata.clone(),
-            ..WireNode::default()
-        }
+        let mut metadata = self.metadata.clone();
+        metadata.extend(self.refusal().map(|why| (NODE_REFUSED.to_owned(), why.to_owned())));
+        WireNode { id: self.id.clone(), address: self.address.clone(), metadata, ..WireNode::default() }
     }
 }
 
@@ -82,6 +89,12 @@ impl Drop for InFlight {
 struct Lease {
     node: Arc<Node>,
     until: Option<Instant>,
+}
+
+impl Lease {
+    fn takes_calls(&self) -> bool {
+        self.node.refusal().is_none()
+    }
 }
 
 #[derive(Debug)]
@@ -152,22 +165,23 @@ type Services = BTreeMap<String, Versions>;
 /// The registered services of all namespaces.
 #[derive(Debug)]
 pub(crate) struct Catalog {
+    places: Arc<Places>,
     namespaces: RwLock<HashMap<String, Services>>,
     next_age: AtomicU64,
     changes: broadcast::Sender<Change>,
 }
 
-impl Default for Catalog {
-    fn default() -> Self {
+impl Catalog {
+    /// An empty one, of a server whose nodes are in these places.
+    pub(crate) fn new(places: Arc<Places>) -> Self {
         Self {
+            places,
             namespaces: RwLock::default(),
             next_age: AtomicU64::default(),
             changes: broadcast::Sender::new(WATCH_BACKLOG),
         }
     }
-}
 
-impl Catalog {
     /// Registers the nodes of a service, or renews their leases, and brings everything known of
     /// the version up to date. `described` says whether its schema is here already.
     pub(crate) fn register(
@@ -208,11 +222,11 @@ impl Catalog {
                 match version.nodes.iter_mut().find(|known| known.node.id == node.id) {
                     Some(known) if known.node.is(&node) => known.until = until,
                     Some(known) => {
-                        *known = Lease { node: Node::new(node), until };
+                        *known = Lease { node: Node::new(node, &self.places), until };
                         action = action.or(Some(Action::Update));
                     }
                     None => {
-                        version.nodes.push(Lease { node: Node::new(node), until });
+                        version.nodes.push(Lease { node: Node::new(node, &self.places), until });
                         action = action.or(Some(Action::Update));
                     }
                 }
@@ -267,12 +281,34 @@ impl Catalog {
         });
     }
 
+    /// Takes out a node; one that has registered again since is another.
+    pub(crate) fn take_out(&self, node: &Arc<Node>) {
+        self.remove(|_, _, _, lease| Arc::ptr_eq(&lease.node, node));
+    }
+
+    /// Sends no calls to a node any more, and shows why, until it registers again.
+    pub(crate) fn refuse(&self, node: &Arc<Node>, why: String) {
+        if node.refusal.set(why).is_err() {
+            return;
+        }
+        self.edit(|namespaces| {
+            let is_its = |version: &Version| version.nodes.iter().any(|lease| Arc::ptr_eq(&lease.node, node));
+            let holder = all(namespaces).find(|(.., version)| is_its(version));
+            let update = |(namespace, name, label, version): (&String, &String, &String, &mut Version)| {
+                let (namespace, service) = (namespace.clone(), version.wire(name, label));
+                Change { action: Action::Update, namespace, service }
+            };
+            holder.map(update).into_iter().collect()
+        });
+    }
+
     /// Takes out the nodes whose lease has ended.
     pub(crate) fn expire(&self, now: Instant) {
         self.remove(|_, _, _, lease| lease.until.is_some_and(|until| until <= now));
     }
 
-    /// Where a call to this service, and this version if one is named, can go.
+    /// Where a call to this service, and this version if one is named, can go. Nodes to which none
+    /// may be sent are among them only when there are no others.
     pub(crate) fn route(
         &self,
         namespace: &str,
@@ -287,13 +323,15 @@ impl Catalog {
             None => versions
                 .values()
                 .filter(|version| version.ready())
-                .max_by_key(|version| version.age)
+                .max_by_key(|version| (version.nodes.iter().any(Lease::takes_calls), version.age))
                 .ok_or(Missing::Ready)?,
         };
         if !version.ready() {
             return Err(Missing::Ready);
         }
-        let nodes = version.nodes.iter().map(|lease| lease.node.clone()).collect();
+        let any = version.nodes.iter().any(Lease::takes_calls);
+        let nodes = version.nodes.iter().filter(|lease| !any || lease.takes_calls());
+        let nodes = nodes.map(|lease| lease.node.clone()).collect();
         let descriptor_hash = Some(version.descriptor_hash.clone()).filter(|hash| !hash.is_empty());
         Ok(Target { nodes, descriptor_hash })
     }
@@ -411,7 +449,7 @@ mod tests {
 
     #[test]
     fn registering_again_updates_everything() {
-        let catalog = Catalog::default();
+        let catalog = Catalog::new(Arc::default());
         let mut changes = catalog.watch();
         catalog.register("n", service("1", "x", "h:1"), None, false);
         let mut moved = service("1", "x", "h:2");
@@ -426,7 +464,7 @@ mod tests {
 
     #[test]
     fn a_heartbeat_that_changes_nothing_is_not_announced() {
-        let catalog = Catalog::default();
+        let catalog = Catalog::new(Arc::default());
         catalog.register("n", service("1", "x", "h:1"), Some(Duration::from_secs(90)), false);
         let mut changes = catalog.watch();
         catalog.register("n", service("1", "x", "h:1"), Some(Duration::from_secs(90)), false);
@@ -435,7 +473,7 @@ mod tests {
 
     #[test]
     fn the_end_of_a_lease_is_announced() {
-        let catalog = Catalog::default();
+        let catalog = Catalog::new(Arc::default());
         let now = Instant::now();
         catalog.register("n", service("1", "x", "h:1"), Some(Duration::from_secs(10)), false);
         catalog.register("n", service("1", "y", "h:2"), Some(Duration::from_secs(1000)), false);
@@ -451,7 +489,7 @@ mod tests {
 
     #[test]
     fn calls_go_to_the_newest_version_that_is_ready() {
-        let catalog = Catalog::default();
+        let catalog = Catalog::new(Arc::default());
         catalog.register("n", service("1", "x", "h:1"), None, false);
         let mut two = service("2", "y", "h:2");
         two.descriptor_hash = "hash".into();
@@ -468,7 +506,7 @@ mod tests {
 
     #[test]
     fn namespaces_do_not_see_each_other() {
-        let catalog = Catalog::default();
+        let catalog = Catalog::new(Arc::default());
         catalog.register("n", service("1", "x", "h:1"), None, false);
         assert!(catalog.get("m", "a").is_empty() && catalog.list("m").is_empty());
         catalog.deregister("m", &service("1", "x", "h:1"));
@@ -476,8 +514,45 @@ mod tests {
     }
 
     #[test]
+    fn a_refused_node_is_called_by_nobody_until_it_registers_again() {
+        let catalog = Catalog::new(Arc::default());
+        catalog.register("n", service("1", "x", "h:1"), None, false);
+        catalog.register("n", service("1", "y", "h:2"), None, false);
+        let to = || -> Vec<String> {
+            let nodes = catalog.route("n", "a", None).unwrap().nodes;
+            nodes.iter().map(|node| format!("{} {}", node.id, node.refusal().unwrap_or_default())).collect()
+        };
+        let node = catalog.route("n", "a", None).unwrap().nodes.remove(0);
+        let mut changes = catalog.watch();
+        catalog.refuse(&node, "not ours".into());
+        assert_eq!(seen(&mut changes), [(Action::Update, "1".into())]);
+        assert_eq!(to(), ["y "]);
+        assert_eq!(catalog.get("n", "a")[0].nodes[0].metadata[NODE_REFUSED], "not ours");
+        catalog.deregister("n", &service("1", "y", "h:2"));
+        assert_eq!(to(), ["x not ours"], "the last one tells why there is none");
+        catalog.register("n", service("1", "x", "h:1"), None, false);
+        assert_eq!(to(), ["x "]);
+        catalog.take_out(&node);
+        assert_eq!(to(), ["x "], "it is another one since it registered again");
+        let node = catalog.route("n", "a", None).unwrap().nodes.remove(0);
+        catalog.take_out(&node);
+        assert_eq!(catalog.route("n", "a", None).unwrap_err(), Missing::Service);
+    }
+
+    #[test]
+    fn a_refused_version_does_not_hide_an_older_one() {
+        let catalog = Catalog::new(Arc::default());
+        catalog.register("n", service("1", "x", "h:1"), None, false);
+        catalog.register("n", service("2", "y", "h:2"), None, false);
+        let node = catalog.route("n", "a", None).unwrap().nodes.remove(0);
+        catalog.refuse(&node, "not ours".into());
+        assert_eq!(catalog.route("n", "a", None).unwrap().nodes[0].id, "x");
+        assert_eq!(catalog.route("n", "a", Some("2")).unwrap().nodes[0].id, "y");
+    }
+
+    #[test]
     fn a_node_knows_how_many_calls_it_serves() {
-        let catalog = Catalog::default();
+        let catalog = Catalog::new(Arc::default());
         catalog.register("n", service("1", "x", "h:1"), None, false);
         let node = catalog.route("n", "a", None).unwrap().nodes.remove(0);
         let guard = node.begin();

@@ -2,14 +2,16 @@
 
 mod catalog;
 mod descriptors;
+mod places;
 
 use std::{
+    io::{self, ErrorKind},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use micro_sdk::{
-    Context, Error, Result, Sender, blocks,
+    Address, Context, Error, Result, Sender, blocks,
     handler::Handler,
     proto::registry::{
         DescribeRequest, DescriptorsRequest, DescriptorsResponse, EmptyResponse, GetRequest, GetResponse,
@@ -26,6 +28,7 @@ use catalog::{Action, Change};
 pub(crate) use catalog::{InFlight, Missing, Node as CatalogNode, Target};
 use descriptors::Descriptors;
 pub(crate) use descriptors::Schema;
+pub(crate) use places::Places;
 
 /// How often ended leases are looked for.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -39,19 +42,26 @@ pub(crate) struct Registry {
     streams: Tasks,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) descriptors: Arc<Descriptors>,
+    pub(crate) places: Arc<Places>,
 }
 
 impl Registry {
-    /// Opens it, with the building blocks registered at `address`.
+    /// Opens it, with the building blocks registered at `address`, and the nodes of services in
+    /// these places.
     ///
     /// # Errors
     /// The stored descriptors cannot be read.
-    pub(crate) async fn open(kv: Arc<dyn Kv>, address: &str, tasks: &Tasks) -> Result<Self> {
+    pub(crate) async fn open(kv: Arc<dyn Kv>, address: &str, places: Places, tasks: &Tasks) -> Result<Self> {
+        let places = Arc::new(places);
         let registry = Self {
             streams: Tasks::default(),
-            catalog: Arc::default(),
+            catalog: Arc::new(Catalog::new(places.clone())),
             descriptors: Arc::new(Descriptors::open(kv).await?),
+            places,
         };
+        if let Err(error) = registry.places.sweep().await {
+            tracing::warn!(%error, "cannot look for sockets that services have left");
+        }
         registry.register_blocks(address);
         let (catalog, token) = (registry.catalog.clone(), tasks.token().clone());
         tasks.spawn(async move {
@@ -70,6 +80,24 @@ impl Registry {
     /// Ends the streams of changes, which would hold the server up.
     pub(crate) async fn end_streams(&self) {
         self.streams.stop(Duration::ZERO).await;
+    }
+
+    /// No connection to a node came up: a dead one is taken out, one that is not proven to be of
+    /// this user gets no calls. Any other failure may be over before its lease is.
+    pub(crate) async fn unreachable(&self, node: &Arc<CatalogNode>, error: &io::Error) {
+        match error.kind() {
+            ErrorKind::ConnectionRefused | ErrorKind::NotFound => {
+                self.catalog.take_out(node);
+                if let Ok(Address::Unix(path)) = node.address.parse() {
+                    self.places.sweep_socket(&path).await;
+                }
+            }
+            ErrorKind::PermissionDenied => {
+                tracing::warn!(node = node.id, address = node.address, %error, "a node gets no calls");
+                self.catalog.refuse(node, error.to_string());
+            }
+            _ => {}
+        }
     }
 
     fn register_blocks(&self, address: &str) {
@@ -122,6 +150,13 @@ impl blocks::registry::Registry for Registry {
         let namespace = domain(options.as_ref()).to_owned();
         Caller::of(&cx).may_register(&namespace, &service.name)?;
         check(&mut service)?;
+        for node in &service.nodes {
+            let named = |error: Error| {
+                let detail = format!("node `{}` of service {}: {}", node.id, service.name, error.detail);
+                Error::new(error.code, detail)
+            };
+            self.places.check(&node.address).map_err(named)?;
+        }
         let lease = options.map_or(0, |options| options.ttl);
         let lease =
             (lease != 0).then(|| Duration::from_secs(u64::try_from(lease).unwrap_or(0)).min(MAX_LEASE));
@@ -204,11 +239,10 @@ fn check(service: &mut Service) -> Result<()> {
     if service.nodes.is_empty() {
         return Err(Error::bad_request(format!("service {} has no nodes", service.name)));
     }
-    let unusable = |node: &&Node| node.id.is_empty() || node.address.parse::<http::uri::Authority>().is_err();
-    match service.nodes.iter().find(unusable) {
+    match service.nodes.iter().find(|node| node.id.is_empty()) {
         Some(node) => Err(Error::bad_request(format!(
-            "node `{}` of service {} has the address `{}`; a node needs an id and host:port",
-            node.id, service.name, node.address
+            "the node of service {} at `{}` has no id",
+            service.name, node.address
         ))),
         None => Ok(()),
     }

@@ -28,6 +28,7 @@ use crate::{
     tasks::Tasks,
 };
 use record::{Origin, Records};
+pub(crate) use watcher::Server;
 use watcher::Watcher;
 
 /// Where the runtime works, and how patient it is.
@@ -37,8 +38,8 @@ pub(crate) struct Settings {
     pub(crate) sdk: Option<PathBuf>,
     /// How long a service may take to stop.
     pub(crate) grace: Duration,
-    /// The address services reach the server at.
-    pub(crate) network: String,
+    /// Where services reach the server.
+    pub(crate) server: Server,
 }
 
 /// A handle on the runtime, cheap to clone.
@@ -66,7 +67,7 @@ impl Runtime {
         let records = Records::new(kv, secrets);
         let (builds, built) = mpsc::unbounded_channel();
         tasks.spawn(note_builds(records.clone(), built, tasks.clone()));
-        let watcher = Watcher::new(auth, registry, settings.network, tasks.clone(), builds);
+        let watcher = Watcher::new(auth, registry, settings.server, tasks.clone(), builds);
         let supervised = supervisor::Settings {
             sdk: settings.sdk,
             grace: settings.grace,

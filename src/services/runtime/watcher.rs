@@ -3,12 +3,13 @@
 
 use std::{
     collections::HashMap,
+    path::PathBuf,
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
 use micro_sdk::{
-    Client, DEFAULT_TIMEOUT, Error,
+    Address, Client, DEFAULT_TIMEOUT, Error,
     blocks::debug::DebugClient,
     proto::{debug::HealthRequest, registry::Node},
 };
@@ -34,11 +35,19 @@ const PROBE_AGAIN: Duration = Duration::from_millis(100);
 /// How many probes in a row may fail.
 const PATIENCE: u32 = 3;
 
+/// Where services reach the server.
+pub(crate) struct Server {
+    /// Its TCP address for them.
+    pub(crate) network: String,
+    /// Its Unix socket for them.
+    pub(crate) socket: PathBuf,
+}
+
 /// The supervisor's owner.
 pub(super) struct Watcher {
     auth: Auth,
     registry: Registry,
-    network: String,
+    server: Server,
     tasks: Tasks,
     builds: mpsc::UnboundedSender<(Id, String)>,
     instances: Mutex<HashMap<String, CancellationToken>>,
@@ -49,12 +58,12 @@ impl Watcher {
     pub(super) fn new(
         auth: Auth,
         registry: Registry,
-        network: String,
+        server: Server,
         tasks: Tasks,
         builds: mpsc::UnboundedSender<(Id, String)>,
     ) -> Arc<Self> {
         let (instances, supervisor) = (Mutex::default(), OnceLock::new());
-        Arc::new(Self { auth, registry, network, tasks, builds, instances, supervisor })
+        Arc::new(Self { auth, registry, server, tasks, builds, instances, supervisor })
     }
 
     /// Tells it whom to tell.
@@ -93,7 +102,8 @@ impl Owner for Watcher {
         let mut variables = vec![
             ("MICRO_SERVICE_NAME", id.name.clone()),
             ("MICRO_SERVICE_VERSION", id.version.clone()),
-            ("MICRO_SERVICE_NETWORK", self.network.clone()),
+            ("MICRO_SERVICE_NETWORK", self.server.network.clone()),
+            ("MICRO_SERVICE_SOCKET", Address::Unix(self.server.socket.clone()).to_string()),
             ("MICRO_SERVICE_PROFILE", "client".to_owned()),
             ("MICRO_NAMESPACE", id.namespace.clone()),
         ];
@@ -121,6 +131,7 @@ impl Owner for Watcher {
         }
         self.auth.end_instance(instance);
         self.take_out(id, instance);
+        self.registry.places.forget_instance(instance);
     }
 }
 
@@ -172,7 +183,7 @@ impl Look {
             let unmarked = |node: &&&Node| !node.metadata.contains_key("instance");
             let found = nodes.iter().find(|node| self.is_mine(node));
             if let Some(node) = found.or_else(|| nodes.iter().find(unmarked)) {
-                let channel = micro_sdk::Channel::tcp(node.address.clone());
+                let channel = self.registry.places.channel(&node.address);
                 return Client::new(channel, &self.id.name).with_timeout(DEFAULT_TIMEOUT);
             }
             Catalog::next_change(&mut changes, &self.id.namespace, &self.id.name).await;
