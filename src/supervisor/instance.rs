@@ -158,8 +158,9 @@ impl Instance {
     ) -> End {
         let last_lines = LastLines::default();
         if let Some((stdout, stderr)) = process.output() {
-            process.read(capture(stdout, Stream::Stdout, self.sink.clone(), last_lines.clone()));
-            process.read(capture(stderr, Stream::Stderr, self.sink.clone(), last_lines.clone()));
+            let log = || (self.sink.clone(), last_lines.clone(), process.cut_off());
+            process.read(capture(stdout, Stream::Stdout, log()));
+            process.read(capture(stderr, Stream::Stderr, log()));
         }
         status.pid = process.id();
         status.started = Some(SystemTime::now());

@@ -63,12 +63,12 @@ impl Process {
 
     /// Runs a reader of the output beside; [`Process::finish`] waits for it.
     pub(super) fn read(&self, reader: impl Future<Output = ()> + Send + 'static) {
-        let cut_off = self.cut_off.clone();
-        let reader = async move {
-            // Cut off only after the time for it is over.
-            let _ = cut_off.run_until_cancelled(reader).await;
-        };
         self.host.tasks.spawn(self.readers.track_future(reader));
+    }
+
+    /// Cancelled when the time to read what is left of the output is over.
+    pub(super) fn cut_off(&self) -> CancellationToken {
+        self.cut_off.clone()
     }
 
     /// Waits until the process ended. May be called again after it was given up.

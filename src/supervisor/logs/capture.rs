@@ -6,10 +6,15 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use jiff::Timestamp;
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _},
+    time::sleep,
+};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     journal::Sink,
@@ -21,6 +26,9 @@ const LONGEST_LINE: usize = 64 * 1024;
 
 /// Bytes read at a time.
 const BLOCK: usize = 64 * 1024;
+
+/// How long a begun line waits for its end before it is shown without.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// How many last lines are remembered.
 const REMEMBERED: usize = 10;
@@ -53,21 +61,30 @@ impl LastLines {
     }
 }
 
-/// Reads the output of a process to its end.
+/// Reads the output of a process to its end, or until it is cut off. A line that was begun and not
+/// ended is written when nothing follows for [`PAUSE`]; what comes later is a line of its own.
 pub(in super::super) async fn capture(
     mut pipe: impl AsyncRead + Unpin,
     stream: Stream,
-    mut sink: Sink,
-    last_lines: LastLines,
+    (mut sink, last_lines, cut_off): (Sink, LastLines, CancellationToken),
 ) {
     let mut lines = Lines::new(stream);
     let mut block = vec![0; BLOCK];
     loop {
-        let read = match pipe.read(&mut block).await {
-            Ok(0) | Err(_) => break,
-            Ok(read) => read,
+        let read = tokio::select! {
+            biased;
+            read = pipe.read(&mut block) => match read {
+                Ok(0) | Err(_) => break,
+                Ok(read) => Some(read),
+            },
+            // Somebody else may hold the pipe open after the process has ended.
+            () = cut_off.cancelled() => break,
+            () = sleep(PAUSE), if lines.is_begun() => None,
         };
-        let batch = lines.take(&block[..read], Timestamp::now());
+        let batch = match read {
+            Some(read) => lines.take(&block[..read], Timestamp::now()),
+            None => lines.finish(Timestamp::now()),
+        };
         if !batch.is_empty() {
             last_lines.note(&batch);
             sink.write(batch).await;
@@ -115,6 +132,11 @@ impl Lines {
             self.begun.drain(..split);
         }
         written
+    }
+
+    /// Whether a line was begun and not ended.
+    fn is_begun(&self) -> bool {
+        !self.begun.is_empty()
     }
 
     /// The last line, if it was not ended.
@@ -172,6 +194,15 @@ mod tests {
     #[test]
     fn lines_are_joined_over_blocks() {
         assert_eq!(texts(&[b"one\ntw", b"o", b"\r\n\nthree"]), ["one", "two", "", "three"]);
+    }
+
+    #[test]
+    fn a_begun_line_that_was_shown_is_not_shown_again() {
+        let mut lines = Lines::new(Stream::Stdout);
+        assert!(lines.take(b"Password: ", Timestamp::now()).is_empty() && lines.is_begun());
+        let shown = lines.finish(Timestamp::now());
+        assert!(shown.ends_with(b" Password: \n") && !lines.is_begun());
+        assert!(lines.take(b"thanks\n", Timestamp::now()).ends_with(b" thanks\n"));
     }
 
     #[test]

@@ -1,7 +1,11 @@
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::{
+    io::{AsyncWriteExt as _, duplex},
+    time::timeout,
+};
 use tokio_stream::StreamExt as _;
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::supervisor::{
@@ -47,7 +51,8 @@ impl Log {
 }
 
 async fn write(sink: Sink, text: String) {
-    capture(text.as_bytes(), Stream::Stdout, sink, LastLines::default()).await;
+    let log = (sink, LastLines::default(), CancellationToken::new());
+    capture(text.as_bytes(), Stream::Stdout, log).await;
 }
 
 async fn texts(lines: LogLines) -> Vec<String> {
@@ -91,6 +96,34 @@ async fn a_log_shorter_than_asked_is_read_whole() {
     write(log.journal.sink(), "one\ntwo".to_owned()).await;
     let tail = Tail { lines: Some(50), ..Tail::default() };
     assert_eq!(log.read(tail).await, ["one", "two"]);
+}
+
+#[tokio::test]
+async fn a_begun_line_is_shown_while_the_program_goes_on() {
+    let log = Log::large();
+    let (mut program, pipe) = duplex(64);
+    let capturing = (log.journal.sink(), LastLines::default(), CancellationToken::new());
+    let captured = tokio::spawn(capture(pipe, Stream::Stdout, capturing));
+    program.write_all(b"Enter the name: ").await.expect("room");
+    let mut lines = log.follow(Tail::default());
+    assert_eq!(next(&mut lines).await, "Enter the name: ");
+    program.write_all(b"thanks\n").await.expect("room");
+    assert_eq!(next(&mut lines).await, "thanks");
+    drop(program);
+    captured.await.expect("its end");
+}
+
+#[tokio::test]
+async fn a_begun_line_is_kept_when_somebody_else_holds_the_pipe() {
+    let log = Log::large();
+    let (mut program, pipe) = duplex(64);
+    program.write_all(b"last words").await.expect("room");
+    let (last_lines, cut_off) = (LastLines::default(), CancellationToken::new());
+    cut_off.cancel();
+    capture(pipe, Stream::Stdout, (log.journal.sink(), last_lines.clone(), cut_off)).await;
+    assert_eq!(last_lines.take(), ["last words"]);
+    assert_eq!(log.read(Tail { lines: Some(5), ..Tail::default() }).await, ["last words"]);
+    drop(program);
 }
 
 #[tokio::test]
