@@ -121,7 +121,14 @@ impl Error {
     /// Reads the JSON text of an error; nested errors in `detail` are followed to the innermost.
     #[must_use]
     pub fn from_json(text: &str) -> Option<Self> {
-        let error: Self = serde_json::from_str(text).ok().filter(|e: &Self| e.code > 0)?;
+        let mut error: Self = serde_json::from_str(text).ok()?;
+        if error.code <= 0 {
+            // A service that chose no code, or none there is, has failed all the same.
+            if error.detail.is_empty() {
+                return None;
+            }
+            (error.code, error.status) = (500, status_text(500).to_owned());
+        }
         Some(Self::from_json(&error.detail).unwrap_or(error))
     }
 }
@@ -189,6 +196,18 @@ mod tests {
             r#"{"id":"store.Store.Read","code":404,"detail":"no record `a%b`","status":"Not Found"}"#
         );
         assert_eq!(Error::from(status), error);
+    }
+
+    #[test]
+    fn an_error_without_a_code_is_a_failure_in_the_same_words() {
+        for code in ["0", "-1", "-2147483648"] {
+            let text = format!(r#"{{"id":"shop","code":{code},"detail":"sold out","status":""}}"#);
+            let error = Error::from(Status::new(Code::Internal, text));
+            assert_eq!((error.code, &*error.detail, &*error.id), (500, "sold out", "shop"));
+        }
+        for text in [r#"{"code":0}"#, r#"{"code":0,"detail":""}"#, "0"] {
+            assert_eq!(Error::from_json(text), None, "{text}");
+        }
     }
 
     #[test]
