@@ -309,6 +309,10 @@ pub struct DeleteResponse {
     /// Addition of this implementation.
     #[prost(bool, tag = "100")]
     pub existed: bool,
+    /// Whether it was not there; a server of Micro v4 says neither.
+    /// Addition of this implementation.
+    #[prost(bool, tag = "101")]
+    pub missing: bool,
 }
 /// The secret is changed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -14,7 +14,7 @@ pub struct Value {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(prost_path = "::prost")]
 pub struct Options {
-    /// On `Set`: store the value encrypted; on `Get`: show it in clear instead of `\[secret\]`.
+    /// On `Set`: store the value encrypted; what is encrypted stays so without it; on `Get`: show it in clear instead of `\[secret\]`.
     #[prost(bool, tag = "1")]
     pub secret: bool,
 }
@@ -38,6 +38,10 @@ pub struct SetRequest {
     /// Addition of this implementation.
     #[prost(uint64, optional, tag = "100")]
     pub if_revision: ::core::option::Option<u64>,
+    /// Store in clear also what was encrypted before.
+    /// Addition of this implementation.
+    #[prost(bool, tag = "101")]
+    pub reveal: bool,
 }
 /// Names the value to delete.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -96,6 +96,7 @@ impl Config {
             path: path.to_owned(),
             value: Some(Value { data, format: String::new() }),
             options: Some(Options { secret }),
+            reveal: false,
             if_revision: None,
         };
         self.block().set(request).await.map(drop)

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::{
     completion,
-    context::{Connection, Context},
+    context::{Connection, Context, within},
     failure::{Failure, exit},
     ui::Output,
 };
@@ -60,7 +60,8 @@ struct Get {
 
 /// Set the value of a key.
 ///
-/// What is no JSON is taken as text, so `42` is a number, `"42"` and `hello` are texts. A text that
+/// What is no JSON is taken as text, so `42` is a number, `"42"` and `hello` are texts. A number that
+/// would not be printed as it was written, such as the version 3.10, is kept as text. A text that
 /// begins with `@`, or is `-`, can be given in double quotes, as JSON. One newline at the end of a
 /// file is left out.
 #[derive(Args)]
@@ -71,9 +72,11 @@ struct Set {
     /// JSON or text; `@FILE` reads it from a file, `-` from standard input.
     #[arg(allow_negative_numbers = true, add = completion::contents())]
     value: String,
-    /// Keep it encrypted, and show it to nobody who does not ask for it.
-    #[arg(short, long)]
-    secret: bool,
+    /// Keep it encrypted, and show it to nobody who does not ask for it. What is a secret stays one,
+    /// unless `--secret=false` says otherwise.
+    #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "true", hide_possible_values = true)]
+    secret: Option<bool>,
     /// Only if the key is at this revision (see `micro config list`); 0 means that it has no value.
     #[arg(long, value_name = "REVISION")]
     if_revision: Option<u64>,
@@ -140,7 +143,9 @@ impl Get {
             options: Some(Options { secret: self.secret }),
         };
         let answer = client(&connection)?.get(request).await?;
-        if !answer.found {
+        // A server of Micro v4 says nothing of what it found: it answers `null` for nothing.
+        let empty = answer.value.as_ref().is_none_or(|value| matches!(value.data.trim(), "" | "null"));
+        if !answer.found && empty {
             return Err(Failure::new(exit::NOT_FOUND, "Not found")
                 .hint("see what there is with `micro config list`")
                 .into());
@@ -168,6 +173,12 @@ impl Set {
         let text = content(self.value).await?;
         // JSON goes as it was written: numbers are the server's to judge.
         let data = match serde_json::from_str::<IgnoredAny>(&text) {
+            Ok(_) if is_other_when_printed(&text) => {
+                cx.ui.say(
+                    "note: the value is kept as text: as a number it would not be printed as it was written",
+                );
+                Value::from(text).to_string()
+            }
             Ok(_) => text,
             Err(error) => {
                 if text.trim_start().starts_with(['{', '[', '"']) {
@@ -181,11 +192,25 @@ impl Set {
             namespace: connection.namespace().to_owned(),
             path: self.key,
             value: Some(Wire { data, format: String::new() }),
-            options: Some(Options { secret: self.secret }),
+            options: Some(Options { secret: self.secret == Some(true) }),
             if_revision: self.if_revision,
+            reveal: self.secret == Some(false),
         };
         client(&connection)?.set(request).await?;
         Ok(())
+    }
+}
+
+/// Whether JSON is a number, or a word such as `true`, that reads otherwise when it is printed again.
+fn is_other_when_printed(text: &str) -> bool {
+    match serde_json::from_str(text) {
+        Ok(Value::Object(_) | Value::Array(_) | Value::String(_)) => false,
+        Ok(plain) => {
+            let printed = plain.to_string();
+            printed != text
+        }
+        // JSON, but no number that can be held.
+        Err(_) => true,
     }
 }
 
@@ -224,7 +249,9 @@ impl Del {
             path: self.key.clone(),
             if_revision: self.if_revision,
         };
-        if !client(&connection)?.delete(request).await?.existed {
+        let deleted = client(&connection)?.delete(request).await?;
+        // A server of Micro v4 counts no revisions, and does not say what was there.
+        if !deleted.existed && deleted.revision > 0 {
             cx.ui.say(format_args!("there was nothing at {}", self.key));
         }
         Ok(())
@@ -306,7 +333,7 @@ impl Watch {
                 .hint(format!("go on with `micro config watch{key}{after}`"))
                 .into())
         };
-        cx.ui.while_read(printing).await
+        cx.ui.while_read(within(cx.limit, printing)).await
     }
 }
 
@@ -323,6 +350,20 @@ fn seen(path: &str, change: &WatchResponse) -> anyhow::Result<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_would_not_print_the_same_again_is_found() {
+        for text in
+            ["3.10", "1234e56", "1e3", "1E3", "-0", "1e999", "98765432109876543210", " 5", "5\n", "1.50"]
+        {
+            assert!(is_other_when_printed(text), "{text}");
+        }
+        for text in
+            ["42", "-42", "3.1", "1.0", "true", "null", "18446744073709551615", "\"3.10\"", "[3.10]", "{}"]
+        {
+            assert!(!is_other_when_printed(text), "{text}");
+        }
+    }
 
     #[test]
     fn long_values_are_cut_in_tables_between_characters() {

@@ -116,11 +116,65 @@ fn text_comes_back_as_it_was_set() {
     let outcome = home.run(["config", "set", "k", "{\"a\": 1"]);
     assert!(outcome.code == Some(0) && outcome.stderr.contains("the value is no JSON"), "{outcome:#?}");
     assert_eq!(home.ok(["config", "get", "k"]), "{\"a\": 1\n");
-    // A password of digits is not rounded.
-    let said = home.fails(7, ["config", "set", "pin", "98765432109876543210987", "--secret"]);
-    assert!(said.contains("keep it as text, \"98765432109876543210987\""), "{said}");
-    set(&home, "pin", "\"98765432109876543210987\"");
-    assert_eq!(home.ok(["config", "get", "pin"]), "98765432109876543210987\n");
+    // What would not be printed as it was written is no number.
+    for text in ["3.10", "1234e56", "1e3", "-0", "98765432109876543210987"] {
+        let outcome = home.run(["config", "set", "k", text]);
+        let told = outcome.stderr.starts_with("note: the value is kept as text");
+        assert!(outcome.code == Some(0) && told && !outcome.stderr.contains(text), "{text}: {outcome:#?}");
+        assert_eq!(home.ok(["config", "get", "k", "-o", "json"]), format!("\"{text}\"\n"));
+    }
+    for text in ["0x10", "1_000", "007", "+5", "TRUE", "v1.10"] {
+        set(&home, "k", text);
+        assert_eq!(home.ok(["config", "get", "k", "-o", "json"]), format!("\"{text}\"\n"));
+    }
+}
+
+#[test]
+fn what_has_no_keys_is_not_replaced_by_one() {
+    let home = Home::new();
+    set(&home, "v", r#"{"array": [1, 2], "text": "x", "number": 5, "flag": true, "nothing": null}"#);
+    home.ok(["config", "set", "v.secret", "hunter2", "--secret"]);
+    let before = home.ok(["config", "get", "v", "--secret"]);
+    for (key, what) in [
+        ("array.0", "an array"),
+        ("text.x", "a text"),
+        ("text.x.y", "a text"),
+        ("number.x", "a number"),
+        ("flag.x", "true or false"),
+        ("secret.x", "a secret"),
+    ] {
+        let said = home.fails(7, ["config", "set", &format!("v.{key}"), "5"]);
+        assert!(said.contains(what) && !said.contains("hunter2"), "{key}: {said}");
+    }
+    assert_eq!(home.ok(["config", "get", "v", "--secret"]), before);
+    set(&home, "v.nothing.x", "5");
+    // What is set as a whole is replaced.
+    set(&home, "v.text", r#"{"x": 5}"#);
+    assert_eq!(home.ok(["config", "get", "v.text"]), "{\"x\":5}\n");
+}
+
+#[test]
+fn a_secret_stays_one_until_it_is_told_otherwise() {
+    let home = Home::new();
+    home.ok(["config", "set", "db", r#"{"user": "u", "password": "p"}"#, "--secret"]);
+    let is_secret = |key: &str| home.ok(["config", "get", key]) == "[secret]\n";
+    for (key, value, seen) in [
+        ("db.password", "q", "db.password"),
+        ("db", r#"{"password": "r"}"#, "db.password"),
+        ("db.password", r#"{"old": "r", "new": "s"}"#, "db.password.new"),
+        ("db.password", "t", "db.password"),
+    ] {
+        set(&home, key, value);
+        assert!(is_secret(seen), "{key} {value}");
+    }
+    assert_eq!(home.ok(["config", "get", "db.password", "--secret"]), "t\n");
+    home.ok(["config", "set", "db.password", "open", "--secret=false"]);
+    assert_eq!(home.ok(["config", "get", "db.password"]), "open\n");
+    assert!(is_secret("db.user"));
+    // What is new beside a secret is none.
+    set(&home, "db.host", "h");
+    assert_eq!(home.ok(["config", "get", "db.host"]), "h\n");
+    home.fails(2, ["config", "set", "db.host", "h", "--secret=maybe"]);
 }
 
 #[test]

@@ -193,7 +193,7 @@ impl Auth {
                 let connection = cx.connect().await?;
                 let rules: RulesClient = connection.block("auth")?;
                 let request = DeleteRequest { id: id.clone(), options: Some(options(&connection)) };
-                if rules.delete(request).await?.existed {
+                if !rules.delete(request).await?.missing {
                     return Ok(cx.ui.line("Rule deleted")?);
                 }
                 // As Micro v4: no failure.

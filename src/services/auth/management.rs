@@ -116,7 +116,7 @@ impl blocks::auth::Rules for Auth {
             self.0.revocations.tell();
             self.note_change(&caller, namespace, "rule.delete", &request.id);
         }
-        Ok(DeleteResponse { existed })
+        Ok(DeleteResponse { existed, missing: !existed })
     }
 
     async fn list(&self, cx: Context, request: ListRequest) -> Result<ListResponse> {

@@ -251,13 +251,19 @@ impl blocks::config::Config for Config {
     async fn set(&self, cx: Context, request: SetRequest) -> Result<SetResponse> {
         let (namespace, path) = self.admit(&cx, &request.namespace, &request.path, "Config.Set")?;
         let value = given(request.value, &path)?;
-        let secret = request.options.is_some_and(|options| options.secret);
+        let (secret, reveal) = (request.options.is_some_and(|options| options.secret), request.reveal);
         let (space, config) = (self.space(&namespace)?, self.clone());
         let change = async move {
             let edit = |tree: &mut Arc<Node>, revision| {
                 check_revision(tree, &path, request.if_revision)?;
+                if let Some((above, what)) = tree.end_above(path.as_str()) {
+                    return Err(Error::bad_request(format!(
+                        "`{above}` is {what}, so there is no key below it: set `{above}` as a whole, or delete it first"
+                    )));
+                }
+                let before = tree.clone();
                 let leaf = |at: &str, text: String| {
-                    Ok(if secret {
+                    Ok(if secret || (!reveal && before.is_secret(at)) {
                         Node::Secret(revision, config.0.secrets.seal(&namespace, at, &text)?.into())
                     } else {
                         Node::Value(revision, text.into())

@@ -74,6 +74,52 @@ impl Node {
         })
     }
 
+    /// Where the way to a path ends before it, and in what: a value that has no keys. `null` is as good
+    /// as nothing.
+    pub(super) fn end_above<'a>(self: &Arc<Self>, path: &'a str) -> Option<(&'a str, &'static str)> {
+        let mut node = self;
+        for (end, _) in path.match_indices('.') {
+            let above = &path[..end];
+            let Self::Object(_, children) = &**node else { return None };
+            node = children.get(above.rsplit('.').next().unwrap_or(above))?;
+            match &**node {
+                Self::Object(..) => {}
+                Self::Secret(..) => return Some((above, "a secret")),
+                Self::Value(_, text) => {
+                    return match text.as_bytes().first() {
+                        Some(b'n') => None,
+                        Some(b'[') => Some((above, "an array")),
+                        Some(b'"') => Some((above, "a text")),
+                        Some(b't' | b'f') => Some((above, "true or false")),
+                        _ => Some((above, "a number")),
+                    };
+                }
+            }
+        }
+        None
+    }
+
+    /// Whether what is put at a path takes the place of a secret, or of something that has one in it.
+    pub(super) fn is_secret(self: &Arc<Self>, path: &str) -> bool {
+        let mut node = self;
+        for key in keys(path) {
+            let Self::Object(_, children) = &**node else { break };
+            match children.get(key) {
+                Some(below) => node = below,
+                None => return false,
+            }
+        }
+        node.holds_secret()
+    }
+
+    fn holds_secret(&self) -> bool {
+        match self {
+            Self::Secret(..) => true,
+            Self::Value(..) => false,
+            Self::Object(_, children) => children.values().any(|child| child.holds_secret()),
+        }
+    }
+
     /// Puts a node at a path of this tree: objects are merged, all else replaces what is there. What
     /// it replaced is returned, nothing if an empty object was merged with another object.
     pub(super) fn set(self: &mut Arc<Self>, path: &str, node: Self) -> Vec<Slot> {
