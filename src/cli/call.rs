@@ -8,7 +8,8 @@ use super::{
     context::{Connection, Context},
     discover, dynamic,
     failure::{self, Failure, exit},
-    invoke,
+    invoke, pairs,
+    ui::Ui,
 };
 
 /// Call an endpoint of a service with a JSON request.
@@ -31,13 +32,13 @@ pub(super) struct Request {
     endpoint: String,
     /// The request, a JSON object; nothing means an empty one.
     request: Vec<String>,
-    /// A header of the call; may be repeated.
+    /// A header of the call; may be repeated. The variable holds one a line.
     #[arg(
         long,
-        value_name = "KEY=VALUE",
+        value_name = "NAME=VALUE",
         env = "MICRO_METADATA",
         hide_env_values = true,
-        value_delimiter = ','
+        value_delimiter = '\n'
     )]
     metadata: Vec<String>,
     /// Call the node at this address, `host:port` or `unix:/path`, past the server.
@@ -72,7 +73,7 @@ impl Request {
                 .hint("an endpoint is `Handler.Method`, such as `Helloworld.Call`")
                 .into());
         }
-        let headers = self.headers()?;
+        let headers = self.headers(&cx.ui)?;
         // A node that is named is called past the server, which need not run.
         let (mut client, connection) = if let Some(address) = self.address {
             let client = micro_sdk::Client::new(Channel::new(address), &self.service);
@@ -84,22 +85,26 @@ impl Request {
         if let Some(limit) = self.request_timeout {
             client = client.with_timeout(limit);
         }
+        let limit = self.request_timeout.or(cx.limit);
         for (name, value) in headers {
             client = client.with_header(name, &value)?;
         }
-        Ok(Prepared { call: invoke::Call { client, endpoint: self.endpoint }, request, connection })
+        Ok(Prepared { call: invoke::Call { client, endpoint: self.endpoint, limit }, request, connection })
     }
 
-    fn headers(&self) -> anyhow::Result<Vec<(HeaderName, String)>> {
-        let header = |pair: &String| {
-            let malformed = || Failure::usage(format!("`{pair}` is no header of the form KEY=VALUE"));
-            let (name, value) = pair.split_once('=').ok_or_else(malformed)?;
-            let unusable = |_| Failure::usage(format!("`{name}` cannot be the name of a header"));
-            let name = HeaderName::try_from(name.to_ascii_lowercase()).map_err(unusable)?;
-            Ok((name, value.to_owned()))
-        };
-        self.metadata.iter().map(header).collect()
+    fn headers(&self, ui: &Ui) -> anyhow::Result<Vec<(HeaderName, String)>> {
+        self.metadata.iter().map(|pair| header("metadata", pair, ui)).collect()
     }
+}
+
+/// A header as a flag gives it.
+///
+/// # Errors
+/// It is none.
+pub(super) fn header(flag: &str, pair: &str, ui: &Ui) -> anyhow::Result<(HeaderName, String)> {
+    let (name, value) = pairs::split(flag, "header", pair, ui)?;
+    let unusable = |_| Failure::usage(format!("`{name}` cannot be the name of a header"));
+    Ok((HeaderName::try_from(name.to_ascii_lowercase()).map_err(unusable)?, value.to_owned()))
 }
 
 /// A call that can be made.

@@ -42,6 +42,8 @@ pub(crate) struct Context {
     pub(crate) chosen_namespace: Option<String>,
     /// How long a call may take.
     pub(crate) timeout: Duration,
+    /// How long a stream may take, if somebody said so; else it has no limit.
+    pub(crate) limit: Option<Duration>,
     /// Where the flags of every command come from.
     pub(crate) sources: Sources,
     config_file: Option<PathBuf>,
@@ -150,6 +152,7 @@ impl Context {
             chosen_environment: environment,
             chosen_namespace: namespace,
             timeout,
+            limit: None,
             sources: Sources::default(),
             config_file,
         }
@@ -380,6 +383,22 @@ impl Context {
             Ok(())
         })
     }
+}
+
+/// Carries out what goes on until it ends, or its time is over.
+///
+/// # Errors
+/// As it, and 408 when its time is over.
+pub(super) async fn within(
+    limit: Option<Duration>,
+    work: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<()> {
+    let Some(limit) = limit else { return work.await };
+    let late = |_| {
+        let text = format!("not at its end within {}", humantime::format_duration(limit));
+        Failure::new(exit::TIMED_OUT, text).hint("allow more time with `--timeout`, or leave it out")
+    };
+    tokio::time::timeout(limit, work).await.map_err(late)?
 }
 
 fn logged_out() -> anyhow::Error {

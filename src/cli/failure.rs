@@ -141,6 +141,22 @@ fn is_unreachable(error: &Error) -> bool {
         && broke.iter().any(|words| error.detail.contains(words))
 }
 
+/// How a value that begins with `-`, and so was taken for a flag, is given.
+pub(crate) fn hyphen(error: &clap::Error, line: impl Iterator<Item = String>) -> Option<String> {
+    if !matches!(error.kind(), ErrorKind::InvalidValue | ErrorKind::UnknownArgument) {
+        return None;
+    }
+    let Some(ContextValue::String(named)) = error.get(ContextKind::InvalidArg) else { return None };
+    let named = named.split([' ', '=']).next().unwrap_or(named);
+    let words: Vec<String> = line.collect();
+    let found = words.windows(2).find(|pair| {
+        let taken_for_flag = pair[1].len() > 1 && pair[1].starts_with('-');
+        let flag = pair[0].starts_with("--") && pair[0].len() > 2 && !pair[0].contains('=');
+        flag && taken_for_flag && (pair[0] == named || pair[1].starts_with(named))
+    });
+    found.map(|pair| format!("a value that begins with `-` is given as `{}={}`", pair[0], pair[1]))
+}
+
 /// The platform says so itself, not a service behind it.
 fn is_platform(error: &Error) -> bool {
     let first = error.id.split('.').next().unwrap_or_default();
@@ -212,6 +228,22 @@ mod tests {
         }
         assert_eq!(code(Failure::usage("x")), Some(2));
         assert_eq!(code(anyhow::anyhow!("x")), Some(1));
+    }
+
+    #[test]
+    fn a_value_that_begins_with_a_hyphen_is_shown_with_an_equals_sign() {
+        for (line, hint) in [
+            (&["run", "--name", "-x"][..], Some("`--name=-x`")),
+            (&["run", "--name", "--zzz"], Some("`--name=--zzz`")),
+            (&["run", "--name", "a", "-x"], None),
+            (&["run", "--instances", "many"], None),
+        ] {
+            let command = crate::cli::command_tree();
+            let error = command.try_get_matches_from(["micro"].iter().chain(line)).unwrap_err();
+            let said = hyphen(&error, line.iter().map(ToString::to_string));
+            assert_eq!(said.is_some(), hint.is_some(), "{line:?}: {said:?} {error}");
+            assert!(hint.is_none_or(|hint| said.unwrap().contains(hint)), "{line:?}");
+        }
     }
 
     #[test]

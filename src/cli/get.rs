@@ -44,7 +44,7 @@ impl Get {
             cx.ui.line(format_args!(
                 "\nversion {}{}\n",
                 service.version,
-                if service.ready { "" } else { " (not ready)" }
+                if is_known_not_ready(service) { " (not ready)" } else { "" }
             ))?;
             let mut rows = vec![vec!["ID".to_owned(), "Address".to_owned(), "Metadata".to_owned()]];
             rows.extend(service.nodes.iter().map(|node| {
@@ -65,6 +65,11 @@ impl Get {
         }
         Ok(())
     }
+}
+
+/// Only a server that keeps descriptors says whether a service is ready.
+fn is_known_not_ready(service: &Service) -> bool {
+    !service.ready && !service.descriptor_hash.is_empty()
 }
 
 fn describe(endpoint: &Endpoint) -> String {
@@ -102,7 +107,7 @@ fn record(service: &Service) -> serde_json::Value {
     json!({
         "name": service.name,
         "version": service.version,
-        "ready": service.ready,
+        "ready": (service.ready || is_known_not_ready(service)).then_some(service.ready),
         "nodes": service.nodes.iter()
             .map(|node| json!({"id": node.id, "address": node.address, "metadata": node.metadata})).collect::<Vec<_>>(),
         "endpoints": service.endpoints.iter().map(|endpoint| json!({

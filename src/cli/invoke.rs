@@ -3,10 +3,11 @@
 use std::{
     ffi::OsString,
     io::{self, BufRead as _, IsTerminal as _, Read as _},
+    time::Duration,
 };
 
 use bytes::Bytes;
-use clap::{Args as _, Command, FromArgMatches as _, builder::Resettable};
+use clap::{Args as _, Command, builder::Resettable};
 use micro_sdk::{Client, Error};
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -14,7 +15,8 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::{
     Globals,
-    context::Context,
+    call::header,
+    context::{Context, within},
     discover, dynamic,
     failure::{Failure, exit},
     server::daemon,
@@ -31,7 +33,7 @@ pub(super) fn globals(line: impl IntoIterator<Item = OsString>) -> Result<Global
     let root = Globals::augment_args(root);
     let words: Vec<String> = line.into_iter().map(|word| word.to_string_lossy().into_owned()).collect();
     let found = dynamic::globals_among(&root, &words);
-    Globals::from_arg_matches(&root.try_get_matches_from(found)?)
+    Globals::of(&root.try_get_matches_from(found)?)
 }
 
 /// The command tree without the catch-all for unknown words.
@@ -70,15 +72,14 @@ pub(super) async fn run(words: &[OsString], cx: &Context) -> anyhow::Result<()> 
             .into());
     };
     let mut client = connection.service(name, &found.namespace)?;
-    for (header, value) in dynamic::headers(matches)? {
-        let bad = |_| Failure::usage(format!("`{header}` cannot be the name of a header"));
-        let header = http::HeaderName::try_from(header.to_ascii_lowercase()).map_err(bad)?;
+    for pair in dynamic::headers(matches) {
+        let (header, value) = header("header", &pair, &cx.ui)?;
         client = client.with_header(header, &value)?;
     }
     // Reading standard input blocks, and Ctrl-C must end it.
     let (asked, given) = (endpoint.clone(), matches.clone());
     let request = tokio::task::spawn_blocking(move || dynamic::request(&asked, &given, &read_file)).await??;
-    let call = Call { client, endpoint: endpoint.name.clone() };
+    let call = Call { client, endpoint: endpoint.name.clone(), limit: cx.limit };
     match (endpoint.request_stream, endpoint.response_stream) {
         (false, false) => call.unary(&request, cx).await,
         (false, true) => call.stream(vec![request], false, cx).await,
@@ -134,6 +135,8 @@ pub(super) struct Call {
     pub(super) client: Client,
     /// `Handler.Method`.
     pub(super) endpoint: String,
+    /// How long a stream may take; none for as long as it likes.
+    pub(super) limit: Option<Duration>,
 }
 
 impl Call {
@@ -175,7 +178,7 @@ impl Call {
         tokio::select! {
             biased;
             error = refused => Err(error),
-            result = cx.ui.while_read(answers) => result,
+            result = cx.ui.while_read(within(self.limit, answers)) => result,
         }
     }
 }

@@ -4,7 +4,12 @@ use micro_sdk::{
     proto::runtime::{DeleteOptions, DeleteRequest, Resource, Service},
 };
 
-use super::{completion, context::Context, source};
+use super::{
+    completion,
+    context::Context,
+    failure::{Failure, exit},
+    source,
+};
 
 /// Stop services and forget them; their logs stay.
 #[derive(Args)]
@@ -42,6 +47,13 @@ async fn stop(service: &str, namespace: &str, runtime: &RuntimeClient) -> anyhow
         resource: Some(Resource { service: Some(service), ..Resource::default() }),
         options: Some(DeleteOptions { namespace: namespace.to_owned() }),
     };
-    runtime.delete(request).await?;
+    runtime.delete(request).await.map_err(|error| match error.code {
+        // A server of Micro v4 says no more than that.
+        404 if !error.detail.contains(&name) => {
+            let text = format!("service {name} does not run in namespace {namespace}");
+            Failure::new(exit::NOT_FOUND, text).hint("see what was run with `micro status`").into()
+        }
+        _ => anyhow::Error::from(error),
+    })?;
     Ok(name)
 }

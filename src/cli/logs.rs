@@ -7,7 +7,13 @@ use micro_sdk::{
 };
 use serde_json::json;
 
-use super::{completion, context::Context, failure::Failure, source, ui::Output};
+use super::{
+    completion,
+    context::{Context, within},
+    failure::Failure,
+    source,
+    ui::Output,
+};
 
 /// Print the log of a service: what its processes wrote.
 #[derive(Args)]
@@ -79,6 +85,6 @@ impl Logs {
             }
             Ok(())
         };
-        cx.ui.while_read(printing).await
+        cx.ui.while_read(within(cx.limit, printing)).await
     }
 }

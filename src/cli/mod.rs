@@ -20,6 +20,7 @@ mod login;
 mod logout;
 mod logs;
 mod new;
+mod pairs;
 mod quickstart;
 mod run;
 mod server;
@@ -34,7 +35,10 @@ mod user;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
 
-use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, error::ErrorKind};
+use clap::{
+    ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, error::ErrorKind,
+    parser::ValueSource,
+};
 use context::{Context, Sources};
 use failure::exit;
 use ui::{Output, Ui};
@@ -95,6 +99,9 @@ struct Globals {
     /// How long a call may take, such as 500ms or 2m.
     #[arg(long, global = true, value_name = "DURATION", default_value = "60s", value_parser = timeout)]
     timeout: Duration,
+    /// Whether that was asked for.
+    #[arg(skip)]
+    timeout_given: bool,
     /// Ask nothing; take the default of each question.
     #[arg(short, long, global = true)]
     yes: bool,
@@ -108,6 +115,17 @@ struct Globals {
         hide_env_values = true
     )]
     config: Option<PathBuf>,
+}
+
+impl Globals {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// One has a wrong value.
+    fn of(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let timeout_given = matches.value_source("timeout") == Some(ValueSource::CommandLine);
+        Ok(Self { timeout_given, ..Self::from_arg_matches(matches)? })
+    }
 }
 
 /// A time to wait, longer than nothing.
@@ -218,7 +236,8 @@ pub(crate) fn main() -> ExitCode {
     ui::set_colors(false);
     let parsed = command_tree().try_get_matches().and_then(|matches| {
         let sources = Sources::of_matches(&matches, &SOURCES);
-        Ok((Cli::from_arg_matches(&matches)?, sources))
+        let cli = Cli::from_arg_matches(&matches)?;
+        Ok((Cli { globals: Globals::of(&matches)?, ..cli }, sources))
     });
     let (cli, sources) = match parsed {
         Ok(parsed) => parsed,
@@ -258,7 +277,9 @@ fn execute(command: Command, globals: Globals, sources: Sources) -> anyhow::Resu
     }?;
     let ui = Ui { output: globals.output, quiet: globals.quiet, verbose: globals.verbose, yes: globals.yes };
     let chosen = (globals.env, globals.namespace);
-    let cx = Context::new(Home::find()?, ui, chosen, globals.timeout, globals.config).with_sources(sources);
+    let mut cx =
+        Context::new(Home::find()?, ui, chosen, globals.timeout, globals.config).with_sources(sources);
+    cx.limit = globals.timeout_given.then_some(globals.timeout);
     let goes_on = matches!(&command, Command::Run(_) | Command::Update(_));
     let result = runtime.block_on(async {
         if serves {
@@ -296,6 +317,11 @@ fn usage(error: &clap::Error) -> ExitCode {
     }
     // In one piece: clap itself would write line by line.
     ui::text(&error.render(), error.use_stderr());
+    if error.use_stderr()
+        && let Some(hint) = failure::hyphen(error, std::env::args().skip(1))
+    {
+        ui::hint(&hint);
+    }
     code.into()
 }
 

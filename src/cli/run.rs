@@ -45,7 +45,7 @@ impl Run {
             );
         }
         let service = self.source.local(self.launch.builds(), cx)?;
-        let (service, options) = self.launch.request(&self.source, service, &cx.namespace()?)?;
+        let (service, options) = self.launch.request(&self.source, service, &cx.namespace()?, &cx.ui)?;
         let connection = cx.connect().await?;
         let runtime: RuntimeClient = connection.block("runtime")?;
         let request = CreateRequest {

@@ -17,6 +17,8 @@ use super::{
     completion,
     context::Context,
     failure::{Failure, exit},
+    pairs,
+    ui::Ui,
 };
 use crate::{
     names,
@@ -56,10 +58,10 @@ pub(super) struct Launch {
     #[arg(long, value_name = "ARGUMENTS", allow_hyphen_values = true)]
     args: Option<String>,
     /// A variable of the service's environment; may be repeated.
-    #[arg(long = "env_vars", visible_alias = "env-var", value_name = "NAME=VALUE", value_delimiter = ',')]
+    #[arg(long = "env_vars", visible_alias = "env-var", value_name = "NAME=VALUE")]
     variables: Vec<String>,
     /// A pair of metadata; may be repeated.
-    #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',')]
+    #[arg(long, value_name = "NAME=VALUE")]
     metadata: Vec<String>,
 }
 
@@ -77,30 +79,22 @@ impl Launch {
         Ok(words)
     }
 
-    fn checked_variables(&self) -> anyhow::Result<Vec<String>> {
-        let wrong = |pair: &&String| pair.split_once('=').is_none_or(|(name, _)| name.is_empty());
-        match self.variables.iter().find(wrong) {
-            Some(pair) => {
-                Err(Failure::usage(format!("`{pair}` is no variable of the form NAME=VALUE")).into())
-            }
-            None => Ok(self.variables.clone()),
-        }
+    fn checked_variables(&self, ui: &Ui) -> anyhow::Result<Vec<String>> {
+        let variable = |pair: &String| {
+            let (name, value) = pairs::split("env_vars", "variable", pair, ui)?;
+            Ok(format!("{name}={value}"))
+        };
+        self.variables.iter().map(variable).collect()
     }
 
-    fn metadata(&self) -> anyhow::Result<HashMap<String, String>> {
+    fn metadata(&self, ui: &Ui) -> anyhow::Result<HashMap<String, String>> {
         let mut metadata = HashMap::new();
         for pair in &self.metadata {
-            match pair.split_once('=') {
-                Some(("source", _)) => {
-                    return Err(Failure::usage("the metadata key `source` is reserved").into());
-                }
-                Some((key, value)) if !key.is_empty() => metadata.insert(key.to_owned(), value.to_owned()),
-                _ => {
-                    return Err(
-                        Failure::usage(format!("`{pair}` is no metadata of the form KEY=VALUE")).into()
-                    );
-                }
-            };
+            let (name, value) = pairs::split("metadata", "pair of metadata", pair, ui)?;
+            if name == "source" {
+                return Err(Failure::usage("the metadata key `source` is reserved").into());
+            }
+            metadata.insert(name.to_owned(), value.to_owned());
         }
         Ok(metadata)
     }
@@ -114,13 +108,14 @@ impl Launch {
         source: &Source,
         mut service: Service,
         namespace: &str,
+        ui: &Ui,
     ) -> anyhow::Result<(Service, CreateOptions)> {
-        service.metadata = self.metadata()?;
+        service.metadata = self.metadata(ui)?;
         let (path_env, cargo_home, rustup_home) = tools();
         let options = CreateOptions {
             command: self.command_words()?,
             args: words("--args", self.args.as_deref())?,
-            env: self.checked_variables()?,
+            env: self.checked_variables(ui)?,
             namespace: namespace.to_owned(),
             instances: source.instances.unwrap_or(0),
             path_env,

@@ -68,8 +68,11 @@ impl Status {
                 text("source"),
                 text("status"),
                 build,
-                text("updated"),
-                text("summary"),
+                record["updated"]
+                    .as_str()
+                    .and_then(|at| at.parse().ok())
+                    .map_or_else(|| "unknown".to_owned(), ago),
+                summary(&record["metadata"]),
             ]
         })?;
         if let ([service], false, Output::Table) = (services.as_slice(), name.is_empty(), cx.ui.output) {
@@ -85,22 +88,28 @@ impl Status {
 
 fn record(service: &Service) -> serde_json::Value {
     let metadata = |key: &str| service.metadata.get(key).cloned().unwrap_or_default();
-    let updated =
-        metadata("lastStatusUpdate").parse::<Timestamp>().map_or_else(|_| "unknown".to_owned(), ago);
+    let updated = metadata("lastStatusUpdate").parse::<Timestamp>().ok();
+    // `2/3`; left out where one is wanted.
+    let instances = metadata("instances");
+    let alone = if metadata("status") == "running" { ("1", "1") } else { ("0", "1") };
+    let (running, wanted) = instances.split_once('/').unwrap_or(alone);
+    let number = |text: &str| text.parse::<u64>().ok();
     json!({
         "name": service.name,
         "version": service.version,
         "source": metadata("source"),
         "status": metadata("status"),
         "build": metadata("build"),
-        "updated": updated,
-        "summary": summary(service),
+        "updated": updated.map(|at| at.to_string()),
+        "instances": { "running": number(running), "wanted": number(wanted) },
+        "restarts": number(&metadata("restarts")).unwrap_or(0),
+        "error": service.metadata.get("error"),
         "metadata": service.metadata,
     })
 }
 
 /// Owner and group as in the reference, then what is worth knowing.
-fn summary(service: &Service) -> String {
+fn summary(metadata: &serde_json::Value) -> String {
     let mut parts = Vec::new();
     for (label, key) in [
         ("owner", "owner"),
@@ -110,7 +119,7 @@ fn summary(service: &Service) -> String {
         ("progress", "progress"),
         ("error", "error"),
     ] {
-        if let Some(value) = service.metadata.get(key) {
+        if let Some(value) = metadata[key].as_str() {
             let line = value.lines().next().unwrap_or_default();
             parts.push(format!("{label}={line}"));
         }

@@ -414,8 +414,13 @@ impl Drop for Terminal {
 pub(crate) fn fail(text: impl fmt::Display, hint: Option<&str>) {
     headed(Style::new().red(), "error:", text);
     if let Some(hint) = hint {
-        headed(Style::new().cyan(), "hint:", hint);
+        self::hint(hint);
     }
+}
+
+/// What to do about it.
+pub(crate) fn hint(text: &str) {
+    headed(Style::new().cyan(), "hint:", text);
 }
 
 /// Shows or hides colours; `NO_COLOR`, `CLICOLOR_FORCE` and the terminal decide otherwise.

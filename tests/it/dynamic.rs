@@ -89,6 +89,8 @@ fn near_misses_are_told_and_exit_codes_kept() {
         (&["helloworld", "call", "--json", r#"{"nam": 1}"#], 7, &["nam"]),
         (&["helloworld", "call", "--name=error 409"], 7, &["100% wrong"]),
         (&["helloworld", "call", "--name=error 404"], 7, &["100% wrong"]),
+        (&["helloworld", "call", "--name=error 0"], 7, &["error: 100% wrong: \"ä\"\n"]),
+        (&["helloworld", "call", "--name=error -1"], 7, &["error: 100% wrong: \"ä\"\n"]),
         (&["helloworld", "call", "--name=panic"], 7, &[]),
         (&["helloworld", "call", "--name=wait", "--timeout=100ms"], 6, &["--timeout"]),
         (&["call", "helloworld", "Call"], 2, &["Handler.Method"]),
@@ -130,6 +132,59 @@ fn streams_print_a_document_a_line_and_read_requests_from_standard_input() {
     let failed = home.run(["helloworld", "stream", "--count=-1"]);
     assert_eq!((failed.code, &*failed.stdout), (Some(7), "{\"count\": \"0\"}\n"), "{failed:#?}");
     assert!(failed.stderr.contains("counted backwards"), "{failed:#?}");
+}
+
+#[test]
+fn a_stream_ends_when_its_time_is_over() {
+    let home = Home::new();
+    home.run_helloworld();
+    for words in [
+        &["helloworld", "ping-pong", "--timeout=300ms"][..],
+        &["--timeout", "300ms", "helloworld", "ping-pong"],
+        &["stream", "helloworld", "Helloworld.PingPong", "--timeout=300ms"],
+        &["stream", "helloworld", "Helloworld.PingPong", "--request_timeout=300ms"],
+        &["config", "watch", "--timeout=300ms"],
+        &["logs", "helloworld", "-f", "--timeout=300ms"],
+    ] {
+        // Nothing is sent, and the input stays open.
+        let mut command = home.command(words);
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let input = child.stdin.take();
+        let ended = child.wait_with_output().unwrap();
+        drop(input);
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(
+            (ended.status.code(), said.contains("within 300ms")),
+            (Some(6), true),
+            "{words:?}: {said}"
+        );
+    }
+}
+
+#[test]
+fn a_comma_in_a_header_is_data_and_a_second_pair_is_noticed() {
+    let home = Home::new();
+    faulty::run(&home, &["--env_vars", "HOSTS=a:1,b:2", "--env_vars", "JAVA_OPTS=-Da=1,b=2"]);
+    let variables = home.ok(["helloworld", "call", "--name=variables", "-o", "raw"]);
+    assert!(
+        variables.contains("HOSTS=a:1,b:2\\n") && variables.contains("JAVA_OPTS=-Da=1,b=2"),
+        "{variables}"
+    );
+    for flag in [
+        "helloworld call --name=headers --header",
+        "call helloworld Helloworld.Call {\"name\":\"headers\"} --metadata",
+    ] {
+        let words: Vec<&str> = flag.split(' ').chain(["x-a=1,x-b=2"]).collect();
+        let seen = home.run(&words);
+        assert_eq!(seen.code, Some(0), "{seen:#?}");
+        assert!(seen.stdout.contains("1,x-b=2"), "{seen:#?}");
+        assert!(seen.stderr.starts_with("note: `,x-b=2` belongs to the value of x-a"), "{seen:#?}");
+        let plain: Vec<&str> = flag.split(' ').chain(["x-a=1,2"]).collect();
+        assert_eq!(home.run(&plain).stderr, "");
+    }
+    let said = home.fails(2, ["run", ".", "--name=x", "--command=true", "--metadata=a"]);
+    assert!(said.contains("NAME=VALUE"), "{said}");
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod dynamic;
 mod faults;
 mod faulty;
 mod generated;
+mod go_server;
 mod go_service;
 mod half_open;
 mod http_api;

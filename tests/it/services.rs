@@ -55,7 +55,12 @@ fn a_service_killed_from_outside_comes_back_and_answers() {
     eventually("the status to say running", || {
         (home.status("helloworld")["status"] == "running").then_some(())
     });
-    assert_eq!(home.status("helloworld")["metadata"]["restarts"], "4");
+    let status = home.status("helloworld");
+    assert_eq!((&status["metadata"]["restarts"], &status["restarts"]), (&json!("4"), &json!(4)));
+    assert_eq!(status["instances"], json!({"running": 1, "wanted": 1}));
+    let updated = status["updated"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    assert!(updated <= jiff::Timestamp::now(), "{status}");
+    assert!(home.ok(["status", "helloworld"]).contains(" ago "));
 }
 
 #[test]
@@ -190,7 +195,18 @@ fn a_service_sees_its_own_variables_and_nothing_of_the_servers() {
     assert_eq!(started.code, Some(0), "{started:#?}");
     faulty::run(
         &home,
-        &["--env_vars", "ONE=1,TWO=a=b,MICRO_CLIENT_ID=admin", "--env_vars", "EMPTY=", "--version", "v7"],
+        &[
+            "--env_vars",
+            "ONE=1,x=2",
+            "--env_vars",
+            "TWO=a=b",
+            "--env_vars",
+            "MICRO_CLIENT_ID=admin",
+            "--env_vars",
+            "EMPTY=",
+            "--version",
+            "v7",
+        ],
     );
     let answer = home.ok(["helloworld", "call", "--name=variables", "-o", "raw"]);
     let answer: Value = serde_json::from_str(&answer).unwrap();
@@ -199,7 +215,7 @@ fn a_service_sees_its_own_variables_and_nothing_of_the_servers() {
     let network = home.state().network;
     let socket = format!("unix:{}", local::services_socket(&home.state().socket).display());
     for (name, value) in [
-        ("ONE", "1"),
+        ("ONE", "1,x=2"),
         ("TWO", "a=b"),
         ("EMPTY", ""),
         ("MICRO_SERVICE_NAME", "helloworld"),

@@ -21,6 +21,12 @@ pub struct Records {
     /// How many are wanted still; none for all.
     left: Option<u64>,
     ended: bool,
+    /// How many were passed over or read.
+    seen: u64,
+    /// The first key of the page before.
+    first: Option<String>,
+    /// The server knows pages by number alone.
+    counts: bool,
 }
 
 impl Records {
@@ -29,7 +35,9 @@ impl Records {
     pub fn new(client: StoreClient, request: ReadRequest) -> Self {
         let options = request.options.unwrap_or_default();
         let left = (options.limit > 0).then_some(options.limit);
-        Self { client, key: request.key, options, page: VecDeque::new(), size: PAGE, left, ended: false }
+        let (page, seen) = (VecDeque::new(), options.offset);
+        let (first, counts) = (None, false);
+        Self { client, key: request.key, options, page, size: PAGE, left, ended: false, first, seen, counts }
     }
 
     /// The next record, or none after the last.
@@ -63,13 +71,24 @@ impl Records {
                 return Err(error);
             }
         };
+        if self.first.is_some() && records.first().map(|record| &record.key) == self.first.as_ref() {
+            // A server of Micro v4 does not know `after`, and began from the front again.
+            (self.options.after, self.options.offset) = (String::new(), self.seen);
+            self.first = None;
+            self.counts = true;
+            return Ok(());
+        }
         let read = records.len() as u64;
+        self.seen += read;
         let one = !self.options.prefix && !self.options.suffix;
         self.ended = one || read < wanted;
         self.left = self.left.map(|left| left.saturating_sub(read));
-        self.options.offset = 0;
-        if let Some(last) = records.last() {
+        if self.counts {
+            self.options.offset = self.seen;
+        } else if let (Some(first), Some(last)) = (records.first(), records.last()) {
+            self.options.offset = 0;
             self.options.after.clone_from(&last.key);
+            self.first = Some(first.key.clone());
         }
         self.page = records.into();
         Ok(())

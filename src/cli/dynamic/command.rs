@@ -119,7 +119,7 @@ fn json() -> Arg {
 fn header() -> Arg {
     Arg::new(HEADER)
         .long("header")
-        .value_name("KEY=VALUE")
+        .value_name("NAME=VALUE")
         .help("Send a header with the request; may be repeated")
         .help_heading(HEADING)
         .action(ArgAction::Append)

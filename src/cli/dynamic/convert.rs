@@ -25,19 +25,25 @@ pub(super) struct Converter<'a> {
 }
 
 impl Converter<'_> {
-    /// The JSON of `field`, given once or several times. A list given once is split at commas.
+    /// The JSON of `field`, given once or several times. Each text of a list is split at commas.
     pub(super) fn field(&self, field: &Field, texts: &[String]) -> Result<Value, Error> {
         match (&field.kind, field.repeated, texts) {
             (Kind::Map { key, value }, false, texts) => self.map(&field.kind, key, value, texts),
-            (kind, true, [text]) => self.list(kind, text),
-            (kind, true, texts) => texts.iter().map(|text| self.one(kind, text)).collect(),
+            (kind, true, texts) => {
+                let mut elements = Vec::new();
+                for text in texts {
+                    elements.append(&mut self.list(kind, text)?);
+                }
+                Ok(Value::Array(elements))
+            }
             (kind, false, texts) => self.one(kind, texts.last().map_or("", String::as_str)),
         }
     }
 
-    fn list(&self, kind: &Kind, text: &str) -> Result<Value, Error> {
+    /// What one occurrence of a list's flag means, whether there are others or not.
+    fn list(&self, kind: &Kind, text: &str) -> Result<Vec<Value>, Error> {
         if text.is_empty() {
-            return Ok(Value::Array(Vec::new()));
+            return Ok(Vec::new());
         }
         if let Ok(Value::Array(elements)) = serde_json::from_str(text)
             && (*kind != Kind::String || elements.iter().all(Value::is_string))
@@ -48,7 +54,7 @@ impl Converter<'_> {
         let single =
             kind.is_structured() && (!matches!(kind, Kind::Unknown(_)) || text.starts_with(['{', '"']));
         if single {
-            return Ok(Value::Array(vec![self.one(kind, text)?]));
+            return Ok(vec![self.one(kind, text)?]);
         }
         text.split(',').map(|part| self.one(kind, part)).collect()
     }
@@ -77,11 +83,7 @@ impl Converter<'_> {
             }
             let parts: Vec<&str> = text.split(',').collect();
             // A comma may as well belong to a value.
-            let pairs = if texts.len() == 1 && parts.iter().all(|part| part.contains('=')) {
-                parts
-            } else {
-                vec![text.as_str()]
-            };
+            let pairs = if parts.iter().all(|part| part.contains('=')) { parts } else { vec![text.as_str()] };
             for pair in pairs.into_iter().filter(|pair| !pair.is_empty()) {
                 let (name, element) = pair.split_once('=').ok_or_else(|| self.invalid(whole, pair))?;
                 map.insert(self.key(key, name)?, self.one(value, element)?);

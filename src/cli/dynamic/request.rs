@@ -34,18 +34,10 @@ pub(crate) fn request(
     Ok(Value::Object(request))
 }
 
-/// The headers to send, in the order given.
-pub(crate) fn headers(matches: &ArgMatches) -> Result<Vec<(String, String)>, Error> {
-    let Ok(Some(headers)) = matches.try_get_many::<String>(HEADER) else { return Ok(Vec::new()) };
-    headers
-        .map(|header| match header.split_once('=') {
-            Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
-            _ => Err(Error::usage(
-                format!("`--header` expects KEY=VALUE, not `{header}`"),
-                "for example --header=trace=on".to_owned(),
-            )),
-        })
-        .collect()
+/// The headers to send, NAME=VALUE each, in the order given.
+pub(crate) fn headers(matches: &ArgMatches) -> Vec<String> {
+    let Ok(Some(headers)) = matches.try_get_many::<String>(HEADER) else { return Vec::new() };
+    headers.cloned().collect()
 }
 
 fn whole(matches: &ArgMatches, read_file: &ReadFile<'_>) -> Result<Value, Error> {

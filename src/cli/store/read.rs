@@ -101,7 +101,9 @@ impl Read {
 
 impl Shown {
     fn of(record: Record) -> Self {
-        let expiry = u64::try_from(record.expiry_ms).ok().filter(|left| *left > 0);
+        // A server of Micro v4 says it in seconds alone.
+        let left = if record.expiry_ms > 0 { record.expiry_ms } else { record.expiry.saturating_mul(1000) };
+        let expiry = u64::try_from(left).ok().filter(|left| *left > 0);
         Self {
             key: record.key,
             value: BASE64_STANDARD.encode(record.value),

@@ -86,7 +86,7 @@ fn help_of_an_endpoint_lists_fields_with_their_types() {
         "--created <TIMESTAMP>",
         "--limit <INT64>",
         "--json <JSON|@FILE|->",
-        "--header <KEY=VALUE>",
+        "--header <NAME=VALUE>",
     ] {
         assert!(help.contains(part), "{part} in {help}");
     }

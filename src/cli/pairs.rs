@@ -1,0 +1,54 @@
+//! `NAME=VALUE`, as the flags for variables, metadata and headers take it. A comma belongs to the value: the flag is
+//! given again for another pair.
+
+use super::{failure::Failure, ui::Ui};
+
+/// Takes a pair of this flag apart; `what` is what the pair is.
+///
+/// # Errors
+/// There is no `=`, or nothing before it.
+pub(super) fn split<'a>(
+    flag: &str,
+    what: &str,
+    pair: &'a str,
+    ui: &Ui,
+) -> anyhow::Result<(&'a str, &'a str)> {
+    let Some((name, value)) = pair.split_once('=').filter(|(name, _)| !name.trim().is_empty()) else {
+        let text = format!("`{pair}` is no {what} of the form NAME=VALUE");
+        return Err(Failure::usage(text).hint(format!("for example --{flag}=NAME=VALUE")).into());
+    };
+    if let Some(rest) = another(value) {
+        ui.say(format_args!(
+            "note: `,{rest}` belongs to the value of {name}; another {what} needs a --{flag} of its own"
+        ));
+    }
+    Ok((name.trim(), value))
+}
+
+/// What follows the first comma after which a value looks like another pair.
+fn another(value: &str) -> Option<&str> {
+    value.match_indices(',').map(|(comma, _)| &value[comma + 1..]).find(|rest| {
+        let name = rest.split_once('=').map_or("", |(name, _)| name.trim());
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_comma_before_what_looks_like_a_name_is_noticed() {
+        for (value, expected) in [
+            ("a:1,b:2", None),
+            ("x,b=2", Some("b=2")),
+            ("-Da=1,b=2,c", Some("b=2,c")),
+            ("x,y z=1", None),
+            ("x,=1", None),
+            ("x,", None),
+            ("a,b, c=1", Some(" c=1")),
+        ] {
+            assert_eq!(another(value), expected, "{value}");
+        }
+    }
+}
