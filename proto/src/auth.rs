@@ -329,7 +329,8 @@ pub struct LocalRequest {
     /// Namespace of the service; empty means `micro`.
     #[prost(string, tag = "2")]
     pub namespace: ::prost::alloc::string::String,
-    /// How long the access token of the owner lives, in seconds; 0 means 15 minutes, 24 hours at most.
+    /// How long the access token lives, in seconds, 24 hours at most; 0 means 15 minutes for the owner,
+    /// an hour for a service.
     #[prost(int64, tag = "3")]
     pub token_expiry: i64,
 }

@@ -131,14 +131,19 @@ impl Channel {
         Error::unavailable(format!("cannot connect to {}: {reason}", self.0.address))
     }
 
-    /// Opens the connection, unless somebody else just has.
+    /// Opens the connection, unless somebody else just has. Waiting for those who try before is part
+    /// of the time it may take.
     async fn connect(&self) -> io::Result<Connection> {
+        let opened = timeout(CONNECT_TIMEOUT, self.connect_in_turn()).await;
+        opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    async fn connect_in_turn(&self) -> io::Result<Connection> {
         let _one_at_a_time = self.0.connecting.lock().await;
         if let Some(connection) = self.current().await {
             return Ok(connection);
         }
-        let opened = timeout(CONNECT_TIMEOUT, self.dial()).await;
-        let sender = opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
+        let sender = self.dial().await?;
         *self.0.current.write().unwrap_or_else(PoisonError::into_inner) = Some(sender);
         self.current().await.ok_or_else(|| io::Error::other("closed at once"))
     }

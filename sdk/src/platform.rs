@@ -10,9 +10,9 @@ use micro_proto::auth::{Account, InspectRequest, LocalRequest, Options, Token, T
 
 use crate::{Channel, Client, Error, Result, blocks::auth::AuthClient, header};
 
-/// The life of a token that is asked for, in seconds.
-const TOKEN_LIFE: i64 = 3600;
-/// A token that ends sooner than this is replaced before it is used.
+/// The life of a token that is asked for, in seconds, and the variable that sets another.
+pub(crate) const TOKEN_LIFE: (&str, u32) = ("MICRO_SERVICE_TOKEN_LIFE", 3600);
+/// A token that ends sooner than this, or than a quarter of its life, is replaced before it is used.
 const TOKEN_MARGIN: Duration = Duration::from_mins(1);
 /// How long, and for how many tokens, an answer of `Auth.Inspect` is believed.
 const INSPECT_CACHE: (Duration, usize) = (Duration::from_secs(30), 1024);
@@ -35,16 +35,19 @@ struct Inner {
     channel: Channel,
     namespace: String,
     credentials: Credentials,
+    /// For how many seconds tokens are asked for.
+    life: u32,
     token: Mutex<Option<Token>>,
     accounts: Mutex<HashMap<String, (Account, Instant)>>,
 }
 
 impl Platform {
-    pub(crate) fn new(channel: Channel, namespace: String, credentials: Credentials) -> Self {
+    pub(crate) fn new(channel: Channel, namespace: String, credentials: Credentials, life: u32) -> Self {
         Self(Arc::new(Inner {
             channel,
             namespace,
             credentials,
+            life,
             token: Mutex::default(),
             accounts: Mutex::default(),
         }))
@@ -78,7 +81,7 @@ impl Platform {
     /// # Errors
     /// There is none: a call without one would be nobody's, and on the local socket the owner's.
     pub(crate) async fn token(&self) -> Result<String> {
-        if let Some(token) = lock(&self.0.token).as_ref().filter(|t| lasts(t)) {
+        if let Some(token) = lock(&self.0.token).as_ref().filter(|token| lasts(token, self.0.life)) {
             return Ok(token.access_token.clone());
         }
         // A call asks for a token, which is a call: the cycle has to be boxed somewhere.
@@ -95,21 +98,20 @@ impl Platform {
 
     async fn exchange(&self) -> Result<Token> {
         let auth = AuthClient::from(Client::new(self.0.channel.clone(), "auth"));
-        let namespace = self.0.namespace.clone();
+        let (namespace, token_expiry) = (self.0.namespace.clone(), self.0.life.into());
         let response = match &self.0.credentials {
             Credentials::Secret { id, secret } => {
                 let request = TokenRequest {
                     id: id.clone(),
                     secret: secret.clone(),
-                    token_expiry: TOKEN_LIFE,
+                    token_expiry,
                     options: Some(Options { namespace }),
                     ..TokenRequest::default()
                 };
                 auth.token(request).await?
             }
             Credentials::Local { service } => {
-                let request = LocalRequest { service: service.clone(), namespace, ..LocalRequest::default() };
-                auth.local(request).await?
+                auth.local(LocalRequest { service: service.clone(), namespace, token_expiry }).await?
             }
         };
         let token = response.token.filter(|token| !token.access_token.is_empty());
@@ -135,9 +137,11 @@ impl Platform {
     }
 }
 
-fn lasts(token: &Token) -> bool {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + TOKEN_MARGIN;
-    u64::try_from(token.expiry).is_ok_and(|expiry| expiry > now.as_secs())
+/// Whether a token, which was asked for with a life of so many seconds, can still be used.
+fn lasts(token: &Token, life: u32) -> bool {
+    let margin = TOKEN_MARGIN.min(Duration::from_secs(life.into()) / 4);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(token.expiry).is_ok_and(|expiry| Duration::from_secs(expiry) > now + margin)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -148,6 +152,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// The namespace this process was started in.
 pub(crate) fn namespace() -> String {
     variable("MICRO_NAMESPACE").unwrap_or_else(|| header::DEFAULT_NAMESPACE.to_owned())
+}
+
+/// A number of seconds, by this variable or by default.
+///
+/// # Errors
+/// The variable has something else.
+pub(crate) fn seconds((name, default): (&str, u32)) -> Result<u32> {
+    let wrong = |text: &str| Error::internal(format!("{name} is `{text}`, which is no number of seconds"));
+    match variable(name) {
+        Some(text) => text.parse().ok().filter(|seconds| *seconds > 0).ok_or_else(|| wrong(&text)),
+        None => Ok(default),
+    }
 }
 
 /// An environment variable that is set and not empty.

@@ -8,10 +8,11 @@ use tokio::{sync::watch, time::sleep};
 
 use crate::{Client, Result, blocks::registry::RegistryClient, listen::Listening, log, platform::Platform};
 
-/// How long the server keeps a node it does not hear of, in seconds.
-const LEASE: i64 = 90;
-/// How often the lease is refreshed.
-const HEARTBEAT: Duration = Duration::from_secs(30);
+/// How long the server keeps a node it does not hear of, in seconds, and the variable that sets
+/// another time.
+pub(crate) const LEASE: (&str, u32) = ("MICRO_SERVICE_LEASE", 90);
+/// How often the lease is refreshed within its time.
+const HEARTBEATS: u32 = 3;
 /// Between attempts while the server is away: the first, the longest.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
@@ -22,6 +23,7 @@ pub(crate) struct Registration {
     service: Service,
     descriptor_set: Vec<u8>,
     listening: Listening,
+    heartbeat: Duration,
 }
 
 impl Registration {
@@ -31,12 +33,21 @@ impl Registration {
         mut service: Service,
         descriptor_set: Vec<u8>,
         listening: Listening,
+        lease: u32,
     ) -> Self {
-        service.options = Some(Options { ttl: LEASE, domain: platform.namespace().to_owned() });
+        let heartbeat = Duration::from_secs(lease.into()) / HEARTBEATS;
+        service.options = Some(Options { ttl: lease.into(), domain: platform.namespace().to_owned() });
         let client = Client::new(platform.channel().clone(), "registry")
             .with_identity(platform.clone())
             .with_timeout(Duration::from_secs(5));
-        Self { platform, registry: RegistryClient::from(client), service, descriptor_set, listening }
+        Self {
+            platform,
+            registry: RegistryClient::from(client),
+            service,
+            descriptor_set,
+            listening,
+            heartbeat,
+        }
     }
 
     /// Keeps the node registered until `stop` says so, then takes it out, and waits until the calls
@@ -54,7 +65,7 @@ impl Registration {
                         log::line(format_args!("{} is registered at {}", self.service.name, node.address));
                     }
                     (known, wait) = (true, RETRY.0);
-                    HEARTBEAT
+                    self.heartbeat
                 }
                 Err(error) => {
                     if known || wait == RETRY.0 {

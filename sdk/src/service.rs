@@ -19,8 +19,8 @@ use crate::{
     debug::Debug,
     handler::Handler,
     listen::Listening,
-    platform::{Credentials, Platform, namespace, variable},
-    registration::Registration,
+    platform::{Credentials, Platform, TOKEN_LIFE, namespace, seconds, variable},
+    registration::{LEASE, Registration},
     router::Router,
     schema,
 };
@@ -145,7 +145,7 @@ impl Service {
         if asked.is_some() || !matches!(server, Address::Home) {
             listening.address().await?;
         }
-        let registration = Registration::new(platform, service, descriptor_set, listening);
+        let registration = Registration::new(platform, service, descriptor_set, listening, seconds(LEASE)?);
         let serving = tokio::spawn(registration.keep(stopping));
         tokio::select! {
             _ = terminate.recv() => {}
@@ -199,17 +199,23 @@ impl Service {
 
 /// The server to register with: the one that started this process, else the one of this home.
 fn find(name: &str) -> Result<Platform> {
+    // On the local socket, a token of no service is the owner's.
+    if name.is_empty() {
+        return Err(Error::internal("a service needs a name"));
+    }
+    let life = seconds(TOKEN_LIFE)?;
     let server = match (variable("MICRO_SERVICE_SOCKET"), variable("MICRO_SERVICE_NETWORK")) {
         (Some(socket), _) => socket.parse()?,
         (None, Some(network)) => Address::Tcp(network),
         (None, None) => {
             let credentials = Credentials::Local { service: name.to_owned() };
-            return Ok(Platform::new(Channel::new(Address::Home), namespace(), credentials));
+            return Ok(Platform::new(Channel::new(Address::Home), namespace(), credentials, life));
         }
     };
     match (variable("MICRO_CLIENT_ID"), variable("MICRO_CLIENT_SECRET")) {
         (Some(id), Some(secret)) => {
-            Ok(Platform::new(Channel::new(server), namespace(), Credentials::Secret { id, secret }))
+            let credentials = Credentials::Secret { id, secret };
+            Ok(Platform::new(Channel::new(server), namespace(), credentials, life))
         }
         _ => Err(Error::internal(
             "MICRO_SERVICE_SOCKET or MICRO_SERVICE_NETWORK is set, but MICRO_CLIENT_ID and MICRO_CLIENT_SECRET are not",

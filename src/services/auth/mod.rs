@@ -56,6 +56,8 @@ use turns::Turns;
 
 /// The longest id, name, type or scope of an account, in bytes.
 const MAX_NAME: usize = 255;
+/// The life of a token for a service that was started by hand and asks for no other, in seconds.
+const SERVICE_LIFE: i64 = 3600;
 /// Bytes of what an account carries into its tokens, beside its names.
 const MAX_WORDS: usize = 2 << 10;
 
@@ -454,8 +456,12 @@ impl blocks::auth::Auth for Auth {
         let namespace = namespace_or_default(&request.namespace);
         names::check_namespace(namespace).map_err(|e| Error::bad_request(e.to_string()))?;
         names::check_registered(&request.service).map_err(|e| Error::bad_request(e.to_string()))?;
+        let life = match checked_life(request.token_expiry)? {
+            0 => SERVICE_LIFE,
+            life => life,
+        };
         let account = service_account(namespace, &request.service);
-        self.answer(&account, &Ties::of_process(""), 3600, String::new())
+        self.answer(&account, &Ties::of_process(""), life, String::new())
     }
 
     async fn rotate_key(&self, cx: Context, _: RotateKeyRequest) -> Result<RotateKeyResponse> {
