@@ -12,6 +12,21 @@ const SHOWN: usize = 80;
 /// The building blocks, in the order `micro services` shows them.
 pub(crate) const BLOCKS: [&str; 8] =
     ["auth", "broker", "config", "events", "network", "registry", "runtime", "store"];
+/// What a building block is for, in a sentence for help.
+pub(crate) fn purpose(block: &str) -> &'static str {
+    match block {
+        "auth" => "Accounts, tokens and access rules; see also `micro auth --help` and `micro user --help`",
+        "broker" => "Messages to those who subscribe to a topic now",
+        "config" => "Settings and secrets of a namespace; see also `micro config --help`",
+        "events" => "Streams of events that are kept and can be read again",
+        "network" => "The way of calls between services and servers; it has no endpoints to be called",
+        "registry" => "Which services run, where, and what they can be asked",
+        "runtime" => "Builds, runs and supervises services, and keeps their logs",
+        "store" => "Records, blobs and snapshots; see also `micro store --help`",
+        _ => "",
+    }
+}
+
 /// Names of building blocks and of the server's doors, reserved in every namespace.
 const RESERVED: [&str; 12] = [
     "api", "auth", "broker", "config", "events", "network", "proxy", "registry", "runtime", "server",
@@ -103,6 +118,11 @@ mod tests {
         for bad in ["", "A", "1a", "-a", "a_b", "a.", ".a", "a..b", "a/b", "ä", "a b", &"x".repeat(64)] {
             assert!(check(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn each_building_block_has_a_purpose() {
+        assert!(BLOCKS.iter().all(|block| !purpose(block).is_empty()));
     }
 
     #[test]

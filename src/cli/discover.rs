@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     config::{DEFAULT_NAMESPACE, LOCAL},
-    names::BLOCKS,
+    names::{BLOCKS, purpose},
     paths::{create_private_folder, write_cache_file},
 };
 
@@ -178,7 +178,11 @@ fn block(name: &str) -> anyhow::Result<Service> {
     // Two blocks may have handlers of the same name.
     set.file.retain(|file| file.package() == name);
     let pool = DescriptorPool::from_file_descriptor_set(set)?;
-    Ok(Service::from_descriptors(&pool, name, "latest"))
+    let mut service = Service::from_descriptors(&pool, name, "latest");
+    if service.about.is_empty() {
+        purpose(name).clone_into(&mut service.about);
+    }
+    Ok(service)
 }
 
 /// The services of a namespace, one entry a name, in the order of their names.

@@ -17,11 +17,14 @@ use super::{
     Globals,
     call::header,
     context::{Context, within},
-    discover, dynamic,
+    discover, dynamic, elsewhere,
     failure::{Failure, exit},
     server::daemon,
 };
-use crate::{config::LOCAL, transcode};
+use crate::{config::LOCAL, names::BLOCKS, transcode};
+
+/// How many services a hint names.
+const SHOWN: usize = 10;
 
 /// The flags of every command in a line without the name of the program, wherever they stand in
 /// it. Of one that is given twice the last counts.
@@ -94,7 +97,7 @@ pub(super) async fn run(words: &[OsString], cx: &Context) -> anyhow::Result<()> 
 async fn refuse_typos(name: &str, cx: &Context) -> anyhow::Result<()> {
     let names = super::command_names();
     let near = dynamic::similar(name, names.iter().map(String::as_str));
-    let Some(near) = near.first() else { return Ok(()) };
+    let Some(near) = elsewhere::named(name).or(near.first().copied()) else { return Ok(()) };
     if discover::remembered(cx).iter().any(|service| service.name == name) {
         return Ok(());
     }
@@ -114,10 +117,31 @@ async fn unknown(cx: &Context, connection: &super::context::Connection, name: &s
     let services = discover::list(connection, connection.namespace()).await.unwrap_or_default();
     known.extend(services.iter().map(|service| service.name.clone()));
     let failure = unrecognized(name, &format!(" (no service {name} is registered either)"));
+    let registered: Vec<String> = services.iter().map(|service| service.name.clone()).collect();
     discover::remember(cx, connection, services).await;
-    match dynamic::similar(name, known.iter().map(String::as_str)).first() {
-        Some(near) => failure.hint(format!("did you mean `micro {near}`?")).into(),
-        None => failure.hint("list the services with `micro services`").into(),
+    let near = dynamic::similar(name, known.iter().map(String::as_str));
+    failure
+        .hint(match elsewhere::named(name).or(near.first().copied()) {
+            Some(near) => format!("did you mean `micro {near}`?"),
+            None => services_here(&registered),
+        })
+        .into()
+}
+
+/// The services that could have been meant, as a hint.
+fn services_here(registered: &[String]) -> String {
+    let mut names: Vec<&str> = registered.iter().map(String::as_str).collect();
+    names.retain(|name| !BLOCKS.contains(name));
+    names.sort_unstable();
+    names.dedup();
+    match names.as_slice() {
+        [] => "no service runs; run one with `micro run .`, list the building blocks with `micro services`"
+            .to_owned(),
+        [shown @ .., _] if names.len() > SHOWN => format!(
+            "the services here are {}, and others; list them with `micro services`",
+            shown[..SHOWN - 1].join(", ")
+        ),
+        names => format!("the services here are {}; list them with `micro services`", names.join(", ")),
     }
 }
 

@@ -9,6 +9,7 @@ mod config;
 mod context;
 mod discover;
 mod dynamic;
+mod elsewhere;
 mod env;
 mod failure;
 mod generate;

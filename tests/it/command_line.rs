@@ -76,6 +76,8 @@ fn wrong_words_are_told_with_the_next_step() {
     let said = home.fails(5, ["serivces"]);
     assert!(said.contains("Unrecognized micro command: serivces"), "{said}");
     assert!(said.contains("did you mean `micro services`?"), "{said}");
+    let said = home.fails(5, ["invoke", "helloworld"]);
+    assert!(said.contains("did you mean `micro call`?"), "{said}");
     assert!(!home.data().exists(), "a typing error has started a server");
 
     for (words, text) in [

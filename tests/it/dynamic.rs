@@ -70,6 +70,7 @@ fn help_shows_methods_fields_types_and_comments() {
     }
     assert!(home.ok(["helloworld", "stream", "--help"]).contains("--count <INT64>"));
     assert!(home.ok(["registry", "--help"]).contains("list-services"), "building blocks too");
+    assert!(home.ok(["network", "--help"]).contains("no endpoints"), "what a block without endpoints is");
 }
 
 #[test]
@@ -78,7 +79,12 @@ fn near_misses_are_told_and_exit_codes_kept() {
     faulty::run(&home, &[]);
     for (words, code, parts) in [
         (&["hellowrld", "call"][..], 5, &["Unrecognized micro command", "`micro helloworld`"][..]),
-        (&["xyzzy"], 5, &["Unrecognized micro command", "micro services"]),
+        (
+            &["xyzzy"],
+            5,
+            &["Unrecognized micro command", "the services here are helloworld", "micro services"],
+        ),
+        (&["ps"], 5, &["Unrecognized micro command", "did you mean `micro status`?"]),
         (&["helloworld", "cal"], 5, &["cal", "`micro helloworld call`"]),
         (&["helloworld", "zzz"], 5, &["zzz"]),
         (&["helloworld", "call", "--nme=Jane"], 2, &["--nme", "--name"]),

@@ -1,0 +1,80 @@
+//! Names that comparable tools (Docker, Compose, Kubernetes, Dapr, Encore, Cargo, Git) have for what
+//! is called otherwise here, for people who type them. An entry goes when its command comes.
+
+/// What is typed elsewhere, and the command here.
+const COMMANDS: [(&str, &str); 43] = [
+    ("add", "new"),
+    ("apply", "run"),
+    ("attach", "logs -f"),
+    ("completions", "completion"),
+    ("context", "env"),
+    ("create", "new"),
+    ("ctx", "env"),
+    ("curl", "call"),
+    ("daemon", "server"),
+    ("delete", "kill"),
+    ("deploy", "run"),
+    ("describe", "get service"),
+    ("dev", "run"),
+    ("down", "kill"),
+    ("exec", "call"),
+    ("generate", "gen"),
+    ("info", "get service"),
+    ("init", "new"),
+    ("inspect", "get service"),
+    ("invoke", "call"),
+    ("list", "services"),
+    ("log", "logs"),
+    ("ls", "services"),
+    ("namespace", "user config set namespace"),
+    ("proto", "gen"),
+    ("ps", "status"),
+    ("register", "run"),
+    ("remove", "kill"),
+    ("request", "call"),
+    ("restart", "update"),
+    ("rm", "kill"),
+    ("scaffold", "new"),
+    ("secret", "config set --secret"),
+    ("secrets", "config set --secret"),
+    ("serve", "server"),
+    ("service", "get service"),
+    ("start", "run"),
+    ("stop", "kill"),
+    ("subscribe", "stream"),
+    ("tail", "logs -f"),
+    ("top", "status"),
+    ("up", "run"),
+    ("whoami", "user"),
+];
+
+/// The command here for a name that other tools have.
+pub(super) fn named(name: &str) -> Option<&'static str> {
+    COMMANDS.iter().find(|(elsewhere, _)| name.eq_ignore_ascii_case(elsewhere)).map(|(_, here)| *here)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_entry_leads_to_a_command_and_is_none_itself() {
+        assert!(COMMANDS.is_sorted(), "sorted, so that none stands twice unseen");
+        let root = crate::cli::command_tree();
+        for (elsewhere, here) in COMMANDS {
+            assert!(root.find_subcommand(elsewhere).is_none(), "`{elsewhere}` is a command by now");
+            let line = ["micro"].into_iter().chain(here.split(' '));
+            // Arguments may be missing; the words themselves have to be known.
+            let parsed =
+                crate::cli::command_tree().allow_external_subcommands(false).try_get_matches_from(line);
+            if let Err(error) = parsed {
+                use clap::error::ErrorKind::{
+                    DisplayHelpOnMissingArgumentOrSubcommand, MissingRequiredArgument,
+                };
+                let missing = [MissingRequiredArgument, DisplayHelpOnMissingArgumentOrSubcommand];
+                assert!(missing.contains(&error.kind()), "`micro {here}`: {error}");
+            }
+        }
+        assert_eq!(named("PS"), Some("status"));
+    }
+}
