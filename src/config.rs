@@ -3,16 +3,15 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{File, OpenOptions},
+    fs::File,
     io,
-    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::paths::{create_private_folder, write_private_file};
+use crate::private;
 
 /// The environment that is always there: the server of this home.
 pub(crate) const LOCAL: &str = "local";
@@ -150,11 +149,10 @@ impl Stored {
     /// The lock file beside it cannot be opened.
     pub(crate) fn lock(&self) -> anyhow::Result<Locked> {
         if let Some(folder) = self.path.parent() {
-            create_private_folder(folder)?;
+            private::create_lasting_folder(folder)?;
         }
         let path = self.path.with_extension("lock");
-        let open = || OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
-        let file = open().with_context(|| format!("cannot open `{}`", path.display()))?;
+        let file = private::open_file(&path).with_context(|| format!("cannot open `{}`", path.display()))?;
         file.lock().with_context(|| format!("cannot lock `{}`", path.display()))?;
         Ok(Locked { stored: self.clone(), _file: file })
     }
@@ -187,7 +185,7 @@ impl Locked {
         let mut after = before.clone();
         let result = change(&mut after)?;
         if after != before {
-            write_private_file(&self.stored.path, toml::to_string_pretty(&after)?.as_bytes())?;
+            private::write_file(&self.stored.path, toml::to_string_pretty(&after)?.as_bytes())?;
         }
         Ok(result)
     }

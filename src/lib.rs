@@ -6,6 +6,7 @@ mod config;
 mod error;
 mod names;
 mod paths;
+mod private;
 mod scaffold;
 mod server;
 mod services;

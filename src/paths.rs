@@ -1,12 +1,7 @@
 //! Where things lie on disk: config, data and cache folders, by the rules of the operating
 //! system, or all three under `MICRO_HOME`.
 
-use std::{
-    ffi::OsString,
-    fs, io,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
-    path::{Path, PathBuf},
-};
+use std::{ffi::OsString, fs, path::PathBuf};
 
 use anyhow::Context as _;
 use directories::ProjectDirs;
@@ -81,72 +76,6 @@ fn runtime_folder() -> PathBuf {
     }
 }
 
-/// Creates a folder, and those above it, that only its owner may enter. It is there after a power
-/// failure, whoever created it.
-///
-/// # Errors
-/// It cannot be created; the text names it.
-pub(crate) fn create_private_folder(path: &Path) -> anyhow::Result<()> {
-    let create = || -> io::Result<()> {
-        let missing: Vec<&Path> = path.ancestors().skip(1).take_while(|above| !above.exists()).collect();
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-        for made in std::iter::once(path).chain(missing) {
-            sync_folder_of(made)?;
-        }
-        Ok(())
-    };
-    create().with_context(|| format!("cannot create the folder `{}`", path.display()))
-}
-
-/// Puts the name of a file or folder on disk.
-fn sync_folder_of(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(above) if above != Path::new("") => match fs::File::open(above) {
-            Ok(folder) => folder.sync_all(),
-            // A folder that others made, which may be entered but not read.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
-            Err(error) => Err(error),
-        },
-        _ => Ok(()),
-    }
-}
-
-/// Replaces a file, readable by its owner alone: readers see the old or the new content, and
-/// after a power failure the file has one of the two.
-///
-/// # Errors
-/// It cannot be written; the text names it.
-pub(crate) fn write_private_file(path: &Path, content: &[u8]) -> anyhow::Result<()> {
-    let sync = |file: &fs::File| file.sync_all();
-    let written = replace(path, content, sync).and_then(|()| sync_folder_of(path));
-    written.with_context(|| format!("cannot write `{}`", path.display()))
-}
-
-/// Replaces a file that can be made again, unless it has this content already. Readers see the old
-/// or the new content; a power failure may take both.
-///
-/// # Errors
-/// It cannot be written.
-pub(crate) fn write_cache_file(path: &Path, content: &[u8]) -> io::Result<()> {
-    if fs::read(path).is_ok_and(|present| present == content) {
-        return Ok(());
-    }
-    replace(path, content, |_| Ok(()))
-}
-
-fn replace(path: &Path, content: &[u8], sync: impl FnOnce(&fs::File) -> io::Result<()>) -> io::Result<()> {
-    use io::Write as _;
-    let temporary = path.with_extension(format!("new-{}", uuid::Uuid::new_v4().simple()));
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-    let written =
-        file.write_all(content).and_then(|()| sync(&file)).and_then(|()| fs::rename(&temporary, path));
-    if written.is_err() {
-        // The first error is the one to tell; what is left is swept with the folder.
-        drop(fs::remove_file(&temporary));
-    }
-    written
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,17 +93,5 @@ mod tests {
         let [usual, other] = home.sockets();
         assert!(usual.as_os_str().len() < 104, "{usual:?}");
         assert!(other.starts_with(&home.data) && other.file_name().unwrap().len() == 13, "{other:?}");
-    }
-
-    #[test]
-    fn a_written_file_is_private_and_whole() {
-        use std::os::unix::fs::PermissionsExt as _;
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a");
-        write_private_file(&path, b"one").unwrap();
-        write_private_file(&path, b"two").unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"two");
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

@@ -28,7 +28,7 @@ use super::{
 use crate::{
     config::{DEFAULT_NAMESPACE, LOCAL},
     names::{BLOCKS, purpose},
-    paths::{create_private_folder, write_cache_file},
+    private,
 };
 
 /// A service that was found, and where.
@@ -148,9 +148,9 @@ pub(super) async fn descriptors(
     let options = Some(Options { domain: namespace.to_owned(), ..Options::default() });
     let request = DescriptorsRequest { descriptor_hash: hash.to_owned(), options };
     let set = registry.descriptors(request).await?.descriptor_set;
-    if usable && create_private_folder(&cx.home.cache.join("descriptors")).is_ok() {
+    if usable && private::create_lasting_folder(&cx.home.cache.join("descriptors")).is_ok() {
         // A cache that cannot be written only costs time.
-        drop(write_cache_file(&path, &set));
+        drop(private::write_cache_file(&path, &set));
     }
     Ok(set)
 }
@@ -219,11 +219,11 @@ pub(super) async fn remember(cx: &Context, connection: &Connection, services: Ve
     }
     let path = known_file(cx, namespace);
     if let Some(folder) = path.parent()
-        && create_private_folder(folder).is_ok()
+        && private::create_lasting_folder(folder).is_ok()
         && let Ok(text) = serde_json::to_vec(&known)
     {
         // A cache that cannot be written only costs time.
-        drop(write_cache_file(&path, &text));
+        drop(private::write_cache_file(&path, &text));
     }
     known
 }

@@ -3,7 +3,7 @@
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File},
+    fs,
     io::Write as _,
     path::{Path, PathBuf},
 };
@@ -14,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 use toml_edit::{Array, DocumentMut, Item, value};
 
 use super::{patch::child, template::files_of};
+use crate::private;
 
 const MANIFEST: &str = include_str!("../../Cargo.toml");
 
@@ -134,8 +135,8 @@ fn write(files: &Files, folder: &Path) -> Result<()> {
     for (path, contents) in files {
         let path = folder.join(path);
         let parent = path.parent().expect("every file is in a folder");
-        fs::create_dir_all(parent).with_context(|| format!("cannot create `{}`", parent.display()))?;
-        File::create(&path)
+        private::create_folder(parent).with_context(|| format!("cannot create `{}`", parent.display()))?;
+        private::create_file(&path)
             .and_then(|mut file| file.write_all(contents).and_then(|()| file.sync_all()))
             .with_context(|| format!("cannot write `{}`", path.display()))?;
     }

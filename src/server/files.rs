@@ -5,7 +5,7 @@
 use std::{
     fs::{self, File, TryLockError},
     io::{self, Read as _, Seek as _, Write as _},
-    os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _},
+    os::unix::fs::FileTypeExt as _,
     path::{Path, PathBuf},
 };
 
@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail};
 use micro_sdk::local::{self, Distrust, State};
 use tokio::net::UnixListener;
 
-use crate::paths::{Home, create_private_folder, write_private_file};
+use crate::{paths::Home, private};
 
 /// Held as long as the server lives; the system lets go of it however the server ends.
 pub(crate) struct Lock {
@@ -52,8 +52,7 @@ fn pid_in(file: &mut File) -> Option<u32> {
 /// [`RunsAlready`], or the lock file cannot be opened.
 pub(crate) fn lock(home: &Home) -> anyhow::Result<Lock> {
     let path = lock_file(home);
-    let open = || File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
-    let mut file = open().with_context(|| format!("cannot open `{}`", path.display()))?;
+    let mut file = private::open_file(&path).with_context(|| format!("cannot open `{}`", path.display()))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -128,7 +127,7 @@ fn bind_socket(path: &Path) -> Result<Local, Unusable> {
     }
     let folder = path.parent().unwrap_or(Path::new("/"));
     let own = rustix::process::getuid().as_raw();
-    let made = create_private_folder(folder);
+    let made = private::create_lasting_folder(folder);
     match local::check_folder(folder, own) {
         Ok(()) => {}
         Err(mine @ (Distrust::Open(_) | Distrust::NoFolder(_))) => {
@@ -172,7 +171,7 @@ fn replace_socket(path: &Path) -> anyhow::Result<UnixListener> {
 /// The file cannot be written.
 pub(super) fn write_state(home: &Home, state: &State) -> anyhow::Result<()> {
     let text = serde_json::to_vec_pretty(state).context("cannot write the state")?;
-    write_private_file(&local::file(&home.data), &text)
+    private::write_file(&local::file(&home.data), &text)
 }
 
 /// Removes what tells where the server was.
@@ -211,7 +210,7 @@ mod tests {
     fn home(folder: &Path) -> Home {
         let home =
             Home { config: folder.join("config"), data: folder.join("data"), cache: folder.join("cache") };
-        create_private_folder(&home.server()).unwrap();
+        private::create_lasting_folder(&home.server()).unwrap();
         home
     }
 

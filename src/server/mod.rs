@@ -26,7 +26,7 @@ use tokio::{
 
 use crate::{
     backend::{self, Kv},
-    paths::create_private_folder,
+    private,
     services::{
         Blocks,
         auth::Auth,
@@ -42,6 +42,7 @@ use crate::{
 use listen::{Door, Peer};
 use router::Router;
 
+pub(crate) use crate::supervisor::INSTANCE_VARIABLE;
 pub(crate) use files::{RunsAlready, holder};
 pub(crate) use settings::{Settings, address, network};
 pub(crate) use strangers::Welcome;
@@ -91,7 +92,7 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -
     for folder in
         [&home.server(), &home.data.join("logs"), &home.data.join("binaries"), &home.cache.join("targets")]
     {
-        create_private_folder(folder)?;
+        private::create_lasting_folder(folder)?;
     }
     let mut stop = Stop::new()?;
     sockets::open_tables().await;

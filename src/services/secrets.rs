@@ -19,7 +19,7 @@ use micro_sdk::{Error, Result};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use sha2::{Digest as _, Sha256};
 
-use crate::paths::{create_private_folder, write_private_file};
+use crate::private;
 
 /// The variable that brings a key.
 pub(crate) const VARIABLE: &str = "MICRO_CONFIG_SECRET_KEY";
@@ -134,8 +134,8 @@ impl Secrets {
         fill(&mut bytes)?;
         let folder = self.file.parent().unwrap_or(Path::new("."));
         let text = format!("{}\n", STANDARD.encode(bytes));
-        create_private_folder(folder)
-            .and_then(|()| write_private_file(&self.file, text.as_bytes()))
+        private::create_lasting_folder(folder)
+            .and_then(|()| private::write_file(&self.file, text.as_bytes()))
             .map_err(|error| {
                 let full = error.downcast_ref::<io::Error>().is_some_and(|error| {
                     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)

@@ -1,6 +1,6 @@
-//! What a server that was killed left running, and how the next one stops it.
+//! What a child that ended, or a server that was killed, left running, and how it is stopped.
 //!
-//! Each child has a small record as long as it is there. A process is stopped only when it is proven
+//! Each child has a small record as long as anything of it is there. A process is stopped only when it is proven
 //! to be of a recorded child: it still carries the child's unique `MICRO_INSTANCE`, or it is in a
 //! process group that is proven to be the child's. A reused process id proves nothing.
 
@@ -15,6 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 
 use super::identity;
+use crate::private;
 
 /// The variable that marks a child and its descendants; its value is unique to one start.
 pub(crate) const INSTANCE_VARIABLE: &str = "MICRO_INSTANCE";
@@ -62,6 +63,15 @@ impl Records {
         self.write(&Record { instance: instance.to_owned(), boot: identity::boot(), leader })
     }
 
+    /// Kills what a child that ended has left running outside its process group, in sessions of its
+    /// own, and forgets the child once nothing of it is left.
+    pub(super) fn stop_instance(&self, instance: &str) {
+        let record = Record { instance: instance.to_owned(), boot: None, leader: None };
+        if kill_all(&[record]).1 {
+            self.forget(instance);
+        }
+    }
+
     /// Forgets a child of which nothing runs any more.
     pub(super) fn forget(&self, instance: &str) {
         if let Err(error) = fs::remove_file(self.path(instance)) {
@@ -75,7 +85,7 @@ impl Records {
         let (records, files) = self.read()?;
         let boot = identity::boot();
         let valid: Vec<Record> = records.into_iter().filter(|record| record.boot == boot).collect();
-        let killed = if valid.is_empty() { 0 } else { kill_all(&valid) };
+        let killed = if valid.is_empty() { 0 } else { kill_all(&valid).0 };
         for file in files {
             fs::remove_file(file)?;
         }
@@ -99,9 +109,7 @@ impl Records {
 
     fn write(&self, record: &Record) -> io::Result<()> {
         let path = self.path(&record.instance);
-        let temporary = path.with_extension("new");
-        fs::write(&temporary, serde_json::to_vec(record)?)?;
-        fs::rename(&temporary, &path)
+        private::write_cache_file(&path, &serde_json::to_vec(record)?)
     }
 
     fn path(&self, instance: &str) -> PathBuf {
@@ -109,19 +117,20 @@ impl Records {
     }
 }
 
-/// Kills until nothing is found any more: a process may fork between the look and the signal.
-fn kill_all(records: &[Record]) -> usize {
+/// Kills until nothing is found any more: a process may fork between the look and the signal. Returns
+/// how many were killed, and whether nothing is left.
+fn kill_all(records: &[Record]) -> (usize, bool) {
     let deadline = Instant::now() + PATIENCE;
     let spared = ancestry();
     let mut killed = HashSet::new();
     loop {
         let found = members(records, &spared);
         if found.is_empty() {
-            return killed.len();
+            return (killed.len(), true);
         }
         if Instant::now() > deadline {
-            tracing::error!(processes = ?found, "processes of an earlier server do not die");
-            return killed.len();
+            tracing::error!(processes = ?found, "processes that a service left behind do not die");
+            return (killed.len(), false);
         }
         for (pid, started) in found {
             kill(pid, &started);

@@ -32,8 +32,6 @@ mod tests;
 
 use std::{
     collections::{HashMap, HashSet},
-    fs,
-    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -60,7 +58,8 @@ pub(crate) use self::{
     spec::{BuildEnvironment, Id, Source, Spec},
     status::{Snapshot, State},
 };
-use crate::tasks::Tasks;
+use crate::{private, tasks::Tasks};
+pub(crate) use leftovers::INSTANCE_VARIABLE;
 
 /// A program younger than this is kept: it may just be about to be started.
 const MINIMUM_AGE: Duration = Duration::from_mins(1);
@@ -143,7 +142,8 @@ impl Supervisor {
         let cleaning = records.clone();
         let clean = move || {
             for folder in [&folders.binaries, &folders.targets, &folders.logs, &folders.children] {
-                make_private(folder).map_err(|error| Error::file("make the folder", folder, error))?;
+                private::create_folder(folder)
+                    .map_err(|error| Error::file("make the folder", folder, error))?;
             }
             cleaning
                 .stop_leftovers()
@@ -309,11 +309,4 @@ async fn end(handle: Handle) {
     // It may be ending already.
     let _ = handle.commands.send(Command::End);
     handle.gone().await;
-}
-
-/// Makes a folder that only this user can look into.
-fn make_private(folder: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
-
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }

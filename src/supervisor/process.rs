@@ -90,15 +90,20 @@ impl Process {
         None
     }
 
-    /// Ends what the process left behind: its descendants, its output, its record. To be called
-    /// after it ended.
+    /// Ends what the process left behind: its descendants, also those in sessions of their own where
+    /// the system shows whose they are, its output, its record. To be called after it ended.
     pub(super) async fn finish(self) {
         self.leader.signal(Signal::KILL);
+        let (records, instance) = (self.host.records.clone(), self.instance.clone());
+        let left = tokio::task::spawn_blocking(move || records.stop_instance(&instance));
         self.readers.close();
         if timeout(DRAIN_TIMEOUT, self.readers.wait()).await.is_err() {
             self.cut_off.cancel();
             self.readers.wait().await;
         }
-        self.host.records.forget(&self.instance);
+        // The record stays when this fails, for the next server.
+        if let Err(error) = left.await {
+            tracing::error!(%error, "what a service left behind cannot be looked for");
+        }
     }
 }

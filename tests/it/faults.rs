@@ -345,32 +345,70 @@ fn a_database_of_a_newer_version_is_refused_and_not_touched() {
     assert_eq!(fs::read(&database).unwrap(), bytes);
 }
 
-#[test]
-fn nothing_of_a_home_is_open_to_others() {
-    let home = Home::new();
-    // Even where the user's mask would let everybody in.
-    let mut command = Command::new("sh");
-    command.args(["-c", "umask 000; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_micro"), "login"]);
-    command.args(["--username", "admin", "--password", "micro"]).env_clear().stdin(Stdio::null());
-    for (name, value) in home.command(["login"]).get_envs() {
-        command.env(name, value.unwrap());
+/// What lies below a folder, and the modes; what cargo makes in a target folder is beside the point.
+fn walk(folder: &Path, found: &mut Vec<(PathBuf, u32)>) {
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        let metadata = fs::symlink_metadata(entry.path()).unwrap();
+        found.push((entry.path(), metadata.permissions().mode() & 0o777));
+        let target = folder.ends_with("cache/targets");
+        if metadata.is_dir() && !target {
+            walk(&entry.path(), found);
+        }
     }
-    let logged_in = outcome(&mut command);
-    assert_eq!(logged_in.code, Some(0), "{logged_in:#?}");
-    let open = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o077;
-    let server = home.data().join("server");
-    let socket = home.state().socket;
-    for private in [
-        server.clone(),
-        server.join("micro.db"),
-        server.join("keys"),
-        server.join("keys/signing-key.der"),
-        server.join("state.json"),
-        home.data().join("logs/server.log"),
-        home.path().join("home/config/credentials.toml"),
-        socket.parent().unwrap().to_owned(),
-    ] {
-        assert_eq!(open(&private), 0, "{}", private.display());
+}
+
+#[test]
+fn nothing_of_a_home_is_open_to_others_whatever_the_mask() {
+    for mask in ["000", "077"] {
+        let home = Home::new();
+        let masked = |words: &[&str]| {
+            let mut command = home.shell("sh", &format!("umask {mask}; exec micro \"$@\""));
+            let outcome = outcome(command.arg("micro").args(words));
+            assert_eq!(outcome.code, Some(0), "{words:?}: {outcome:#?}");
+            outcome.stdout
+        };
+        crate::support::project(&home, "built", "fn main() { std::thread::park() }\n");
+        fs::write(home.path().join("file"), "content").unwrap();
+        for words in [
+            &["new", "fresh"][..],
+            &["env", "add", "other", "127.0.0.1:1"],
+            &["store", "write", "a", "b"],
+            &["store", "blob", "write", "c", "file"],
+            &["config", "set", "d.e", "f", "--secret"],
+            &["user", "config", "set", "namespace", "micro"],
+            &["store", "snapshot", "snapshot"],
+            &["store", "restore", "snapshot", "-y"],
+            &["auth", "rotate", "key"],
+            &["services"],
+            &["login", "--username", "admin", "--password", "micro"],
+            &["call", "store", "Store.Databases", "{}"],
+            &["login", "--local"],
+        ] {
+            masked(words);
+        }
+        // It never registers; what is asked is what its build leaves.
+        let mut running = home.shell("sh", &format!("umask {mask}; exec micro run built"));
+        let mut running = running.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let binaries = home.data().join("binaries");
+        crate::support::eventually("the program to be built", || {
+            fs::read_dir(&binaries).ok()?.flatten().find(|file| file.file_name().len() == 64)
+        });
+        running.kill().unwrap();
+        running.wait().unwrap();
+        let mut found = Vec::new();
+        walk(&home.path().join("home"), &mut found);
+        for part in
+            ["sdk", "micro.db", "keys", "blobs", "server.log", "credentials.toml", "targets", "start.lock"]
+        {
+            assert!(found.iter().any(|(path, _)| path.ends_with(part)), "no {part} in {found:#?}");
+        }
+        let socket = home.state().socket;
+        found.push((socket.parent().unwrap().to_owned(), 0o700));
+        for (path, mode) in found {
+            let program = path.parent() == Some(&binaries);
+            let expected: &[u32] = if path.is_dir() || program { &[0o700] } else { &[0o600] };
+            assert!(expected.contains(&mode), "{} has {mode:o} with the mask {mask}", path.display());
+        }
     }
 }
 

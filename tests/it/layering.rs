@@ -6,20 +6,21 @@ use std::{
 };
 
 /// A module of the root crate, and the ones it may name. Neutral ones name nothing but each other.
-const MAY_USE: [(&str, &[&str]); 13] = [
+const MAY_USE: [(&str, &[&str]); 14] = [
     ("names", &[]),
     ("sockets", &[]),
     ("tasks", &[]),
     ("paths", &[]),
+    ("private", &[]),
     ("transcode", &[]),
-    ("backend", &["tasks"]),
-    ("supervisor", &["tasks"]),
+    ("backend", &["tasks", "private"]),
+    ("supervisor", &["tasks", "private"]),
     ("error", &["backend", "supervisor"]),
-    ("config", &["paths"]),
-    ("scaffold", &["names", "paths"]),
-    ("services", &["backend", "supervisor", "tasks", "names", "paths", "sockets"]),
-    ("server", &["services", "backend", "supervisor", "transcode", "tasks", "paths", "sockets"]),
-    ("cli", &["server", "config", "paths", "names", "scaffold", "transcode"]),
+    ("config", &["paths", "private"]),
+    ("scaffold", &["names", "paths", "private"]),
+    ("services", &["backend", "supervisor", "tasks", "names", "paths", "private", "sockets"]),
+    ("server", &["services", "backend", "supervisor", "transcode", "tasks", "paths", "private", "sockets"]),
+    ("cli", &["server", "config", "paths", "private", "names", "scaffold", "transcode"]),
 ];
 
 fn files(folder: &Path, found: &mut Vec<PathBuf>) {

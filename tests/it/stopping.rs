@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     faulty,
+    processes::alive,
     raw::{Raw, frame, soon},
     support::{Home, eventually},
 };
@@ -78,4 +79,38 @@ async fn the_calls_that_are_under_way_are_answered_before_a_service_ends() {
     let said = String::from_utf8_lossy(&killed.stderr).into_owned();
     assert_eq!((killed.status.code(), said.as_str()), (Some(0), "helloworld has stopped\n"));
     home.fails(5, ["helloworld", "call"]);
+}
+
+/// Where the system shows the environment of a process (proc(5)).
+#[test]
+#[cfg(target_os = "linux")]
+fn what_a_service_left_in_sessions_of_their_own_ends_with_it() {
+    let home = Home::new();
+    let script = "setsid sh -c 'echo $$ >left.new; mv left.new left; exec sleep 1000' &\n\
+                  while ! test -e left; do sleep 0.01; done; test -e ends && exit 3; exec sleep 1000\n";
+    for ends in [false, true] {
+        let folder = home.path().join(format!("ends-{ends}"));
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("service.sh"), script).unwrap();
+        if ends {
+            fs::write(folder.join("ends"), "").unwrap();
+        }
+        // It never registers, so the command waits until the service is killed.
+        let mut run = home.command(["run", ".", "--name", "leaver", "--command", "sh service.sh"]);
+        let mut run = run.current_dir(&folder).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let left = eventually("the process in a session of its own", || {
+            fs::read_to_string(folder.join("left")).ok()?.trim().parse().ok()
+        });
+        if !ends {
+            assert!(alive(left));
+            home.ok(["kill", "leaver"]);
+        }
+        eventually("it to end too", || (!alive(left)).then_some(()));
+        home.run(["kill", "leaver"]);
+        run.kill().unwrap();
+        run.wait().unwrap();
+    }
+    eventually("no record to be left", || {
+        fs::read_dir(home.data().join("server/children")).unwrap().next().is_none().then_some(())
+    });
 }

@@ -3,7 +3,6 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -21,6 +20,7 @@ use tokio::{
 };
 
 use super::{Blobs, Content, Digest, Draft, Error, PIECE, Sealed};
+use crate::private;
 
 /// What is not whole yet; emptied when the folder is opened.
 const DRAFTS: &str = "drafts";
@@ -37,7 +37,7 @@ impl Files {
         let opened = folder.clone();
         blocking(move || {
             let drafts = opened.join(DRAFTS);
-            create_folder(&drafts).map_err(|e| failed("create the folder", &drafts, &e))?;
+            private::create_folder(&drafts).map_err(|e| failed("create the folder", &drafts, &e))?;
             // Whoever made them, and whatever has become of them.
             sync_folder(&opened)?;
             sync_folder(opened.parent().unwrap_or(Path::new("/")))?;
@@ -67,12 +67,8 @@ impl Blobs for Files {
         let name = uuid::Uuid::new_v4().simple().to_string();
         let path = Temporary(Some(self.folder.join(DRAFTS).join(name)));
         let opened = path.path().to_owned();
-        let file = blocking(move || {
-            let mut options = fs::OpenOptions::new();
-            options.write(true).create_new(true).mode(0o600);
-            options.open(&opened).map_err(|e| failed("create", &opened, &e))
-        })
-        .await?;
+        let file = blocking(move || private::create_file(&opened).map_err(|e| failed("create", &opened, &e)))
+            .await?;
         let file = File::from_std(file);
         Ok(Box::new(InFile {
             folder: self.folder.clone(),
@@ -190,7 +186,7 @@ impl Draft for InFile {
         let mut path = self.path;
         blocking(move || {
             let within = place.parent().unwrap_or(Path::new(""));
-            create_folder(within).map_err(|e| failed("create the folder", within, &e))?;
+            private::create_folder(within).map_err(|e| failed("create the folder", within, &e))?;
             // Over the same content, if it is there.
             fs::rename(path.path(), &place).map_err(|e| failed("write", &place, &e))?;
             path.keep();
@@ -233,11 +229,6 @@ impl Reading {
         self.hash = Some(hash);
         Ok(Some((piece.freeze(), self)))
     }
-}
-
-/// Creates a folder, and those above it, that only its owner may enter.
-fn create_folder(path: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// Puts the names in a folder on disk.

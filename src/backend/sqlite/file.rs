@@ -3,16 +3,13 @@
 
 use std::{
     ffi::OsString,
-    fs::{self, File, OpenOptions, Permissions, TryLockError},
+    fs::{self, File, TryLockError},
     io::{self, Read},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
-use crate::backend::Error;
+use crate::{backend::Error, private};
 
-/// Only the owner reads and writes.
-const PRIVATE: u32 = 0o600;
 /// The header of an `SQLite` file, <https://www.sqlite.org/fileformat2.html#the_database_header>.
 const HEADER: usize = 100;
 const MAGIC: &[u8] = b"SQLite format 3\0";
@@ -35,7 +32,7 @@ pub(super) enum Found {
 /// its own, because `SQLite` loses its locks when any other handle to a database is closed.
 pub(super) fn lock(path: &Path) -> Result<File, Error> {
     let lock_path = beside(path, "-lock");
-    let lock = create_private(&lock_path).map_err(|error| failed("create", &lock_path, &error))?;
+    let lock = private::open_file(&lock_path).map_err(|error| failed("create", &lock_path, &error))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(Error::Locked { path: path.to_path_buf() }),
@@ -78,12 +75,12 @@ pub(super) fn look(path: &Path) -> Result<Found, Error> {
 /// Makes the database an empty file if it is not there, and private in either case; the files
 /// `SQLite` puts beside it take over its permissions.
 pub(super) fn make_private(path: &Path) -> Result<(), Error> {
-    create_private(path).map(drop).map_err(|error| failed("write", path, &error))
+    private::open_file(path).map(drop).map_err(|error| failed("write", path, &error))
 }
 
 /// Makes an empty private file in place of whatever is there.
 pub(super) fn make_empty(path: &Path) -> Result<(), Error> {
-    create_private(path).and_then(|file| file.set_len(0)).map_err(|error| failed("write", path, &error))
+    private::open_file(path).and_then(|file| file.set_len(0)).map_err(|error| failed("write", path, &error))
 }
 
 /// Gives a finished file its name; both survive a power cut once this returns.
@@ -100,13 +97,6 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     PathBuf::from(name)
-}
-
-fn create_private(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(PRIVATE).open(path)?;
-    // The mode above counts only for a new file.
-    file.set_permissions(Permissions::from_mode(PRIVATE))?;
-    Ok(file)
 }
 
 fn read_header(path: &Path) -> io::Result<(Vec<u8>, u64)> {

@@ -1,9 +1,8 @@
 //! The server in the background: finds it, starts it once however many shells ask, stops it.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io::{self, BufRead as _, BufReader},
-    os::unix::fs::OpenOptionsExt as _,
     path::PathBuf,
     process::{Command, Stdio},
     time::Duration,
@@ -22,8 +21,8 @@ use super::super::{
     failure::{Failure, exit},
 };
 use crate::{
-    paths::create_private_folder,
-    server::{RunsAlready, VERSION, holder},
+    private,
+    server::{INSTANCE_VARIABLE, RunsAlready, VERSION, holder},
 };
 
 /// How long a server may take to answer a probe.
@@ -169,13 +168,13 @@ pub(crate) async fn ensure(cx: &Context, start: bool) -> anyhow::Result<Running>
 /// It cannot start; the text has the end of its log.
 pub(super) async fn start_once(cx: &Context, arguments: &[String]) -> anyhow::Result<(State, bool)> {
     let folder = cx.home.server();
-    create_private_folder(&folder)?;
-    create_private_folder(&cx.home.data.join("logs"))?;
+    private::create_lasting_folder(&folder)?;
+    private::create_lasting_folder(&cx.home.data.join("logs"))?;
     // Whoever comes second waits here, and then finds what the first has started.
     let path = folder.join("start.lock");
     let locked = path.clone();
     let lock = tokio::task::spawn_blocking(move || -> io::Result<File> {
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(locked)?;
+        let file = private::open_file(&locked)?;
         file.lock()?;
         Ok(file)
     });
@@ -197,12 +196,13 @@ pub(super) async fn start_once(cx: &Context, arguments: &[String]) -> anyhow::Re
         fs::rename(&log, &old).with_context(|| format!("cannot rename `{}`", log.display()))?;
     }
     let length = fs::metadata(&log).map_or(0, |metadata| metadata.len());
-    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&log);
-    let file = file.with_context(|| format!("cannot open `{}`", log.display()))?;
+    let file = private::append_file(&log).with_context(|| format!("cannot open `{}`", log.display()))?;
     let program = std::env::current_exe().context("cannot find this program")?;
     let mut child = Command::new(program)
         .args(["server", "--daemonized"])
         .env("GLIBC_TUNABLES", MALLOC)
+        // It outlives whoever starts it, also a service of another server.
+        .env_remove(INSTANCE_VARIABLE)
         .args(arguments)
         .envs(absolute_home()?)
         .current_dir("/")

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::token::{MAX_LIFE, now};
-use crate::paths::{create_private_folder, write_private_file};
+use crate::private;
 
 /// The key that signs, in its folder (PKCS #8).
 const SIGNING: &str = "signing-key.der";
@@ -89,18 +89,18 @@ impl Keys {
     /// # Errors
     /// They cannot be read or written, or are damaged; the text says what to do.
     pub(super) fn open(folder: &Path) -> anyhow::Result<Self> {
-        create_private_folder(folder)?;
+        private::create_lasting_folder(folder)?;
         let path = folder.join(SIGNING);
         let document = read_or(&path, || {
             let document = generate()?;
-            write_private_file(&path, &document)?;
+            private::write_file(&path, &document)?;
             Ok(document)
         })?;
         let pair = Ed25519KeyPair::from_pkcs8(&document).map_err(|error| damaged(&path, &error))?;
         let path = folder.join(REFRESH);
         let refresh = read_or(&path, || {
             let key = Sha256::digest([b"refresh", document.as_slice()].concat()).to_vec();
-            write_private_file(&path, &key)?;
+            private::write_file(&path, &key)?;
             Ok(key)
         })?;
         if refresh.len() != 32 {
@@ -141,8 +141,8 @@ impl Keys {
         // The old key is safe as a retired one before another takes its place: whatever a crash
         // leaves, each token that was issued can be verified.
         let name = format!("{RETIRED}{}-{until}", old.kid);
-        write_private_file(&self.folder.join(name), &old.bytes)?;
-        write_private_file(&self.folder.join(SIGNING), &document)?;
+        private::write_file(&self.folder.join(name), &old.bytes)?;
+        private::write_file(&self.folder.join(SIGNING), &document)?;
         let new = Ring::new(&document, &pair, retired(&self.folder)?);
         let kid = new.public[0].kid.clone();
         *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);

@@ -3,7 +3,6 @@
 use std::{
     fs::{self, File},
     io::{self, BufReader, BufWriter, Seek as _, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -17,7 +16,10 @@ use super::{
     snapshot::{Reader, Unreadable},
     tables_of,
 };
-use crate::backend::{self, Entry, Kv, Scan};
+use crate::{
+    backend::{self, Entry, Kv, Scan},
+    private,
+};
 
 /// Records, and bytes of them, that are handed over together.
 const TOGETHER: (usize, usize) = (256, 1 << 20);
@@ -59,8 +61,7 @@ impl Spool {
         let path = folder.join(format!("restore-{}", uuid::Uuid::new_v4().simple()));
         blocking(move || {
             let open = || {
-                let mut options = fs::OpenOptions::new();
-                let file = options.read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+                let file = private::create_file(&path)?;
                 fs::remove_file(&path)?;
                 Ok(file)
             };

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io::{self, Read as _},
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -11,7 +11,7 @@ use std::{
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use crate::supervisor::Error;
+use crate::{private, supervisor::Error};
 
 /// The folder of built programs.
 #[derive(Clone, Debug)]
@@ -77,7 +77,7 @@ fn keep(executable: &Path, temporary: &Path, kept: &Path) -> io::Result<()> {
     if fs::hard_link(executable, temporary).is_err() {
         fs::copy(executable, temporary)?;
     }
-    fs::set_permissions(temporary, fs::Permissions::from_mode(0o755))?;
+    private::make_program(temporary)?;
     fs::rename(temporary, kept)
 }
 
@@ -96,6 +96,8 @@ fn content_hash(path: &Path) -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -108,7 +110,7 @@ mod tests {
         assert_eq!(hash, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         assert_eq!(store(&binaries, &program).expect("kept twice"), hash);
         let kept = binaries.find(&hash).expect("found");
-        assert_eq!(fs::metadata(kept).expect("there").permissions().mode() & 0o777, 0o755);
+        assert_eq!(fs::metadata(kept).expect("there").permissions().mode() & 0o777, 0o700);
         assert!(binaries.find("program").is_none());
         binaries.retain(Duration::from_mins(1), |_| false).expect("tidied");
         assert!(binaries.find(&hash).is_some());

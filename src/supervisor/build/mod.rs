@@ -15,7 +15,7 @@ mod project;
 use std::{
     fmt::Display,
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -27,6 +27,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+
+use crate::private;
 
 use self::{binaries::store, messages::Messages, project::Project};
 use super::{
@@ -133,6 +135,8 @@ impl Builder {
             let reason = format!("cannot build into `{}`, its path is not UTF-8", target.display());
             return Err(Failure::because(reason));
         };
+        // What cargo makes there has the modes of the user's mask; nobody else gets to it.
+        private::create_folder(Path::new(target)).map_err(Failure::because)?;
         let mut environment = request.environment.of_build();
         environment.extend(
             [

@@ -2,7 +2,7 @@
 //! begins new files, and tells the followers.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     mem,
     time::Duration,
@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use super::{Files, Stream, line::time_text};
-use crate::{supervisor::settings::Rotation, tasks::Tasks};
+use crate::{private, supervisor::settings::Rotation, tasks::Tasks};
 
 /// Batches that may wait for the disk.
 const WAITING: usize = 64;
@@ -159,8 +159,8 @@ impl Writer {
 
 /// Opens the current file at its end, which is a whole line also after a crash.
 fn open(files: &Files) -> io::Result<(File, u64)> {
-    fs::create_dir_all(files.folder())?;
-    let mut file = File::options().read(true).append(true).create(true).open(files.current())?;
+    private::create_folder(files.folder())?;
+    let mut file = private::append_file(&files.current())?;
     let mut length = file.metadata()?.len();
     if length > 0 {
         let mut last = [0];

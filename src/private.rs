@@ -1,0 +1,149 @@
+//! Files and folders that only their owner may read or enter, whatever the user's mask says. All
+//! that lies below the home is made here; what a user asked for elsewhere, such as a new project, is
+//! not. Nothing here knows what is in them.
+
+use std::{
+    fs::{self, File, Permissions},
+    io,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    path::Path,
+};
+
+use anyhow::Context as _;
+
+/// The permissions of a folder, of a file, and of a program.
+const FOLDER: u32 = 0o700;
+const FILE: u32 = 0o600;
+const PROGRAM: u32 = 0o700;
+
+/// Creates a folder, and those above it that are missing.
+///
+/// # Errors
+/// It cannot be created, or something else is in its place.
+pub(crate) fn create_folder(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let missing: Vec<&Path> = path.ancestors().take_while(|above| !above.exists()).collect();
+    fs::DirBuilder::new().recursive(true).mode(FOLDER).create(path)?;
+    // A mask may have taken from the mode what its owner needs.
+    missing.into_iter().try_for_each(|made| fs::set_permissions(made, Permissions::from_mode(FOLDER)))
+}
+
+/// As [`create_folder`]; it is there after a power failure, whoever created it.
+///
+/// # Errors
+/// It cannot be created; the text names it.
+pub(crate) fn create_lasting_folder(path: &Path) -> anyhow::Result<()> {
+    let create = || -> io::Result<()> {
+        let missing: Vec<&Path> = path.ancestors().skip(1).take_while(|above| !above.exists()).collect();
+        create_folder(path)?;
+        std::iter::once(path).chain(missing).try_for_each(sync_folder_of)
+    };
+    create().with_context(|| format!("cannot create the folder `{}`", path.display()))
+}
+
+/// Makes a new file to write to, and to read from.
+///
+/// # Errors
+/// It cannot be made, or something is in its place.
+pub(crate) fn create_file(path: &Path) -> io::Result<File> {
+    opened(File::options().read(true).write(true).create_new(true).mode(FILE).open(path)?)
+}
+
+/// Opens a file to write to, and to read from; makes it if it is not there, and keeps what is in it.
+///
+/// # Errors
+/// It can be neither opened nor made.
+pub(crate) fn open_file(path: &Path) -> io::Result<File> {
+    opened(File::options().read(true).write(true).create(true).truncate(false).mode(FILE).open(path)?)
+}
+
+/// Opens a file to write to at its end, and to read from; makes it if it is not there.
+///
+/// # Errors
+/// It can be neither opened nor made.
+pub(crate) fn append_file(path: &Path) -> io::Result<File> {
+    opened(File::options().read(true).append(true).create(true).mode(FILE).open(path)?)
+}
+
+/// The mode counts only for a new file, and only as far as the mask allows.
+fn opened(file: File) -> io::Result<File> {
+    if file.metadata()?.permissions().mode() & 0o777 != FILE {
+        file.set_permissions(Permissions::from_mode(FILE))?;
+    }
+    Ok(file)
+}
+
+/// Makes a program that its owner alone may start.
+///
+/// # Errors
+/// Its permissions cannot be changed.
+pub(crate) fn make_program(path: &Path) -> io::Result<()> {
+    fs::set_permissions(path, Permissions::from_mode(PROGRAM))
+}
+
+/// Puts the name of a file or folder on disk.
+fn sync_folder_of(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(above) if above != Path::new("") => match File::open(above) {
+            Ok(folder) => folder.sync_all(),
+            // A folder that others made, which may be entered but not read.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            Err(error) => Err(error),
+        },
+        _ => Ok(()),
+    }
+}
+
+/// Replaces a file, readable by its owner alone: readers see the old or the new content, and
+/// after a power failure the file has one of the two.
+///
+/// # Errors
+/// It cannot be written; the text names it.
+pub(crate) fn write_file(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+    let sync = |file: &File| file.sync_all();
+    let written = replace(path, content, sync).and_then(|()| sync_folder_of(path));
+    written.with_context(|| format!("cannot write `{}`", path.display()))
+}
+
+/// Replaces a file that can be made again, unless it has this content already. Readers see the old
+/// or the new content; a power failure may take both.
+///
+/// # Errors
+/// It cannot be written.
+pub(crate) fn write_cache_file(path: &Path, content: &[u8]) -> io::Result<()> {
+    if fs::read(path).is_ok_and(|present| present == content) {
+        return Ok(());
+    }
+    replace(path, content, |_| Ok(()))
+}
+
+fn replace(path: &Path, content: &[u8], sync: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
+    use io::Write as _;
+    let temporary = path.with_extension(format!("new-{}", uuid::Uuid::new_v4().simple()));
+    let mut file = create_file(&temporary)?;
+    let written =
+        file.write_all(content).and_then(|()| sync(&file)).and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        // The first error is the one to tell; what is left is swept with the folder.
+        drop(fs::remove_file(&temporary));
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_written_file_is_private_and_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        write_file(&path, b"one").unwrap();
+        write_file(&path, b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}
