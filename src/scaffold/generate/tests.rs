@@ -104,7 +104,6 @@ fn names_that_are_one_in_rust_are_refused_with_both_places() {
     for (declarations, name) in [
         ("message FooBar {}\nmessage foo_bar {}", "`FooBar`"),
         ("enum E { A = 0; }\nmessage e {}", "`E`"),
-        ("message M {\n  string fooBAR = 1; string foo_bar = 2; }", "`foo_bar`"),
         ("message M {\n  string Foo = 1; oneof foo { string bar = 2; } }", "`foo`"),
         ("message M {\n  oneof foo { string bar = 2; } oneof Foo { string baz = 3; } }", "`foo`"),
         ("enum E { X = 0;\n  E_X = 1; }", "`X`"),
@@ -116,6 +115,9 @@ fn names_that_are_one_in_rust_are_refused_with_both_places() {
         assert!(error.starts_with("proto/a.proto:"), "{declarations}: {error}");
         assert!(error.contains(&format!("are both {name} in Rust")), "{declarations}: {error}");
     }
+    // The compiler of protobuf refuses it itself in files of version 3.
+    let old = "syntax = \"proto2\"; package a; message M { optional string fooBAR = 1; optional string foo_bar = 2; }";
+    assert!(refused(&project(&[("a.proto", old)])).contains("are both `foo_bar` in Rust"));
     let error = refused(&project(&[
         ("a.proto", "syntax = \"proto3\"; package a; message Foo { message Bar {} }"),
         ("b.proto", "syntax = \"proto3\"; package a.foo; message Baz {}"),
