@@ -154,6 +154,10 @@ pub struct CreateOptions {
     /// Addition of this implementation.
     #[prost(string, tag = "102")]
     pub rustup_home: ::prost::alloc::string::String,
+    /// Which program of the package runs; empty means the only one, or the one `cargo run` chooses.
+    /// Addition of this implementation.
+    #[prost(string, tag = "103")]
+    pub bin: ::prost::alloc::string::String,
 }
 /// Describes what to create.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -275,6 +279,10 @@ pub struct UpdateOptions {
     /// Addition of this implementation.
     #[prost(string, tag = "102")]
     pub rustup_home: ::prost::alloc::string::String,
+    /// Which program of the package runs; empty means the same as before.
+    /// Addition of this implementation.
+    #[prost(string, tag = "103")]
+    pub bin: ::prost::alloc::string::String,
 }
 /// Names what to update.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     names,
-    scaffold::{generate, patch, sdk},
+    scaffold::{generate, patch, sdk, toolchain},
 };
 
 /// The version of a service that was given none.
@@ -40,6 +40,9 @@ pub(super) struct Source {
     /// Its version; `latest` if none is given.
     #[arg(long)]
     pub(super) version: Option<String>,
+    /// Which program of the package runs, where it has several.
+    #[arg(long, value_name = "NAME")]
+    pub(super) bin: Option<String>,
     /// How many processes run it.
     #[arg(short, long, value_name = "COUNT")]
     pub(super) instances: Option<i64>,
@@ -110,6 +113,11 @@ impl Launch {
         namespace: &str,
         ui: &Ui,
     ) -> anyhow::Result<(Service, CreateOptions)> {
+        if self.command.is_some() && source.bin.is_some() {
+            return Err(
+                Failure::usage("--bin and --command exclude each other: a command is run as it is").into()
+            );
+        }
         service.metadata = self.metadata(ui)?;
         let (path_env, cargo_home, rustup_home) = tools();
         let options = CreateOptions {
@@ -118,6 +126,7 @@ impl Launch {
             env: self.checked_variables(ui)?,
             namespace: namespace.to_owned(),
             instances: source.instances.unwrap_or(0),
+            bin: source.bin.clone().unwrap_or_default(),
             path_env,
             cargo_home,
             rustup_home,
@@ -161,6 +170,7 @@ impl Source {
         UpdateOptions {
             namespace: namespace.to_owned(),
             instances: self.instances.unwrap_or(0),
+            bin: self.bin.clone().unwrap_or_default(),
             path_env,
             cargo_home,
             rustup_home,
@@ -202,6 +212,13 @@ pub(super) fn prepare(folder: &Path, cx: &Context) -> anyhow::Result<()> {
         )
         .hint("make one with `micro new NAME`, or run a program with --command")
         .into());
+    }
+    if let Some(missing) = toolchain::missing(folder) {
+        cx.ui.say(format_args!(
+            "the toolchain `{}`, which `{}` asks for, is not installed: rustup downloads it before the build",
+            missing.channel,
+            missing.file.display()
+        ));
     }
     if generate::is_generated(folder) {
         for path in generate::generate(folder)? {

@@ -6,6 +6,7 @@ mod names;
 pub(crate) mod patch;
 pub(crate) mod sdk;
 mod template;
+pub(crate) mod toolchain;
 mod workspace;
 
 use std::{

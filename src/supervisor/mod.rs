@@ -52,6 +52,7 @@ use self::{
     spawner::Spawner,
 };
 pub(crate) use self::{
+    build::check_source,
     error::Error,
     logs::{LogLines, Tail},
     settings::{Folders, Settings},

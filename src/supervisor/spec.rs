@@ -70,6 +70,8 @@ pub(crate) enum Source {
         folder: PathBuf,
         /// What the built program is called with.
         arguments: Vec<String>,
+        /// Which program of the package runs; none for the only one, or the one `cargo run` chooses.
+        program: Option<String>,
     },
     /// A program that is there already.
     Command {

@@ -32,6 +32,7 @@ mod messages;
 mod misbehaving;
 mod nodes;
 mod processes;
+mod programs;
 mod pty;
 mod python;
 mod quickstart;

@@ -85,14 +85,15 @@ fn a_project_that_does_not_compile_shows_the_compilers_words() {
     let ended = outcome(home.command(["run", "."]).current_dir(&folder));
     assert_eq!(ended.code, Some(8), "again: {ended:#?}");
 
-    // A manifest that is none, and a project without a program.
+    // A manifest that is none, and a project without a program, are refused and leave what there was.
     fs::write(folder.join("Cargo.toml"), "nonsense").unwrap();
     let ended = outcome(home.command(["run", "."]).current_dir(&folder));
-    assert!(matches!(ended.code, Some(1 | 8)) && ended.stderr.contains("Cargo.toml"), "{ended:#?}");
+    assert!(ended.code == Some(7) && ended.stderr.contains("Cargo.toml"), "{ended:#?}");
     let library = project(&home, "library", "");
     fs::rename(library.join("src/main.rs"), library.join("src/lib.rs")).unwrap();
     let ended = outcome(home.command(["run", "."]).current_dir(&library));
-    assert_eq!(ended.code, Some(8), "{ended:#?}");
+    assert!(ended.code == Some(7) && ended.stderr.contains("has no program"), "{ended:#?}");
+    home.fails(5, ["status", "library"]);
     home.ok(["kill", "broken"]);
     home.fails(5, ["status", "broken"]);
 }

@@ -141,6 +141,17 @@ fn wanted(id: &Id, options: &ReadOptions) -> bool {
         && (options.version.is_empty() || options.version == id.version)
 }
 
+/// Refuses a source that cannot be built before anything is stored or stopped for it.
+async fn check(origin: &Origin) -> Result<()> {
+    let Origin::Cargo { folder, program, .. } = origin.clone() else { return Ok(()) };
+    let checked = tokio::task::spawn_blocking(move || supervisor::check_source(&folder, program.as_deref()));
+    match checked.await.map_err(|e| Error::internal(e.to_string()))? {
+        Ok(()) => Ok(()),
+        // Whatever is wrong with a source is for its owner to mend.
+        Err(error) => Err(Error::bad_request(error.to_string())),
+    }
+}
+
 fn unknown(id: &Id) -> Error {
     Error::not_found(format!("service {} does not run in namespace {}", id.name, id.namespace))
 }
@@ -157,6 +168,7 @@ impl blocks::runtime::Runtime for Runtime {
         }
         let change = if options.force { Change::Replace } else { Change::Update };
         let mut record = request::record(&namespace, service, options, account)?;
+        check(&record.origin).await?;
         if let Some(known) = self.records.get(&record.id()).await? {
             record.binary = known.binary;
         }
@@ -200,6 +212,7 @@ impl blocks::runtime::Runtime for Runtime {
         }
         let before = record.instances;
         request::update(&mut record, &service, options)?;
+        check(&record.origin).await?;
         self.records.put(&record).await?;
         // Nobody can see whether a program that is not built here has changed.
         let unseen = matches!(record.origin, Origin::Command { .. }) && record.instances == before;

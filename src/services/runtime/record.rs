@@ -26,7 +26,12 @@ const REMEMBERED: Duration = Duration::from_hours(24 * 30);
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub(super) enum Origin {
     /// A cargo project in a folder of this machine.
-    Cargo { folder: PathBuf, arguments: Vec<String> },
+    Cargo {
+        folder: PathBuf,
+        arguments: Vec<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        program: Option<String>,
+    },
     /// A program that is there already.
     Command { folder: PathBuf, command: Vec<String> },
 }
@@ -90,7 +95,7 @@ impl Record {
         Spec {
             id: self.id(),
             source: match self.origin.clone() {
-                Origin::Cargo { folder, arguments } => Source::Cargo { folder, arguments },
+                Origin::Cargo { folder, arguments, program } => Source::Cargo { folder, arguments, program },
                 Origin::Command { folder, command } => Source::Command { folder, command },
             },
             environment: self.environment.clone(),

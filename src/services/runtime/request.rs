@@ -55,7 +55,12 @@ pub(super) fn record(
     }
     let folder = folder(&service.source, &options.entrypoint)?;
     let origin = match options.command.as_slice() {
-        [] => Origin::Cargo { folder, arguments: options.args },
+        [] => Origin::Cargo { folder, arguments: options.args, program: given(options.bin) },
+        [_, ..] if !options.bin.is_empty() => {
+            return Err(Error::bad_request(
+                "a command is run as it is; a program is chosen only of what is built",
+            ));
+        }
         [_, ..] => Origin::Command { folder, command: [options.command, options.args].concat() },
     };
     let name = if account.name.is_empty() { &account.id } else { &account.name };
@@ -89,6 +94,15 @@ pub(super) fn update(record: &mut Record, service: &Service, options: UpdateOpti
         match &mut record.origin {
             Origin::Cargo { folder: old, .. } | Origin::Command { folder: old, .. } => *old = folder,
         }
+    }
+    match (&mut record.origin, given(options.bin)) {
+        (Origin::Cargo { program, .. }, Some(chosen)) => *program = Some(chosen),
+        (Origin::Command { .. }, Some(_)) => {
+            return Err(Error::bad_request(
+                "the service runs by a command; a program is chosen only of what is built",
+            ));
+        }
+        (_, None) => {}
     }
     if options.instances != 0 {
         record.instances = instances(options.instances)?;

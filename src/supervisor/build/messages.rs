@@ -80,27 +80,12 @@ impl Messages {
         Self { progress: Some(progress), total, ..Self::default() }
     }
 
-    /// The program to run: the only one, the one `cargo run` chooses, or the one named as its package.
-    pub(super) fn executable(&self, project: &Project) -> Result<PathBuf, Error> {
+    /// Where the program that was built lies.
+    pub(super) fn executable(&self, project: &Project, name: &str) -> Result<PathBuf, Error> {
         let manifest = project.folder.join("Cargo.toml");
-        let own: Vec<&Executable> =
-            self.executables.iter().filter(|made| made.manifest == manifest).collect();
-        let wanted = project.default_run.as_ref().unwrap_or(&project.name);
-        match (own.as_slice(), own.iter().find(|made| made.name == *wanted)) {
-            ([], _) => Err(Error::source(format!(
-                "the package `{}` has no program; it needs a `src/main.rs`",
-                project.name
-            ))),
-            ([only], _) | (_, Some(only)) => Ok(only.path.clone()),
-            (several, None) => {
-                let names: Vec<&str> = several.iter().map(|made| made.name.as_str()).collect();
-                Err(Error::source(format!(
-                    "the package `{}` has several programs ({}); name one as `default-run` in its `Cargo.toml`",
-                    project.name,
-                    names.join(", ")
-                )))
-            }
-        }
+        let made = self.executables.iter().find(|made| made.manifest == manifest && made.name == name);
+        let made = made.ok_or_else(|| Error::source(format!("cargo has built no program `{name}`")))?;
+        Ok(made.path.clone())
     }
 
     /// The first error in one line.
@@ -201,11 +186,12 @@ pub(super) async fn read_text(output: impl AsyncRead + Unpin, messages: Arc<Mute
 mod tests {
     use super::*;
 
-    fn project(default_run: Option<&str>) -> Project {
+    fn project() -> Project {
         Project {
             folder: PathBuf::from("/p"),
             name: "hello".to_owned(),
-            default_run: default_run.map(str::to_owned),
+            default_run: None,
+            programs: Vec::new(),
             packages: Some(2),
             needs_sdk: false,
         }
@@ -221,18 +207,12 @@ mod tests {
     #[test]
     fn the_program_of_the_package_is_chosen() {
         let mut messages = Messages::default();
-        assert!(
-            messages.executable(&project(None)).expect_err("none").to_string().contains("has no program")
-        );
         made(&mut messages, "/other/Cargo.toml", "hello");
+        let error = messages.executable(&project(), "hello").expect_err("another package's").to_string();
+        assert!(error.contains("no program `hello`"), "{error}");
         made(&mut messages, "/p/Cargo.toml", "one");
-        assert_eq!(messages.executable(&project(None)).expect("the only one"), PathBuf::from("/t/one"));
-        made(&mut messages, "/p/Cargo.toml", "two");
-        let error = messages.executable(&project(None)).expect_err("several").to_string();
-        assert!(error.contains("(one, two)"), "{error}");
-        assert_eq!(messages.executable(&project(Some("two"))).expect("the default"), PathBuf::from("/t/two"));
         made(&mut messages, "/p/Cargo.toml", "hello");
-        assert_eq!(messages.executable(&project(None)).expect("by name"), PathBuf::from("/t/hello"));
+        assert_eq!(messages.executable(&project(), "hello").expect("built"), PathBuf::from("/t/hello"));
     }
 
     #[test]

@@ -32,6 +32,7 @@ use crate::private;
 
 use self::{binaries::store, messages::Messages, project::Project};
 use super::{
+    Error,
     process::{Host, Process},
     settings::Settings,
     spawner::Program,
@@ -59,6 +60,8 @@ pub(super) struct Builder {
 pub(super) struct Request {
     pub(super) id: Id,
     pub(super) folder: PathBuf,
+    /// Which program, where the package has several.
+    pub(super) program: Option<String>,
     pub(super) environment: BuildEnvironment,
 }
 
@@ -118,9 +121,10 @@ impl Builder {
         let permit = cancelled.run_until_cancelled(self.permits.acquire()).await.ok_or(Failure::Cancelled)?;
         let _permit = permit.map_err(Failure::because)?;
         say(&progress, "building");
-        let program = self.cargo(&request, &project)?;
+        let name = project.program(request.program.as_deref()).map_err(Failure::because)?;
+        let program = self.cargo(&request, &project, name)?;
         let messages = self.run(program, &project, progress, &cancelled).await?;
-        let executable = messages.executable(&project).map_err(Failure::because)?;
+        let executable = messages.executable(&project, name).map_err(Failure::because)?;
         let binaries = self.binaries.clone();
         spawn_blocking(move || store(&binaries, &executable))
             .await
@@ -129,7 +133,7 @@ impl Builder {
     }
 
     /// The call of cargo, in an environment that says all that matters.
-    fn cargo(&self, request: &Request, project: &Project) -> Result<Program, Failure> {
+    fn cargo(&self, request: &Request, project: &Project, name: &str) -> Result<Program, Failure> {
         let target = self.targets.join(request.id.target(&project.folder));
         let Some(target) = target.to_str() else {
             let reason = format!("cannot build into `{}`, its path is not UTF-8", target.display());
@@ -146,7 +150,7 @@ impl Builder {
             ]
             .map(|(name, value)| (name.to_owned(), value.to_owned())),
         );
-        let mut arguments = vec!["build".to_owned(), "--message-format=json".to_owned()];
+        let mut arguments = ["build", "--message-format=json", "--bin", name].map(str::to_owned).to_vec();
         if let Some(sdk) = self.sdk.as_ref().filter(|_| project.needs_sdk) {
             // A patch that nothing uses would be written into the lock file.
             let path = toml::Value::String(sdk.display().to_string());
@@ -199,6 +203,14 @@ impl Builder {
             }
         }
     }
+}
+
+/// Whether a folder holds a package with this program, or with one that can be chosen without a name.
+///
+/// # Errors
+/// It does not; the text says what it holds.
+pub(crate) fn check_source(folder: &Path, program: Option<&str>) -> Result<(), Error> {
+    Project::read(folder)?.program(program).map(drop)
 }
 
 fn not_started(error: &io::Error) -> Failure {

@@ -22,6 +22,8 @@ pub(super) struct Project {
     pub(super) name: String,
     /// The program `cargo run` would choose.
     pub(super) default_run: Option<String>,
+    /// The names of its programs, sorted.
+    pub(super) programs: Vec<String>,
     /// How many packages the lock file names; none before the first build.
     pub(super) packages: Option<usize>,
     /// Whether the source of the SDK has to be given to the build.
@@ -56,14 +58,71 @@ impl Project {
             )));
         }
         let root_manifest = if root == folder { None } else { read(&root.join("Cargo.toml"))? };
+        let name = text("name").unwrap_or_default();
         Ok(Self {
-            name: text("name").unwrap_or_default(),
+            programs: programs(&folder, &manifest, &name),
+            name,
             default_run: text("default-run"),
             packages: locked.map(Vec::len),
             needs_sdk: needs_sdk(&manifest, root_manifest.as_ref(), locked),
             folder,
         })
     }
+}
+
+impl Project {
+    /// The program to build: the one asked for, else the only one, the one `cargo run` chooses, or the one
+    /// named as its package.
+    pub(super) fn program(&self, wanted: Option<&str>) -> Result<&str, Error> {
+        let package = &self.name;
+        let listed = self.programs.join(", ");
+        if self.programs.is_empty() {
+            return Err(Error::source(format!(
+                "the package `{package}` has no program, so it is no service: it needs a `src/main.rs`"
+            )));
+        }
+        let has = |name: &str| self.programs.iter().find(|program| *program == name);
+        if let Some(wanted) = wanted {
+            return has(wanted).map(String::as_str).ok_or_else(|| {
+                Error::source(format!("the package `{package}` has no program `{wanted}`; it has: {listed}"))
+            });
+        }
+        let only = self.programs.first().filter(|_| self.programs.len() == 1);
+        let chosen = only.or_else(|| has(self.default_run.as_deref()?)).or_else(|| has(package));
+        chosen.map(String::as_str).ok_or_else(|| {
+            Error::source(format!(
+                "the package `{package}` has several programs: {listed}; choose one, such as `--bin {}`",
+                self.programs[0]
+            ))
+        })
+    }
+}
+
+/// The programs of a package, as cargo finds them: what the manifest names, `src/main.rs`, and what lies in
+/// `src/bin`.
+fn programs(folder: &Path, manifest: &Table, package: &str) -> Vec<String> {
+    let declared: Vec<&Value> = manifest.get("bin").and_then(Value::as_array).into_iter().flatten().collect();
+    let text = |bin: &Value, key: &str| Some(bin.get(key)?.as_str()?.to_owned());
+    let mut names: Vec<String> = declared.iter().filter_map(|bin| text(bin, "name")).collect();
+    let paths: Vec<PathBuf> =
+        declared.iter().filter_map(|bin| Some(folder.join(text(bin, "path")?))).collect();
+    let settings = manifest.get("package").and_then(|package| package.get("autobins"));
+    if settings.and_then(Value::as_bool).unwrap_or(true) {
+        let mut found = vec![(package.to_owned(), folder.join("src/main.rs"))];
+        for entry in fs::read_dir(folder.join("src/bin")).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            if path.is_dir() {
+                found.push((name, path.join("main.rs")));
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push((name, path));
+            }
+        }
+        found.retain(|(name, path)| path.is_file() && !names.contains(name) && !paths.contains(path));
+        names.extend(found.into_iter().map(|(name, _)| name));
+    }
+    names.sort();
+    names
 }
 
 /// Where the lock file lies: the workspace the package belongs to, or its own folder.
@@ -125,9 +184,10 @@ fn sdk_entries(manifest: &Table) -> Vec<&Value> {
 fn read(path: &Path) -> Result<Option<Table>, Error> {
     match fs::read_to_string(path) {
         Ok(text) => {
-            let parsed = text
-                .parse()
-                .map_err(|error| Error::source(format!("cannot read `{}`: {error}", path.display())));
+            let parsed = text.parse().map_err(|error: toml::de::Error| {
+                let reason = error.to_string();
+                Error::source(format!("cannot read `{}`: {}", path.display(), reason.trim_end()))
+            });
             parsed.map(Some)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -167,6 +227,41 @@ mod tests {
     fn a_workspace_without_a_package_is_no_service() {
         let error = project(&[("Cargo.toml", "[workspace]")], ".").expect_err("no project").to_string();
         assert!(error.contains("run one of its members"), "{error}");
+    }
+
+    #[test]
+    fn the_programs_of_a_package_are_those_that_cargo_finds() {
+        let manifest =
+            "[package]\nname = 'a'\n[[bin]]\nname = 'first'\npath = 'src/main.rs'\n[[bin]]\nname = 'one'";
+        let several = [
+            ("Cargo.toml", manifest),
+            ("src/main.rs", ""),
+            ("src/bin/one.rs", ""),
+            ("src/bin/two/main.rs", ""),
+            ("src/bin/two/part.rs", ""),
+            ("src/bin/no/part.rs", ""),
+        ];
+        let read = project(&several, ".").expect("a project");
+        assert_eq!(read.programs, ["first", "one", "two"]);
+        assert_eq!(read.program(Some("two")).expect("there"), "two");
+        for (wanted, text) in [
+            (None, "first, one, two; choose one, such as `--bin first`"),
+            (Some("b"), "no program `b`; it has: first, one, two"),
+        ] {
+            let error = read.program(wanted).expect_err("refused").to_string();
+            assert!(error.contains(text), "{error}");
+        }
+        let named = |extra: &str, files: &[(&str, &str)]| {
+            let manifest = format!("[package]\nname = 'a'\n{extra}");
+            let files = [&[("Cargo.toml", manifest.as_str())], files].concat();
+            let read = project(&files, ".").expect("a project");
+            read.program(None).map(str::to_owned).map_err(|error| error.to_string())
+        };
+        let two = [("src/main.rs", ""), ("src/bin/b.rs", "")];
+        assert_eq!(named("", &two).as_deref(), Ok("a"));
+        assert_eq!(named("default-run = 'b'", &two).as_deref(), Ok("b"));
+        assert_eq!(named("autobins = false\n[[bin]]\nname = 'b'", &two).as_deref(), Ok("b"));
+        assert!(named("", &[("src/lib.rs", "")]).expect_err("a library").contains("no program"));
     }
 
     #[test]

@@ -31,7 +31,7 @@ impl Plan {
                 }),
                 None => Self::Impossible("the command is empty".to_owned()),
             },
-            Source::Cargo { folder, .. } => {
+            Source::Cargo { folder, program, .. } => {
                 let known = match change {
                     Change::Start => spec.binary.as_deref(),
                     Change::Restart => spec.binary.as_deref().or(built),
@@ -45,6 +45,7 @@ impl Plan {
                         Self::Build(Request {
                             id: spec.id.clone(),
                             folder: folder.clone(),
+                            program: program.clone(),
                             environment: spec.build_environment.clone(),
                         })
                     },
@@ -57,7 +58,7 @@ impl Plan {
 
 /// How to start a built program; none if the source is not one that is built.
 pub(super) fn built(spec: &Spec, binary: &Path, hash: String) -> Option<Launch> {
-    let Source::Cargo { folder, arguments } = &spec.source else { return None };
+    let Source::Cargo { folder, arguments, .. } = &spec.source else { return None };
     Some(Launch {
         program: Program {
             path: binary.into(),

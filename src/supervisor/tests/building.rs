@@ -95,7 +95,7 @@ async fn removing_a_service_stops_its_build_with_all_its_processes() {
 #[tokio::test]
 async fn a_folder_that_is_no_project_says_so() {
     let bench = Bench::new().await;
-    let source = Source::Cargo { folder: bench.path("children"), arguments: Vec::new() };
+    let source = Source::Cargo { folder: bench.path("children"), arguments: Vec::new(), program: None };
     let spec = super::spec("hello", source);
     bench.apply(&spec, Change::Start).await;
     let failed = bench.until_state(&spec, State::Failed).await;

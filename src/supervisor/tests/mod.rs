@@ -122,7 +122,7 @@ impl Bench {
         let manifest = format!("[package]\nname = '{package}'\nversion = '0.1.0'\nedition = '2024'\n");
         fs::write(folder.join("Cargo.toml"), manifest).expect("written");
         fs::write(folder.join("src/main.rs"), main).expect("written");
-        spec(name, Source::Cargo { folder, arguments: Vec::new() })
+        spec(name, Source::Cargo { folder, arguments: Vec::new(), program: None })
     }
 
     async fn apply(&self, spec: &Spec, change: Change) {
