@@ -1,6 +1,7 @@
 //! The command and the server of `micro`. Not a library to build on: services use `micro-sdk`.
 
 mod backend;
+mod backlog;
 mod cli;
 mod config;
 mod error;

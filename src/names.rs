@@ -2,6 +2,7 @@
 //! elsewhere, and which names belong to the platform.
 
 use thiserror::Error;
+use unicode_security::confusable_detection::skeleton;
 
 /// The longest part of a name, in bytes.
 const PART_LENGTH: usize = 63;
@@ -27,10 +28,24 @@ pub(crate) fn purpose(block: &str) -> &'static str {
     }
 }
 
-/// Names of building blocks and of the server's doors, reserved in every namespace.
-const RESERVED: [&str; 12] = [
-    "api", "auth", "broker", "config", "events", "network", "proxy", "registry", "runtime", "server",
-    "store", "web",
+/// Names of building blocks, of the server's doors, and of what its HTTP API answers itself, reserved in
+/// every namespace; so is what begins with `grpc.`, as the handlers of every gRPC server.
+const RESERVED: [&str; 15] = [
+    ".well-known",
+    "api",
+    "auth",
+    "broker",
+    "config",
+    "events",
+    "favicon.ico",
+    "network",
+    "openapi.json",
+    "proxy",
+    "registry",
+    "runtime",
+    "server",
+    "store",
+    "web",
 ];
 /// The rule, as an error shows it.
 pub(crate) const RULE: &str = "a name is made of lower-case letters, digits and hyphens, starts with a letter, \
@@ -45,8 +60,11 @@ pub(crate) enum Refused {
     /// It is a name of the platform.
     #[error("`{0}` is the name of a part of the platform; try `{0}-service`")]
     Reserved(String),
+    /// It looks like another name.
+    #[error("`{}` looks like `{}`, which is taken: people could not tell them apart", shown(.0), shown(.1))]
+    Alike(String, String),
     /// It has characters that no name may have.
-    #[error("`{}` cannot be registered: a name is not empty, at most 255 bytes long, without `/`, blanks and control characters", shown(.0))]
+    #[error("`{}` cannot be registered: a name is not empty, at most 255 bytes long, does not begin with `-`, and has no `/`, blanks and control characters", shown(.0))]
     Unusable(String),
 }
 
@@ -72,7 +90,44 @@ fn part_follows_rule(part: &str) -> bool {
 
 /// Whether a name belongs to the platform.
 pub(crate) fn is_reserved(name: &str) -> bool {
-    RESERVED.contains(&name)
+    RESERVED.contains(&name) || name == "grpc" || name.starts_with("grpc.")
+}
+
+/// Refuses a name of the platform, and what looks like one.
+fn check_reserved(name: &str) -> Result<(), Refused> {
+    if is_reserved(name) {
+        return Err(Refused::Reserved(name.to_owned()));
+    }
+    let looks = looks(name);
+    if looks.iter().any(|look| look == "grpc" || look.starts_with("grpc.")) {
+        return Err(Refused::Alike(name.to_owned(), "grpc".to_owned()));
+    }
+    match RESERVED.iter().find(|reserved| self::looks(reserved).iter().any(|look| looks.contains(look))) {
+        Some(reserved) => Err(Refused::Alike(name.to_owned(), (*reserved).to_owned())),
+        None => Ok(()),
+    }
+}
+
+/// What a name looks like: two that have one of these in common are hard to tell apart. Case does
+/// not count, nor what cannot be seen, nor which of several signs of one form was taken (Unicode
+/// Technical Standard 39, section 4).
+pub(crate) fn looks(name: &str) -> [String; 2] {
+    let seen: String = name.chars().filter(|c| !is_invisible(*c)).collect();
+    // `I` is the lower-case `i`, and looks like `l`.
+    [
+        skeleton(&seen.to_lowercase()).collect(),
+        skeleton(&skeleton(&seen).collect::<String>().to_lowercase()).collect(),
+    ]
+}
+
+/// The code points that are not shown (Unicode Character Database, `Default_Ignorable_Code_Point`).
+fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
+        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
+        | '\u{fff0}'..='\u{fff8}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+        | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// Checks the name of a service that is to be run here.
@@ -83,7 +138,7 @@ pub(crate) fn check(name: &str) -> Result<(), Refused> {
     if !follows_rule(name) {
         return Err(Refused::Malformed(name.to_owned()));
     }
-    if is_reserved(name) { Err(Refused::Reserved(name.to_owned())) } else { Ok(()) }
+    check_reserved(name)
 }
 
 /// Checks the name of a namespace.
@@ -100,10 +155,10 @@ pub(crate) fn check_namespace(name: &str) -> Result<(), Refused> {
 /// It is unusable or reserved.
 pub(crate) fn check_registered(name: &str) -> Result<(), Refused> {
     let unusable = |c: char| c == '/' || c.is_control() || c.is_whitespace();
-    if name.is_empty() || name.len() > NAME_LENGTH || name.contains(unusable) {
+    if name.is_empty() || name.len() > NAME_LENGTH || name.starts_with('-') || name.contains(unusable) {
         return Err(Refused::Unusable(name.to_owned()));
     }
-    if is_reserved(name) { Err(Refused::Reserved(name.to_owned())) } else { Ok(()) }
+    check_reserved(name)
 }
 
 #[cfg(test)]
@@ -130,6 +185,49 @@ mod tests {
         for name in RESERVED {
             assert!(check(name).is_err() && check_registered(name).is_err(), "{name}");
         }
+    }
+
+    #[test]
+    fn a_name_that_looks_like_one_of_the_platform_is_refused_with_both() {
+        for (name, other) in [
+            ("Auth", "auth"),
+            ("AUTH", "auth"),
+            ("auth\u{200b}", "auth"),
+            ("au\u{ad}th", "auth"),
+            ("аuth", "auth"),
+            ("ｓtore", "store"),
+            ("c0nfig", "config"),
+            ("ApI", "api"),
+            ("gRPC.health", "grpc"),
+            ("Favicon.ico", "favicon.ico"),
+        ] {
+            let refused = check_registered(name).map_err(|refused| refused.to_string());
+            let refused = refused.expect_err(name);
+            assert!(refused.contains(other) && !refused.contains('\u{200b}'), "{name}: {refused}");
+        }
+        for name in ["grpc.health.v1", "openapi.json", ".well-known", "-x", "--help"] {
+            assert!(check_registered(name).is_err(), "{name}");
+        }
+        assert!(check("c0nfig").is_err() && check("openapi.json").is_err() && check("grpc.x").is_err());
+        for name in ["google", "google.pubsub", "authority", "grpcweb", "stores", "käse"] {
+            check_registered(name).unwrap();
+        }
+    }
+
+    #[test]
+    fn names_that_look_the_same_are_told() {
+        let alike = |one: &str, other: &str| looks(one).iter().any(|look| looks(other).contains(look));
+        for (one, other) in [
+            ("shop", "Shop"),
+            ("shop", "sh\u{2060}op"),
+            ("shop", "shοp"),
+            ("shopI", "shopl"),
+            ("INFO", "info"),
+            ("STRASSE", "strasse"),
+        ] {
+            assert!(alike(one, other), "{one} {other}");
+        }
+        assert!(!alike("shop", "shops") && !alike("shop", "chop"));
     }
 
     #[test]

@@ -6,19 +6,20 @@ use std::{
 };
 
 /// A module of the root crate, and the ones it may name. Neutral ones name nothing but each other.
-const MAY_USE: [(&str, &[&str]); 14] = [
+const MAY_USE: [(&str, &[&str]); 15] = [
     ("names", &[]),
     ("sockets", &[]),
     ("tasks", &[]),
     ("paths", &[]),
     ("private", &[]),
     ("transcode", &[]),
+    ("backlog", &[]),
     ("backend", &["tasks", "private"]),
     ("supervisor", &["tasks", "private"]),
     ("error", &["backend", "supervisor"]),
     ("config", &["paths", "private"]),
     ("scaffold", &["names", "paths", "private"]),
-    ("services", &["backend", "supervisor", "tasks", "names", "paths", "private", "sockets"]),
+    ("services", &["backlog", "backend", "supervisor", "tasks", "names", "paths", "private", "sockets"]),
     ("server", &["services", "backend", "supervisor", "transcode", "tasks", "paths", "private", "sockets"]),
     ("cli", &["server", "config", "paths", "private", "names", "scaffold", "transcode"]),
 ];

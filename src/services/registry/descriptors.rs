@@ -2,13 +2,13 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    num::NonZeroUsize,
     sync::{Arc, Mutex, PoisonError, RwLock},
+    time::{Duration, Instant},
 };
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use lru::LruCache;
-use micro_sdk::{Error, Result};
+use micro_sdk::{Error, Result, prost::encoding::decode_varint};
 use prost_reflect::{DescriptorPool, MethodDescriptor};
 use sha2::{Digest as _, Sha256};
 
@@ -18,8 +18,15 @@ use crate::backend::{Commit, Kv, Range};
 const TABLE: &str = "descriptors";
 /// The largest set that is accepted, in bytes.
 pub(crate) const MAX_SIZE: usize = 4 << 20;
-/// How many decoded sets are kept.
-const DECODED: NonZeroUsize = NonZeroUsize::new(64).expect("64 is not zero");
+/// What all decoded sets that are kept weigh together at most, in bytes of memory.
+const DECODED: usize = 96 << 20;
+/// What a byte and an element of a set weigh when they are decoded, as measured.
+const PER_BYTE: usize = 2;
+const PER_ELEMENT: usize = 400;
+/// How deep messages are nested, at most (as prost reads them).
+const DEPTH: usize = 100;
+/// How long a set is kept that no service has.
+const KEPT: Duration = Duration::from_hours(24);
 
 /// A decoded schema: its methods by `Handler.Method`. Not `Debug`: printing a recursive descriptor
 /// would not end.
@@ -66,8 +73,34 @@ fn fold(endpoint: &str) -> String {
 /// All known schemas.
 pub(crate) struct Descriptors {
     kv: Arc<dyn Kv>,
-    known: RwLock<HashSet<String>>,
-    decoded: Mutex<LruCache<String, Arc<Schema>>>,
+    /// The hashes of the stored ones, and since when no service has them.
+    known: RwLock<HashMap<String, Option<Instant>>>,
+    decoded: Mutex<Decoded>,
+    /// Held by who decodes one: several at once would need the memory of all of them.
+    decoding: tokio::sync::Mutex<()>,
+}
+
+/// The schemas that were needed last, with their weights.
+struct Decoded {
+    kept: LruCache<String, (Arc<Schema>, usize)>,
+    weight: usize,
+}
+
+impl Decoded {
+    fn put(&mut self, hash: &str, schema: Arc<Schema>, weight: usize) {
+        if let Some((_, before)) = self.kept.put(hash.to_owned(), (schema, weight)) {
+            self.weight -= before;
+        }
+        self.weight += weight;
+        while self.weight > DECODED {
+            let Some((_, (_, weight))) = self.kept.pop_lru() else { return };
+            self.weight -= weight;
+        }
+    }
+
+    fn forget(&mut self, hash: &str) {
+        self.weight -= self.kept.pop(hash).map_or(0, |(_, weight)| weight);
+    }
 }
 
 impl Descriptors {
@@ -76,20 +109,27 @@ impl Descriptors {
     /// # Errors
     /// The store cannot be read.
     pub(crate) async fn open(kv: Arc<dyn Kv>) -> Result<Self> {
-        let mut known = HashSet::new();
+        let mut known = HashMap::new();
         let mut range = Range::all().keys_only();
         loop {
             let page = kv.list(TABLE, &range).await?;
             let Some(last) = page.last() else { break };
             range = range.after(last.key.clone());
-            known.extend(page.into_iter().filter_map(|entry| String::from_utf8(entry.key).ok()));
+            let hashes = page.into_iter().filter_map(|entry| String::from_utf8(entry.key).ok());
+            known.extend(hashes.map(|hash| (hash, None)));
         }
-        Ok(Self { kv, known: RwLock::new(known), decoded: Mutex::new(LruCache::new(DECODED)) })
+        let decoded = Decoded { kept: LruCache::unbounded(), weight: 0 };
+        Ok(Self {
+            kv,
+            known: RwLock::new(known),
+            decoded: Mutex::new(decoded),
+            decoding: tokio::sync::Mutex::default(),
+        })
     }
 
     /// Whether the set with this hash is here.
     pub(crate) fn has(&self, hash: &str) -> bool {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).contains(hash)
+        self.known.read().unwrap_or_else(PoisonError::into_inner).contains_key(hash)
     }
 
     /// Stores a set under its hash.
@@ -107,10 +147,39 @@ impl Descriptors {
         if actual != hash {
             return Err(Error::bad_request(format!("the descriptors have hash {actual}, not {hash}")));
         }
-        let schema = Schema::decode(&set)?;
+        let weight = weight(&set)?;
+        let _decoding = self.decoding.lock().await;
+        let decoded = decode(set.clone().into()).await?;
         self.kv.commit(Commit::new().put(TABLE, hash.as_bytes(), set)).await?;
-        self.keep(hash, schema);
-        self.known.write().unwrap_or_else(PoisonError::into_inner).insert(hash.to_owned());
+        self.decoded().put(hash, decoded, weight);
+        self.known.write().unwrap_or_else(PoisonError::into_inner).insert(hash.to_owned(), None);
+        Ok(())
+    }
+
+    /// Removes the stored sets that no service has had for a while.
+    ///
+    /// # Errors
+    /// The store cannot be changed.
+    pub(super) async fn sweep(&self, promised: &HashSet<String>, now: Instant) -> Result<()> {
+        let mut forgotten = Vec::new();
+        {
+            let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+            known.retain(|hash, since| {
+                if promised.contains(hash) {
+                    *since = None;
+                    return true;
+                }
+                let kept = now.saturating_duration_since(*since.get_or_insert(now)) < KEPT;
+                if !kept {
+                    forgotten.push(hash.clone());
+                }
+                kept
+            });
+        }
+        for hash in forgotten {
+            self.decoded().forget(&hash);
+            self.kv.commit(Commit::new().delete(TABLE, hash.as_bytes())).await?;
+        }
         Ok(())
     }
 
@@ -128,20 +197,164 @@ impl Descriptors {
     /// # Errors
     /// 404 when there is none.
     pub(crate) async fn schema(&self, hash: &str) -> Result<Arc<Schema>> {
-        if let Some(schema) = self.decoded().get(hash) {
+        if let Some((schema, _)) = self.decoded().kept.get(hash) {
+            return Ok(schema.clone());
+        }
+        let _decoding = self.decoding.lock().await;
+        // Somebody else may have needed it at the same time.
+        if let Some((schema, _)) = self.decoded().kept.get(hash) {
             return Ok(schema.clone());
         }
         let set = self.bytes(hash).await?;
-        Ok(self.keep(hash, Schema::decode(&set)?))
+        let weight = weight(&set)?;
+        let schema = decode(set).await?;
+        self.decoded().put(hash, schema.clone(), weight);
+        Ok(schema)
     }
 
-    fn keep(&self, hash: &str, schema: Schema) -> Arc<Schema> {
-        let schema = Arc::new(schema);
-        self.decoded().put(hash.to_owned(), schema.clone());
-        schema
-    }
-
-    fn decoded(&self) -> std::sync::MutexGuard<'_, LruCache<String, Arc<Schema>>> {
+    fn decoded(&self) -> std::sync::MutexGuard<'_, Decoded> {
         self.decoded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Decodes a set away from the threads that serve calls: a large one takes some time.
+async fn decode(set: Bytes) -> Result<Arc<Schema>> {
+    let decoded = tokio::task::spawn_blocking(move || Schema::decode(&set)).await;
+    decoded.map_err(|e| Error::internal(e.to_string())).flatten().map(Arc::new)
+}
+
+/// What a set weighs when it is decoded, in bytes of memory. What is small on the wire may be large
+/// in memory: an empty message takes two bytes there.
+///
+/// # Errors
+/// 400 for what is no set, 413 for one that would weigh too much.
+fn weight(set: &[u8]) -> Result<usize> {
+    let weight = PER_BYTE * set.len() + PER_ELEMENT * elements(set)?;
+    if weight > DECODED {
+        let text =
+            format!("the descriptors would take {weight} bytes of memory; at most {DECODED} are taken");
+        return Err(Error::too_large(text));
+    }
+    Ok(weight)
+}
+
+/// How many fields with a length there are, at every level: each may be an element of the schema.
+/// Text that could be read as fields counts as such.
+///
+/// # Errors
+/// 400 for what is no protobuf.
+fn elements(set: &[u8]) -> Result<usize> {
+    within(set, DEPTH).ok_or_else(|| Error::bad_request("invalid descriptors: they are no protobuf"))
+}
+
+/// The same of the fields of one message; none for what is none.
+fn within(mut fields: &[u8], depth: usize) -> Option<usize> {
+    let mut count = 0;
+    while fields.has_remaining() {
+        let key = decode_varint(&mut fields).ok()?;
+        let skipped = match key & 7 {
+            0 => decode_varint(&mut fields).ok().map(|_| 0)?,
+            1 => 8,
+            2 => {
+                let length = usize::try_from(decode_varint(&mut fields).ok()?).ok()?;
+                let below = depth.checked_sub(1).and_then(|depth| within(fields.get(..length)?, depth));
+                count += 1 + below.unwrap_or(0);
+                length
+            }
+            // The ends of a group, whose fields stand between them.
+            3 | 4 => 0,
+            5 => 4,
+            _ => return None,
+        };
+        fields = fields.get(skipped..)?;
+    }
+    Some(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use micro_sdk::prost::Message as _;
+    use prost_types::{DescriptorProto, FileDescriptorProto, FileDescriptorSet};
+
+    use super::*;
+    use crate::backend;
+
+    fn hash(set: &[u8]) -> String {
+        hex::encode(Sha256::digest(set))
+    }
+
+    /// A valid set with so many messages, different for each name.
+    fn set(name: &str, messages: usize) -> Vec<u8> {
+        let message =
+            |number| DescriptorProto { name: Some(format!("M{number}")), ..DescriptorProto::default() };
+        let file = FileDescriptorProto {
+            name: Some(name.to_owned()),
+            message_type: (0..messages).map(message).collect(),
+            ..FileDescriptorProto::default()
+        };
+        FileDescriptorSet { file: vec![file] }.encode_to_vec()
+    }
+
+    async fn put(descriptors: &Descriptors, set: &[u8]) -> i32 {
+        descriptors.put(&hash(set), set.to_vec()).await.map_or_else(|error| error.code, |()| 200)
+    }
+
+    async fn open() -> Descriptors {
+        Descriptors::open(backend::open("memory:").await.unwrap()).await.unwrap()
+    }
+
+    #[test]
+    fn everything_with_a_length_is_counted_at_every_level() {
+        // Two messages with names of two letters, in a file with a name, in a set.
+        assert_eq!(elements(&set("a", 2)).unwrap(), 6);
+        assert_eq!(elements(&[0x0a, 4, 0x22, 0, 0x22, 0]).unwrap(), 3);
+        assert!(elements(micro_sdk::proto::DESCRIPTORS).unwrap() > 1000);
+        for broken in [&[0x0a, 4, 0][..], &[0xff], &[0x07], &[0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f]] {
+            assert_eq!(elements(broken).unwrap_err().code, 400, "{broken:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_would_weigh_too_much_is_refused_before_it_is_decoded() {
+        let descriptors = open().await;
+        // One file of empty messages, and as many empty files.
+        let messages = [&[0x0a, 0x80, 0x80, 0x80, 0x01][..], &[0x22, 0].repeat(1 << 20)].concat();
+        for dense in [messages, [0x0a, 0].repeat(1 << 20)] {
+            assert_eq!(put(&descriptors, &dense).await, 413);
+        }
+        assert_eq!(put(&descriptors, &set("a", 2)).await, 200);
+        assert_eq!(put(&descriptors, &vec![0; MAX_SIZE + 1]).await, 413);
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_decoded_is_bounded_by_its_weight() {
+        let descriptors = open().await;
+        let sets: Vec<_> = (0..4).map(|number| set(&number.to_string(), 40_000)).collect();
+        let one = weight(&sets[0]).unwrap();
+        assert!(one * 4 > DECODED && one <= DECODED);
+        for set in &sets {
+            assert_eq!(put(&descriptors, set).await, 200);
+        }
+        let kept = descriptors.decoded().kept.len();
+        assert_eq!(descriptors.decoded().weight, kept * one);
+        assert!((1..4).contains(&kept) && kept * one <= DECODED, "{kept}");
+        // What was given up is decoded again.
+        descriptors.schema(&hash(&sets[0])).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_no_service_has_is_removed_after_a_day() {
+        let descriptors = open().await;
+        let (kept, gone) = (set("kept", 1), set("gone", 1));
+        assert_eq!((put(&descriptors, &kept).await, put(&descriptors, &gone).await), (200, 200));
+        let (promised, now) = (HashSet::from([hash(&kept)]), Instant::now());
+        for (later, there) in [(Duration::ZERO, true), (KEPT / 2, true), (KEPT, false)] {
+            descriptors.sweep(&promised, now + later).await.unwrap();
+            assert_eq!(descriptors.has(&hash(&gone)), there);
+        }
+        assert!(descriptors.has(&hash(&kept)));
+        descriptors.schema(&hash(&kept)).await.unwrap();
+        assert_eq!(descriptors.bytes(&hash(&gone)).await.unwrap_err().code, 404);
+        assert!(descriptors.schema(&hash(&gone)).await.is_err());
     }
 }

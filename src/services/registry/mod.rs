@@ -2,6 +2,8 @@
 
 mod catalog;
 mod descriptors;
+mod limits;
+mod node;
 mod places;
 
 use std::{
@@ -18,20 +20,22 @@ use micro_sdk::{
         ListRequest, ListResponse, Node, Options, Result as Event, Service, WatchRequest,
     },
 };
-use tokio::sync::broadcast::error::RecvError;
 
 use super::{PLATFORM, auth::Caller, namespace_or_default};
-use crate::{backend::Kv, names, tasks::Tasks};
+use crate::{backend::Kv, backlog::Lost, names, tasks::Tasks};
 
 pub(crate) use catalog::Catalog;
-use catalog::{Action, Change};
-pub(crate) use catalog::{InFlight, Missing, Node as CatalogNode, Target};
+use catalog::{Action, Change, in_domain};
+pub(crate) use catalog::{Missing, Target};
 use descriptors::Descriptors;
 pub(crate) use descriptors::Schema;
+pub(crate) use node::{InFlight, Node as CatalogNode};
 pub(crate) use places::Places;
 
 /// How often ended leases are looked for.
 const SWEEP: Duration = Duration::from_secs(1);
+/// How often descriptors that no service has are looked for.
+const SWEEP_DESCRIPTORS: Duration = Duration::from_mins(10);
 /// The longest lease that is granted.
 const MAX_LEASE: Duration = Duration::from_hours(24);
 
@@ -63,11 +67,19 @@ impl Registry {
             tracing::warn!(%error, "cannot look for sockets that services have left");
         }
         registry.register_blocks(address);
-        let (catalog, token) = (registry.catalog.clone(), tasks.token().clone());
+        let (swept, token) = (registry.clone(), tasks.token().clone());
         tasks.spawn(async move {
             let mut tick = tokio::time::interval(SWEEP);
+            let mut descriptors = Instant::now();
             while token.run_until_cancelled(tick.tick()).await.is_some() {
-                catalog.expire(Instant::now());
+                swept.catalog.expire(Instant::now());
+                if descriptors.elapsed() >= SWEEP_DESCRIPTORS {
+                    descriptors = Instant::now();
+                    if let Err(error) = swept.descriptors.sweep(&swept.catalog.promised(), descriptors).await
+                    {
+                        tracing::warn!(%error, "cannot remove descriptors that no service has");
+                    }
+                }
             }
         });
         Ok(registry)
@@ -115,7 +127,8 @@ impl Registry {
                 }],
                 ..Service::default()
             };
-            self.catalog.register(PLATFORM, service, None, false);
+            // The catalog is empty and the names are our own.
+            drop(self.catalog.register(PLATFORM, service, None, false));
         }
     }
 }
@@ -133,7 +146,7 @@ impl blocks::registry::Registry for Registry {
         if services.is_empty() {
             return Err(Error::not_found(format!(
                 "service {} is not registered in namespace {namespace}",
-                request.service
+                names::shown(&request.service)
             )));
         }
         Ok(GetResponse { services })
@@ -149,7 +162,7 @@ impl blocks::registry::Registry for Registry {
         let options = service.options.take();
         let namespace = domain(options.as_ref()).to_owned();
         Caller::of(&cx).may_register(&namespace, &service.name)?;
-        check(&mut service)?;
+        limits::check(&mut service)?;
         for node in &service.nodes {
             let named = |error: Error| {
                 let detail = format!("node `{}` of service {}: {}", node.id, service.name, error.detail);
@@ -162,12 +175,23 @@ impl blocks::registry::Registry for Registry {
             (lease != 0).then(|| Duration::from_secs(u64::try_from(lease).unwrap_or(0)).min(MAX_LEASE));
         let described = self.descriptors.has(&service.descriptor_hash);
         let descriptors_needed = !described && !service.descriptor_hash.is_empty();
-        self.catalog.register(&namespace, service, lease, described);
+        self.catalog.register(&namespace, service, lease, described)?;
         Ok(EmptyResponse { descriptors_needed })
     }
 
     async fn describe(&self, cx: Context, request: DescribeRequest) -> Result<EmptyResponse> {
-        Caller::of(&cx).may_enter(domain(request.options.as_ref()))?;
+        let (namespace, caller) = (domain(request.options.as_ref()), Caller::of(&cx));
+        caller.may_enter(namespace)?;
+        let own = caller.service_of(namespace);
+        if own.is_none() {
+            caller.may_administer(namespace)?;
+        }
+        if !self.catalog.has_promised(namespace, own, &request.descriptor_hash) {
+            let hash = names::shown(&request.descriptor_hash);
+            return Err(Error::bad_request(format!(
+                "no service of this account has registered descriptors with hash {hash}: register it first"
+            )));
+        }
         self.descriptors.put(&request.descriptor_hash, request.descriptor_set).await?;
         self.catalog.described(&request.descriptor_hash);
         Ok(EmptyResponse::default())
@@ -176,13 +200,9 @@ impl blocks::registry::Registry for Registry {
     async fn descriptors(&self, cx: Context, request: DescriptorsRequest) -> Result<DescriptorsResponse> {
         let namespace = domain(request.options.as_ref());
         Caller::of(&cx).may_enter(namespace)?;
-        let visible =
-            self.catalog.list(namespace).iter().any(|s| s.descriptor_hash == request.descriptor_hash);
-        if !visible {
-            let text = format!(
-                "no service of namespace {namespace} has descriptors with hash {}",
-                request.descriptor_hash
-            );
+        if !self.catalog.has_promised(namespace, None, &request.descriptor_hash) {
+            let hash = names::shown(&request.descriptor_hash);
+            let text = format!("no service of namespace {namespace} has descriptors with hash {hash}");
             return Err(Error::not_found(text));
         }
         let descriptor_set = self.descriptors.bytes(&request.descriptor_hash).await?.to_vec();
@@ -201,49 +221,30 @@ impl blocks::registry::Registry for Registry {
         Caller::of(&cx).may_enter(namespace)?;
         let mut changes = self.catalog.watch();
         loop {
-            let change = match self.streams.until_stopped(changes.recv()).await {
+            let change = match self.streams.until_stopped(changes.next()).await {
                 Some(Ok(change)) => change,
-                None | Some(Err(RecvError::Closed)) => return Ok(()),
-                Some(Err(RecvError::Lagged(missed))) => {
+                None | Some(Err(Lost::Ended)) => return Ok(()),
+                Some(Err(Lost::Missed(missed))) => {
                     return Err(Error::unavailable(format!(
-                        "{missed} changes were missed: list again, then watch again"
+                        "{missed} changes were missed, since they were not read: list again, then watch again"
                     )));
                 }
             };
-            let wanted = (namespace == "*" || namespace == change.namespace)
+            let wanted = (namespace == "*" || namespace == &*change.namespace)
                 && (request.service.is_empty() || request.service == change.service.name);
             if wanted {
-                replies.send(event(change)).await?;
+                replies.send(event(&change)).await?;
             }
         }
     }
 }
 
-fn event(change: Change) -> Event {
+fn event(change: &Change) -> Event {
     let action = match change.action {
         Action::Create => "create",
         Action::Update => "update",
         Action::Delete => "delete",
     };
-    let mut service = change.service;
-    service.metadata.insert("domain".to_owned(), change.namespace);
+    let service = in_domain(&change.service, &change.namespace);
     Event { action: action.to_owned(), service: Some(service), timestamp: 0 }
-}
-
-/// Refuses what must not be registered, and fills in the default version.
-fn check(service: &mut Service) -> Result<()> {
-    names::check_registered(&service.name).map_err(|e| Error::bad_request(e.to_string()))?;
-    if service.version.is_empty() {
-        "latest".clone_into(&mut service.version);
-    }
-    if service.nodes.is_empty() {
-        return Err(Error::bad_request(format!("service {} has no nodes", service.name)));
-    }
-    match service.nodes.iter().find(|node| node.id.is_empty()) {
-        Some(node) => Err(Error::bad_request(format!(
-            "the node of service {} at `{}` has no id",
-            service.name, node.address
-        ))),
-        None => Ok(()),
-    }
 }
