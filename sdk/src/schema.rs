@@ -51,7 +51,17 @@ pub(crate) fn endpoints(handlers: &[Box<dyn Handler>]) -> Vec<Endpoint> {
 pub fn endpoints_of(descriptors: &[u8]) -> Vec<(String, Endpoint)> {
     // A descriptor is generated code; one that does not decode offers no endpoints.
     let set = FileDescriptorSet::decode(descriptors).unwrap_or_default();
-    let types = Types::new(&set);
+    endpoints_in(&set, &Types::new(&set))
+}
+
+/// As [`endpoints_of`], with what Go's types leave out: the members of oneofs, and the fields of messages in lists.
+#[must_use]
+pub fn whole_endpoints_of(descriptors: &[u8]) -> Vec<(String, Endpoint)> {
+    let set = FileDescriptorSet::decode(descriptors).unwrap_or_default();
+    endpoints_in(&set, &Types { whole: true, ..Types::new(&set) })
+}
+
+fn endpoints_in(set: &FileDescriptorSet, types: &Types<'_>) -> Vec<(String, Endpoint)> {
     let mut endpoints = Vec::new();
     for file in &set.file {
         for service in &file.service {
@@ -67,11 +77,13 @@ pub fn endpoints_of(descriptors: &[u8]) -> Vec<(String, Endpoint)> {
 struct Types<'a> {
     messages: HashMap<String, &'a DescriptorProto>,
     enums: HashMap<String, &'a EnumDescriptorProto>,
+    /// Nothing is left out.
+    whole: bool,
 }
 
 impl<'a> Types<'a> {
     fn new(set: &'a FileDescriptorSet) -> Self {
-        let mut types = Self { messages: HashMap::new(), enums: HashMap::new() };
+        let mut types = Self { messages: HashMap::new(), enums: HashMap::new(), whole: false };
         for file in &set.file {
             let scope =
                 if file.package().is_empty() { String::new() } else { format!(".{}", file.package()) };
@@ -94,7 +106,10 @@ impl<'a> Types<'a> {
 
     fn endpoint(&self, handler: &str, method: &MethodDescriptorProto) -> Endpoint {
         let streams = method.client_streaming() || method.server_streaming();
-        let (request, response, metadata) = if streams {
+        let (request, response, metadata) = if streams && self.whole {
+            let metadata = HashMap::from([("stream".to_owned(), "true".to_owned())]);
+            (self.root(method.input_type()), self.root(method.output_type()), metadata)
+        } else if streams {
             let plain = |name: &str| Value { name: name.into(), r#type: name.into(), values: Vec::new() };
             let metadata = HashMap::from([("stream".to_owned(), "true".to_owned())]);
             (plain("Context"), plain("Stream"), metadata)
@@ -132,18 +147,22 @@ impl<'a> Types<'a> {
             return Vec::new();
         };
         // The members of a oneof have no JSON tag in Go, so they do not appear there either.
-        let fields = message.field.iter().filter(|f| f.oneof_index.is_none() || f.proto3_optional());
+        let fields =
+            message.field.iter().filter(|f| self.whole || f.oneof_index.is_none() || f.proto3_optional());
         fields.map(|field| self.field(field, depth)).collect()
     }
 
     fn field(&self, field: &FieldDescriptorProto, depth: usize) -> Value {
         let name = field.name().to_owned();
         if field.label() == Label::Repeated {
-            let r#type = match self.map_entry(field) {
-                Some((key, value)) => format!("map[{}]{}", self.go_type(key), self.go_type(value)),
-                None => format!("[]{}", self.go_type(field)),
-            };
-            return Value { name, r#type, values: Vec::new() };
+            if let Some((key, value)) = self.map_entry(field) {
+                let r#type = format!("map[{}]{}", self.go_type(key), self.go_type(value));
+                return Value { name, r#type, values: Vec::new() };
+            }
+            // One level of them, so that lists of lists stay readable.
+            let below = if self.whole { (depth + 1).max(DEPTH) } else { DEPTH + 1 };
+            let values = self.fields(field.type_name(), below);
+            return Value { name, r#type: format!("[]{}", self.go_type(field)), values };
         }
         let values = match field.r#type() {
             Type::Message | Type::Group => self.fields(field.type_name(), depth + 1),
@@ -342,6 +361,31 @@ mod tests {
         };
         let endpoint = asked_with(message("Ask", vec![in_oneof("member", false), in_oneof("maybe", true)]));
         assert_eq!(request(&endpoint), "Ask Ask{maybe int64}");
+    }
+
+    #[test]
+    fn nothing_is_left_out_of_the_whole() {
+        let oneof = |name: &str| FieldDescriptorProto {
+            oneof_index: Some(0),
+            ..field(name, Type::Message, ".shop.Item")
+        };
+        let item = message("Item", vec![field("sku", Type::String, "")]);
+        let ask = message("Ask", vec![oneof("one"), repeated("items", Type::Message, ".shop.Item")]);
+        let file = FileDescriptorProto {
+            package: Some("shop".into()),
+            message_type: vec![item, ask],
+            service: vec![ServiceDescriptorProto {
+                name: Some("Shop".into()),
+                method: vec![method("Buy", ".shop.Ask", (false, true))],
+                ..ServiceDescriptorProto::default()
+            }],
+            ..FileDescriptorProto::default()
+        };
+        let set = FileDescriptorSet { file: vec![file] }.encode_to_vec();
+        let endpoints = whole_endpoints_of(&set);
+        let (_, endpoint) = &endpoints[0];
+        assert_eq!(request(endpoint), "Ask Ask{one Item{sku string}, items []Item{sku string}}");
+        assert_eq!(endpoint.metadata["stream"], "true");
     }
 
     #[test]

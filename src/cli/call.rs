@@ -148,7 +148,7 @@ pub(super) async fn arrived(
 /// here is left to the server to judge. A service that is on its way is waited for.
 async fn check(cx: &Context, connection: &Connection, service: &str, endpoint: &str) -> anyhow::Result<()> {
     let Some(found) = arrived(cx, connection, service).await? else { return Ok(()) };
-    let endpoints = &found.service.endpoints;
+    let endpoints = found.schema.outline(false).endpoints;
     let Some(known) = endpoints.iter().find(|known| known.name == endpoint) else {
         let names = endpoints.iter().map(|known| known.name.as_str());
         return match dynamic::similar(endpoint, names).first() {

@@ -15,15 +15,12 @@ use micro_sdk::{
         runtime::{ReadOptions, ReadRequest},
     },
 };
-use prost_reflect::DescriptorPool;
-use prost_reflect::prost::Message as _;
-use prost_reflect::prost_types::FileDescriptorSet;
 use serde::{Deserialize, Serialize};
 
 use super::{
     arrival::{self, Arrival},
     context::{Connection, Context},
-    dynamic::{self, Service, Value},
+    dynamic::{self, Descriptors, Schema, Service, Value},
 };
 use crate::{
     config::{DEFAULT_NAMESPACE, LOCAL},
@@ -33,7 +30,7 @@ use crate::{
 
 /// A service that was found, and where.
 pub(super) struct Found {
-    pub(super) service: Service,
+    pub(super) schema: Schema,
     /// The namespace its calls go to.
     pub(super) namespace: String,
 }
@@ -41,7 +38,27 @@ pub(super) struct Found {
 /// What completion knows of an environment and namespace.
 #[derive(Default, Deserialize, Serialize)]
 pub(super) struct Known {
-    pub(super) services: Vec<Service>,
+    pub(super) services: Vec<KnownService>,
+}
+
+/// A service that completion knows.
+#[derive(Deserialize, Serialize)]
+pub(super) struct KnownService {
+    /// What it registered; its endpoints alone where it has descriptors.
+    pub(super) service: Service,
+    /// The hash of its descriptors, empty if it has none.
+    descriptor_hash: String,
+}
+
+impl KnownService {
+    /// All that can be known of it.
+    pub(super) fn schema(self, cx: &Context) -> Schema {
+        match read_descriptors(cx, &self.descriptor_hash) {
+            Some(set) => described(set, &self.service.name, &self.service.version, Some(&self.service)),
+            None => None,
+        }
+        .unwrap_or(Schema::Whole(self.service))
+    }
 }
 
 /// Finds a service: building blocks in their namespace, others in the user's, then in `micro`.
@@ -51,7 +68,7 @@ pub(super) struct Known {
 pub(super) async fn find(cx: &Context, connection: &Connection, name: &str) -> anyhow::Result<Found> {
     if BLOCKS.contains(&name) {
         // A building block serves every namespace, and works in the one of the call.
-        return Ok(Found { service: block(name)?, namespace: connection.namespace().to_owned() });
+        return Ok(Found { schema: block(name)?, namespace: connection.namespace().to_owned() });
     }
     let own = connection.namespace().to_owned();
     match find_in(cx, connection, &own, name).await {
@@ -112,8 +129,8 @@ async fn found(
     namespace: &str,
 ) -> anyhow::Result<Found> {
     let registered = called(all)?;
-    let service = schema(cx, connection, &registered, namespace).await?;
-    Ok(Found { service, namespace: namespace.to_owned() })
+    let schema = schema(cx, connection, &registered, namespace).await?;
+    Ok(Found { schema, namespace: namespace.to_owned() })
 }
 
 async fn schema(
@@ -121,15 +138,33 @@ async fn schema(
     connection: &Connection,
     service: &Registered,
     namespace: &str,
-) -> anyhow::Result<Service> {
+) -> anyhow::Result<Schema> {
     let hash = &service.descriptor_hash;
     if hash.is_empty() {
-        return Ok(from_values(service));
+        return Ok(Schema::Whole(from_values(service)));
     }
-    let names: Vec<&String> = service.endpoints.iter().map(|endpoint| &endpoint.name).collect();
     let set = descriptors(cx, connection, hash, namespace).await?;
-    let pool = DescriptorPool::decode(set.as_slice()).context("the registry has damaged descriptors")?;
-    Ok(Service::from_descriptors(&pool, &service.name, &service.version).only(&names))
+    described(set, &service.name, &service.version, Some(&from_values(service)))
+        .context("the registry has damaged descriptors")
+}
+
+/// The schema in a set of descriptors, with the endpoints that were registered; none if it is damaged.
+fn described(set: Vec<u8>, name: &str, version: &str, registered: Option<&Service>) -> Option<Schema> {
+    let set = Descriptors::decode(set).ok()?;
+    let names = |service: &Service| service.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect();
+    let (name, version) = (name.to_owned(), version.to_owned());
+    let (about, registered) = (String::new(), registered.map(names));
+    Some(Schema::Descriptors { set, name, version, about, registered })
+}
+
+/// Where descriptors of this hash are kept; none for what is no hash.
+fn descriptors_file(cx: &Context, hash: &str) -> Option<PathBuf> {
+    let is_hash = !hash.is_empty() && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_hash.then(|| cx.home.cache.join("descriptors").join(hash))
+}
+
+fn read_descriptors(cx: &Context, hash: &str) -> Option<Vec<u8>> {
+    fs::read(descriptors_file(cx, hash)?).ok()
 }
 
 /// Descriptors by hash never change, so what was fetched once is on disk.
@@ -139,16 +174,16 @@ pub(super) async fn descriptors(
     hash: &str,
     namespace: &str,
 ) -> anyhow::Result<Vec<u8>> {
-    let usable = hash.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let path = cx.home.cache.join("descriptors").join(hash);
-    if usable && let Ok(set) = fs::read(&path) {
+    if let Some(set) = read_descriptors(cx, hash) {
         return Ok(set);
     }
     let registry: RegistryClient = connection.block("registry")?;
     let options = Some(Options { domain: namespace.to_owned(), ..Options::default() });
     let request = DescriptorsRequest { descriptor_hash: hash.to_owned(), options };
     let set = registry.descriptors(request).await?.descriptor_set;
-    if usable && private::create_lasting_folder(&cx.home.cache.join("descriptors")).is_ok() {
+    if let Some(path) = descriptors_file(cx, hash)
+        && private::create_lasting_folder(&cx.home.cache.join("descriptors")).is_ok()
+    {
         // A cache that cannot be written only costs time.
         drop(private::write_cache_file(&path, &set));
     }
@@ -173,16 +208,11 @@ fn value(wire: WireValue) -> Value {
 }
 
 /// The schema of a building block, which this program knows by itself.
-fn block(name: &str) -> anyhow::Result<Service> {
-    let mut set = FileDescriptorSet::decode(DESCRIPTORS)?;
+fn block(name: &str) -> anyhow::Result<Schema> {
     // Two blocks may have handlers of the same name.
-    set.file.retain(|file| file.package() == name);
-    let pool = DescriptorPool::from_file_descriptor_set(set)?;
-    let mut service = Service::from_descriptors(&pool, name, "latest");
-    if service.about.is_empty() {
-        purpose(name).clone_into(&mut service.about);
-    }
-    Ok(service)
+    let set = Descriptors::decode(DESCRIPTORS.to_vec())?.of_package(name);
+    let (about, version) = (purpose(name).to_owned(), "latest".to_owned());
+    Ok(Schema::Descriptors { set, name: name.to_owned(), version, about, registered: None })
 }
 
 /// The services of a namespace, one entry a name, in the order of their names.
@@ -211,11 +241,22 @@ pub(super) async fn remember(cx: &Context, connection: &Connection, services: Ve
     // One that does not run now keeps what it could be asked.
     let absent = run_before(connection, namespace).await;
     known.services = remembered(cx);
-    known.services.retain(|service| absent.contains(&service.name) && !newest.contains_key(&service.name));
+    known.services.retain(|KnownService { service, .. }| {
+        absent.contains(&service.name) && !newest.contains_key(&service.name)
+    });
     for service in newest.values() {
         let schema = schema(cx, connection, service, namespace).await;
         // Without its descriptors a service is still known by what it registered.
-        known.services.push(schema.unwrap_or_else(|_| from_values(service)));
+        let known_service = match schema {
+            Ok(schema @ Schema::Descriptors { .. }) => KnownService {
+                service: schema.outline(true),
+                descriptor_hash: service.descriptor_hash.clone(),
+            },
+            Ok(Schema::Whole(_)) | Err(_) => {
+                KnownService { service: from_values(service), descriptor_hash: String::new() }
+            }
+        };
+        known.services.push(known_service);
     }
     let path = known_file(cx, namespace);
     if let Some(folder) = path.parent()
@@ -237,7 +278,7 @@ async fn run_before(connection: &Connection, namespace: &str) -> Vec<String> {
 }
 
 /// What was known last, with the building blocks.
-pub(super) fn remembered(cx: &Context) -> Vec<Service> {
+pub(super) fn remembered(cx: &Context) -> Vec<KnownService> {
     let read = || -> anyhow::Result<Known> {
         let path = known_file(cx, &cx.namespace()?);
         Ok(serde_json::from_slice(&fs::read(path)?)?)
@@ -246,7 +287,7 @@ pub(super) fn remembered(cx: &Context) -> Vec<Service> {
 }
 
 /// The schemas of the building blocks.
-pub(super) fn blocks() -> Vec<Service> {
+pub(super) fn blocks() -> Vec<Schema> {
     BLOCKS.iter().filter_map(|name| block(name).ok()).collect()
 }
 

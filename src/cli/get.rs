@@ -3,10 +3,16 @@ use micro_sdk::{
     NODE_REFUSED,
     blocks::registry::RegistryClient,
     proto::registry::{Endpoint, GetRequest, Options, Service, Value},
+    schema,
 };
 use serde_json::json;
 
-use super::{completion, context::Context, ui::Output};
+use super::{
+    completion,
+    context::{Connection, Context},
+    discover,
+    ui::Output,
+};
 use crate::{config::DEFAULT_NAMESPACE, names::BLOCKS};
 
 /// Show one thing in detail.
@@ -34,7 +40,11 @@ impl Get {
             if BLOCKS.contains(&name.as_str()) { DEFAULT_NAMESPACE } else { connection.namespace() };
         let registry: RegistryClient = connection.block("registry")?;
         let options = Some(Options { domain: namespace.to_owned(), ..Options::default() });
-        let services = registry.get_service(GetRequest { service: name.clone(), options }).await?.services;
+        let mut services =
+            registry.get_service(GetRequest { service: name.clone(), options }).await?.services;
+        for service in &mut services {
+            complete(cx, &connection, service, namespace).await;
+        }
         if cx.ui.output != Output::Table {
             let records: Vec<_> = services.iter().map(record).collect();
             return cx.ui.records(&records, &[], |_| Vec::new());
@@ -64,6 +74,24 @@ impl Get {
             }
         }
         Ok(())
+    }
+}
+
+/// Puts what the descriptors say in the place of what was registered, which leaves out what Go's types leave out.
+async fn complete(cx: &Context, connection: &Connection, service: &mut Service, namespace: &str) {
+    if service.descriptor_hash.is_empty() {
+        return;
+    }
+    // What was registered is shown where the descriptors cannot be had.
+    let set = discover::descriptors(cx, connection, &service.descriptor_hash, namespace).await;
+    let mut whole = schema::whole_endpoints_of(&set.unwrap_or_default());
+    // Of two handlers with one name, that of the package named like the service counts.
+    whole.sort_by_key(|(package, _)| *package != service.name);
+    for endpoint in &mut service.endpoints {
+        if let Some((_, whole)) = whole.iter().find(|(_, whole)| whole.name == endpoint.name) {
+            endpoint.request.clone_from(&whole.request);
+            endpoint.response.clone_from(&whole.response);
+        }
     }
 }
 

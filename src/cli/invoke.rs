@@ -63,12 +63,11 @@ pub(super) async fn run(words: &[OsString], cx: &Context) -> anyhow::Result<()> 
         Err(error) => return Err(error),
     };
     let root = root();
-    let resolved = dynamic::resolve(&found.service, rest, &root)?;
-    let line =
-        ["micro".to_owned(), found.service.name.clone()].into_iter().chain(resolved.words.iter().cloned());
-    let matches = root.clone().subcommand(dynamic::command(&found.service)).try_get_matches_from(line)?;
+    let resolved = dynamic::resolve(&found.schema, rest, &root)?;
+    let line = ["micro".to_owned(), resolved.service.name.clone()].into_iter().chain(resolved.words);
+    let matches = root.subcommand(dynamic::command(&resolved.service)).try_get_matches_from(line)?;
     let Some((endpoint, matches)) =
-        matches.subcommand().and_then(|(_, matches)| dynamic::matched(&found.service, matches))
+        matches.subcommand().and_then(|(_, matches)| dynamic::matched(&resolved.service, matches))
     else {
         return Err(Failure::usage(format!("service {name} needs a method"))
             .hint(format!("see `micro {name} --help`"))
@@ -98,7 +97,7 @@ async fn refuse_typos(name: &str, cx: &Context) -> anyhow::Result<()> {
     let names = super::command_names();
     let near = dynamic::similar(name, names.iter().map(String::as_str));
     let Some(near) = elsewhere::named(name).or(near.first().copied()) else { return Ok(()) };
-    if discover::remembered(cx).iter().any(|service| service.name == name) {
+    if discover::remembered(cx).iter().any(|known| known.service.name == name) {
         return Ok(());
     }
     if cx.environment()?.0 == LOCAL && daemon::find(cx).await.is_none() {

@@ -6,7 +6,7 @@ use micro_sdk::{
 
 use super::{
     context::{Connection, Context},
-    discover,
+    discover, dynamic,
     failure::{Failure, exit},
     source::{Launch, Source},
 };
@@ -96,7 +96,11 @@ pub(super) async fn wait(
             // A service that is being updated runs all the while.
             ("running", None) if doing.is_none() => {
                 drop(progress);
-                cx.ui.say(format_args!("{name} is running; call it with `micro {name} call`"));
+                // What cannot be found out is not told.
+                let schema = discover::find(cx, connection, name).await.map(|found| found.schema);
+                let call = schema.ok().and_then(|schema| dynamic::example_call(&schema));
+                let call = call.map(|call| format!("; call it with `{call}`")).unwrap_or_default();
+                cx.ui.say(format_args!("{name} is running{call}"));
                 // Completion knows it from now on; if not, only that is lost.
                 if let Ok(services) = discover::list(connection, connection.namespace()).await {
                     discover::remember(cx, connection, services).await;

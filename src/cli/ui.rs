@@ -2,6 +2,7 @@
 //! shown on a terminal alone. What reaches a terminal is made harmless here, and nowhere else.
 
 pub(crate) mod harmless;
+mod pager;
 
 use std::{
     borrow::Cow,
@@ -437,6 +438,9 @@ pub(crate) fn text(text: &StyledStr, to_stderr: bool) {
     let terminal = if to_stderr { io::stderr().is_terminal() } else { io::stdout().is_terminal() };
     let text = if colors { text.ansi().to_string() } else { text.to_string() };
     let text = if terminal { harmless::styled(&text) } else { text };
+    if !to_stderr && pager::page(&text) {
+        return;
+    }
     // A closed pipe after the help was read is no failure.
     drop(if to_stderr {
         io::stderr().lock().write_all(text.as_bytes())

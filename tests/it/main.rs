@@ -22,6 +22,7 @@ mod half_open;
 mod http_api;
 mod keeper;
 mod keys;
+mod large;
 mod lasting;
 mod layering;
 #[cfg(target_os = "linux")]

@@ -120,14 +120,20 @@ fn command(typed: &[OsString]) -> Command {
     let known = match &first {
         // What a built-in command takes is asked for by its arguments.
         Some(first) if names.contains(first) => return root,
-        Some(first) => known().into_iter().filter(|service| service.name == *first).collect(),
+        Some(first) => known().into_iter().filter(|schema| schema.name() == first).collect(),
         None => known(),
     };
+    let behind = first.as_ref().and_then(|first| typed.iter().position(|word| word == first));
+    let behind = behind.map_or(&[][..], |at| &typed[at + 1..]);
     if first.is_some() && known.is_empty() {
         return Command::new("micro").disable_help_flag(true).allow_external_subcommands(true);
     }
-    let missing = known.into_iter().filter(|service| !names.contains(&service.name));
-    missing.fold(root, |root, service| root.subcommand(dynamic::command(&service)))
+    let missing: Vec<Command> = known
+        .into_iter()
+        .filter(|schema| !names.iter().any(|name| name == schema.name()))
+        .map(|schema| dynamic::completable(&schema, behind, &root))
+        .collect();
+    root.subcommands(missing)
 }
 
 /// The names of the services, for arguments that take one.
@@ -136,7 +142,7 @@ pub(super) fn services() -> ArgValueCandidates {
         let about = |text: String| Some(text).filter(|text| !text.is_empty()).map(Into::into);
         let candidate =
             |service: dynamic::Service| CompletionCandidate::new(service.name).help(about(service.about));
-        known().into_iter().map(candidate).collect()
+        known().iter().map(|schema| candidate(schema.outline(true))).collect()
     })
 }
 
@@ -144,9 +150,8 @@ pub(super) fn services() -> ArgValueCandidates {
 pub(super) fn endpoints() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
         let typed: Vec<OsString> = std::env::args_os().skip_while(|word| word != "--").collect();
-        let service =
-            known().into_iter().find(|service| typed.iter().any(|word| word == service.name.as_str()));
-        let endpoints = service.map(|service| service.endpoints).unwrap_or_default();
+        let service = known().into_iter().find(|schema| typed.iter().any(|word| word == schema.name()));
+        let endpoints = service.map(|schema| schema.outline(false).endpoints).unwrap_or_default();
         endpoints.into_iter().map(|endpoint| CompletionCandidate::new(endpoint.name)).collect()
     })
 }
@@ -202,7 +207,7 @@ fn live<T>(asking: impl Future<Output = anyhow::Result<T>>) -> Option<T> {
 }
 
 /// The services, live if the server answers within the budget.
-fn known() -> Vec<dynamic::Service> {
+fn known() -> Vec<dynamic::Schema> {
     let Some(cx) = context() else { return discover::blocks() };
     let services = live(async {
         let connection = cx.connect_if_running().await?;
@@ -210,5 +215,5 @@ fn known() -> Vec<dynamic::Service> {
         anyhow::Ok(discover::remember(&cx, &connection, services).await)
     });
     let services = services.map_or_else(|| discover::remembered(&cx), |known| known.services);
-    services.into_iter().chain(discover::blocks()).collect()
+    services.into_iter().map(|service| service.schema(&cx)).chain(discover::blocks()).collect()
 }

@@ -2,6 +2,7 @@
 
 use super::describe::{expected, summary, value_name};
 use super::flags::{Flag, flags};
+use super::names::kebab;
 use super::schema::{Endpoint, Kind, Service};
 use super::tree::{Place, places};
 use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
@@ -28,10 +29,28 @@ pub(crate) fn command(service: &Service) -> Command {
     let mut taken: HashSet<Vec<String>> = places.iter().map(|place| place.path.clone()).collect();
     for place in &places {
         let [parents @ .., last] = place.path.as_slice() else { continue };
-        let endpoint = endpoint(place.endpoint, last).aliases(aliases(place, parents, &mut taken));
-        command = attach(command, parents, place.endpoint, endpoint);
+        let endpoint = endpoint(place, service, last).aliases(aliases(place, parents, &mut taken));
+        command = attach(command, parents, &handler_about(service, place.endpoint), endpoint);
+    }
+    // A method that only one handler has may be named without it; completion has to know it there.
+    for place in places.iter().filter(|place| place.path.len() > 1) {
+        let Some(method) = place.path.last() else { continue };
+        let namesakes = places.iter().filter(|other| other.path.last() == Some(method)).count();
+        if namesakes == 1 && taken.insert(vec![method.clone()]) {
+            command = command.subcommand(endpoint(place, service, method).hide(true));
+        }
     }
     command
+}
+
+/// What a handler is for, and its methods.
+fn handler_about(service: &Service, endpoint: &Endpoint) -> String {
+    let handler = endpoint.handler();
+    let about = service.handlers.get(handler).map(|about| summary(about)).unwrap_or_default();
+    let about = if about.is_empty() { format!("Methods of {handler}") } else { about };
+    let methods = service.endpoints.iter().filter(|other| other.handler() == handler);
+    let methods: Vec<String> = methods.map(|endpoint| kebab(endpoint.method())).collect();
+    format!("{about}: {}", methods.join(", "))
 }
 
 /// The endpoint that clap found in the words after the service, and its own matches; none if they end at a handler.
@@ -64,7 +83,7 @@ fn documented(command: Command, about: &str) -> Command {
 }
 
 /// A method and a handler may have one name; then the command has both flags and commands below.
-fn attach(command: Command, parents: &[String], endpoint: &Endpoint, below: Command) -> Command {
+fn attach(command: Command, parents: &[String], about: &str, below: Command) -> Command {
     let Some((handler, _)) = parents.split_first() else {
         let name = below.get_name().to_owned();
         let Some(existing) = command.find_subcommand(&name).cloned() else {
@@ -75,8 +94,7 @@ fn attach(command: Command, parents: &[String], endpoint: &Endpoint, below: Comm
         return command.mut_subcommand(name, |_| below);
     };
     if command.find_subcommand(handler).is_none() {
-        let about = format!("Methods of {}", endpoint.handler());
-        return command.subcommand(level(handler, &about).subcommand_required(true).subcommand(below));
+        return command.subcommand(level(handler, about).subcommand_required(true).subcommand(below));
     }
     command.mut_subcommand(handler, |level| level.subcommand(below))
 }
@@ -93,18 +111,45 @@ fn aliases(place: &Place<'_>, parents: &[String], taken: &mut HashSet<Vec<String
     spellings
 }
 
-fn endpoint(endpoint: &Endpoint, name: &str) -> Command {
+fn endpoint(place: &Place<'_>, service: &Service, name: &str) -> Command {
+    let endpoint = place.endpoint;
     let about =
         if endpoint.about.is_empty() { format!("Call {}", endpoint.name) } else { endpoint.about.clone() };
     let mut command = documented(Command::new(name.to_owned()), &about).disable_help_subcommand(true);
-    command = command.args(flags(endpoint).iter().map(argument)).arg(json()).arg(header());
-    match (endpoint.request_stream, endpoint.response_stream) {
-        (true, true) => command.after_help(
-            "A stream: reads one JSON request a line from standard input, prints one JSON document a line.",
-        ),
-        (true, false) => command.after_help("A stream: reads one JSON request a line from standard input."),
-        (false, true) => command.after_help("A stream: prints one JSON document a line."),
-        (false, false) => command,
+    if endpoint.is_unknown {
+        command = command.before_help(format!(
+            "The service does not say which fields it takes; give them as JSON, for example:\n  \
+             {} --json='{{\"name\": \"Jane\"}}'",
+            place.command(service)
+        ));
+    }
+    let flags = flags(endpoint);
+    command = command.args(flags.iter().map(argument)).arg(json()).arg(header());
+    let mut after = Vec::new();
+    if flags.iter().any(|flag| below(flag).is_some()) {
+        after.push("`--help=all` lists the fields of messages too.");
+    }
+    after.push(match (endpoint.request_stream, endpoint.response_stream) {
+        (true, true) => {
+            "A stream: reads one JSON request a line from standard input, prints one JSON document a line."
+        }
+        (true, false) => "A stream: reads one JSON request a line from standard input.",
+        (false, true) => "A stream: prints one JSON document a line.",
+        (false, false) => "",
+    });
+    after.retain(|text| !text.is_empty());
+    if after.is_empty() { command } else { command.after_help(after.join("\n")) }
+}
+
+/// The first of the fields of a message that are not listed, as a flag.
+fn below(flag: &Flag<'_>) -> Option<String> {
+    match &flag.field.kind {
+        Kind::Message { fields, first, .. }
+            if fields.is_empty() && !first.is_empty() && !flag.field.repeated =>
+        {
+            Some(format!("--{}.{first}", flag.path.join(".")))
+        }
+        _ => None,
     }
 }
 
@@ -167,6 +212,16 @@ fn help(flag: &Flag<'_>) -> String {
         (true, true) => help.push_str("; repeat it, or give a JSON array"),
         (false, _) if matches!(kind, Kind::Map { .. }) => help.push_str("; may be repeated"),
         (false, _) => {}
+    }
+    if let Some(first) = below(flag) {
+        help.push_str(&format!("; or its fields, as `{first}`"));
+    }
+    if !flag.field.excludes.is_empty() {
+        let above = &flag.path[..flag.path.len() - 1];
+        let others = flag.field.excludes.iter().map(|other| {
+            format!("`--{}`", above.iter().copied().chain([other.as_str()]).collect::<Vec<_>>().join("."))
+        });
+        help.push_str(&format!("; excludes {}", others.collect::<Vec<_>>().join(", ")));
     }
     if flag.is_escaped() {
         help.push_str("; so written because `--");

@@ -59,10 +59,8 @@ pub(super) fn example(kind: &Kind) -> String {
         Kind::String => "text".to_owned(),
         Kind::Bytes => "aGVsbG8=".to_owned(),
         Kind::Enum { values, .. } => values.first().cloned().unwrap_or_else(|| "0".to_owned()),
-        Kind::Message { fields, .. } => match fields.first() {
-            Some(field) => format!(r#"{{"{}": …}}"#, field.name),
-            None => "{}".to_owned(),
-        },
+        Kind::Message { first, .. } if first.is_empty() => "{}".to_owned(),
+        Kind::Message { first, .. } => format!(r#"{{"{first}": …}}"#),
         Kind::Map { key, value } => format!("{}={}", example(key), example(value)),
         Kind::Unknown(name) => match name.as_str() {
             TIMESTAMP => "2026-01-31T12:00:00Z".to_owned(),

@@ -22,10 +22,10 @@ pub(crate) const RESERVED: [&str; 13] = [
 ];
 
 /// What is put before the name of a field that would else be taken for another flag.
-const ESCAPE: &str = "field.";
+pub(super) const ESCAPE: &str = "field.";
 
 /// A field of a request as a flag.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(super) struct Flag<'a> {
     /// The names from the request down to the field.
     pub(super) path: Vec<&'a str>,

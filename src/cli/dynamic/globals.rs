@@ -2,6 +2,9 @@
 
 use clap::{Arg, Command};
 
+/// Asks for help with the fields of all levels.
+pub(super) const HELP_ALL: &str = "--help=all";
+
 /// The flags of a root command, which may stand anywhere.
 pub(super) struct Globals<'a>(pub(super) &'a Command);
 
@@ -78,5 +81,5 @@ fn needs_value(argument: &Arg) -> bool {
 
 /// Whether `word` asks for text that clap prints instead of doing anything.
 pub(super) fn is_help(word: &str) -> bool {
-    matches!(word, "--help" | "-h" | "--version" | "-V")
+    matches!(word, "--help" | HELP_ALL | "-h" | "--version" | "-V")
 }

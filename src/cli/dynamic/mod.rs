@@ -1,7 +1,7 @@
 //! Commands that exist only at run time: `micro <service> [handler] <method> --field=value`.
 //!
-//! The way of one call: a [`Service`] is made from descriptors or from a registration, [`resolve`] turns what was
-//! typed into the words that [`command()`] defines, clap parses them, [`matched`] names the endpoint and [`request()`]
+//! The way of one call: a [`Schema`] is made from descriptors or from a registration, [`resolve`] turns what was
+//! typed into the words that [`command()`] defines, with the part of the schema that they need, clap parses them, [`matched`] names the endpoint and [`request()`]
 //! makes the JSON document to send. The same [`command()`] serves completion.
 //!
 //! Everything here is pure: no network, no printing, and files are read only through a function given by the caller.
@@ -24,14 +24,15 @@ mod words;
 mod tests;
 
 pub(crate) use command::{command, matched};
+pub(crate) use descriptors::Descriptors;
 #[cfg(test)]
 pub(crate) use flags::RESERVED;
 pub(crate) use globals::{first_word, globals_among};
 pub(crate) use request::{headers, request};
-pub(crate) use schema::Service;
+pub(crate) use schema::{Schema, Service};
 pub(crate) use suggest::similar;
 pub(crate) use values::{Registered, Value};
-pub(crate) use words::resolve;
+pub(crate) use words::{completable, example_call, resolve};
 
 use std::io;
 

@@ -1,8 +1,10 @@
 //! What is known of a service: its endpoints, their fields and types. It is kept on disk for completion, so every
 //! type here is serialisable. Where it comes from is the business of `descriptors` and `values`.
 
-use super::names;
+use super::descriptors::Descriptors;
+use super::names::fold;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Messages nested deeper than this are given as JSON, not as flags of their own.
 pub(super) const MAX_DEPTH: usize = 6;
@@ -18,6 +20,9 @@ pub(crate) struct Service {
     /// The doc comment of its own handler, empty when there is none.
     #[serde(default)]
     pub(crate) about: String,
+    /// The doc comments of the handlers.
+    #[serde(default)]
+    pub(crate) handlers: BTreeMap<String, String>,
     /// What can be called, without subscribers.
     pub(crate) endpoints: Vec<Endpoint>,
 }
@@ -36,9 +41,12 @@ pub(crate) struct Endpoint {
     /// Whether it gives any number of responses.
     #[serde(default)]
     pub(crate) response_stream: bool,
-    /// The fields of a request; empty as well when the schema is unknown.
+    /// The fields of a request, as far as they were wanted.
     #[serde(default)]
     pub(crate) fields: Vec<Field>,
+    /// Whether nobody has said what its fields are.
+    #[serde(default)]
+    pub(crate) is_unknown: bool,
 }
 
 /// A field of a message.
@@ -54,6 +62,9 @@ pub(crate) struct Field {
     /// Whether it is a list. A map is not.
     #[serde(default)]
     pub(crate) repeated: bool,
+    /// The other members of its oneof: of all of them only one can be set.
+    #[serde(default)]
+    pub(crate) excludes: Vec<String>,
 }
 
 /// The type of a value. The `sint`, `fixed` and `sfixed` types of protobuf are those of the same range here.
@@ -85,12 +96,15 @@ pub(crate) enum Kind {
         /// The names of the values.
         values: Vec<String>,
     },
-    /// A message. Without fields it is empty, or too deep to be described.
+    /// A message.
     Message {
         /// The name without its package.
         name: String,
-        /// Its fields.
+        /// Its fields, if they were wanted.
         fields: Vec<Field>,
+        /// The name of its first field, empty if it has none.
+        #[serde(default)]
+        first: String,
     },
     /// A map.
     Map {
@@ -103,17 +117,139 @@ pub(crate) enum Kind {
     Unknown(String),
 }
 
+/// What is known of a service, of which a line needs a part.
+pub(crate) enum Schema {
+    /// What it registered, whole.
+    Whole(Service),
+    /// Its descriptors.
+    Descriptors {
+        /// They.
+        set: Descriptors,
+        /// The name it is registered with.
+        name: String,
+        /// Its version.
+        version: String,
+        /// What it is for, where its own handler does not say so.
+        about: String,
+        /// The endpoints it registered, where others may stand in the set.
+        registered: Option<Vec<String>>,
+    },
+}
+
+/// The part of a schema that a line needs.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wanted {
+    /// The endpoint whose fields are needed; none for no fields.
+    pub(super) endpoint: Option<String>,
+    /// How many levels of fields are listed.
+    pub(super) levels: usize,
+    /// The names of the flags that were typed, folded: the fields on the way to them are needed too.
+    pub(super) typed: Vec<String>,
+    /// Whether doc comments are needed.
+    pub(super) comments: bool,
+}
+
+impl Wanted {
+    /// Whether the fields of this endpoint are.
+    pub(super) fn is_for(&self, endpoint: &str) -> bool {
+        self.endpoint.as_deref() == Some(endpoint)
+    }
+
+    /// Whether any fields are.
+    pub(super) fn has_fields(&self) -> bool {
+        self.endpoint.is_some()
+    }
+
+    /// Whether a field below this place was typed.
+    pub(super) fn is_typed_below(&self, place: &str) -> bool {
+        !place.is_empty()
+            && self.typed.iter().any(|typed| typed.len() > place.len() && typed.starts_with(place))
+    }
+
+    /// Whether the level below this depth is listed.
+    pub(super) fn shows_below(&self, depth: usize) -> bool {
+        depth < self.levels
+    }
+}
+
+impl Schema {
+    /// The name that the service is registered with.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Whole(service) => &service.name,
+            Self::Descriptors { name, .. } => name,
+        }
+    }
+
+    /// The endpoints, without their fields.
+    pub(crate) fn outline(&self, comments: bool) -> Service {
+        self.describe(&Wanted { comments, ..Wanted::default() })
+    }
+
+    /// What is wanted of it.
+    pub(super) fn describe(&self, wanted: &Wanted) -> Service {
+        match self {
+            Self::Whole(service) => {
+                let mut service = service.clone();
+                for endpoint in &mut service.endpoints {
+                    if wanted.is_for(&endpoint.name) {
+                        trim(&mut endpoint.fields, "", 1, wanted);
+                    } else {
+                        endpoint.fields.clear();
+                    }
+                }
+                service
+            }
+            Self::Descriptors { set, name, version, about, registered } => {
+                let mut service = set.describe(name, version, wanted);
+                if let Some(registered) = registered {
+                    service = service.only(registered);
+                }
+                if service.about.is_empty() {
+                    service.about.clone_from(about);
+                }
+                if let (true, 1, Some(about)) =
+                    (service.about.is_empty(), service.handlers.len(), service.handlers.values().next())
+                {
+                    service.about.clone_from(about);
+                }
+                service
+            }
+        }
+    }
+}
+
+/// Leaves out the fields below a place that nobody wants.
+fn trim(fields: &mut [Field], place: &str, depth: usize, wanted: &Wanted) {
+    for field in fields {
+        let place = format!("{place}{}", fold(&field.name));
+        if let Kind::Message { fields, .. } = &mut field.kind {
+            if wanted.is_typed_below(&place) || wanted.shows_below(depth) {
+                trim(fields, &place, depth + 1, wanted);
+            } else {
+                fields.clear();
+            }
+        }
+    }
+}
+
 impl Service {
     /// Drops the endpoints that are not registered, such as those of an imported file.
     pub(crate) fn only(mut self, registered: &[impl AsRef<str>]) -> Self {
         self.endpoints.retain(|endpoint| registered.iter().any(|name| name.as_ref() == endpoint.name));
+        let Self { endpoints, handlers, .. } = &mut self;
+        handlers.retain(|handler, _| endpoints.iter().any(|endpoint| endpoint.handler() == handler));
         self
     }
 
-    /// Whether `handler` is the one named like the service, whose methods need no handler on the command line.
+    /// Whether `handler` is the one named like the service, or its only one: its methods need no handler on the
+    /// command line.
     pub(super) fn owns(&self, handler: &str) -> bool {
         let last = self.name.rsplit('.').next().unwrap_or_default();
-        handler.is_empty() || names::fold(handler) == names::fold(last)
+        handler.is_empty()
+            || fold(handler) == fold(last)
+            || (!self.endpoints.is_empty()
+                && self.endpoints.iter().all(|endpoint| endpoint.handler() == handler))
     }
 }
 

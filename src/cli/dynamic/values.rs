@@ -2,7 +2,7 @@
 //! Such a tree does not tell enums from messages that have no fields, nor which way a stream goes.
 
 use super::schema::{Endpoint, Field, Kind, MAX_DEPTH, Service};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// A node of the tree of types that a service registers for a request: `registry.Value`.
 #[derive(Clone, Debug, Default)]
@@ -47,12 +47,14 @@ impl Service {
                 request_stream: stream,
                 response_stream: stream,
                 fields: request.map(|request| fields(&request.values, 1)).unwrap_or_default(),
+                is_unknown: request.is_none(),
             });
         }
         Self {
             name: name.to_owned(),
             version: version.to_owned(),
             about: String::new(),
+            handlers: BTreeMap::new(),
             endpoints: described,
         }
     }
@@ -66,7 +68,8 @@ fn fields(values: &[Value], depth: usize) -> Vec<Field> {
                 Some(element) if element != "uint8" => (kind(element, &value.values, depth), true),
                 _ => (kind(&value.type_name, &value.values, depth), false),
             };
-            Field { name: value.name.clone(), about: String::new(), kind, repeated }
+            let (about, excludes) = (String::new(), Vec::new());
+            Field { name: value.name.clone(), about, kind, repeated, excludes }
         })
         .collect()
 }
@@ -93,7 +96,8 @@ fn kind(type_name: &str, values: &[Value], depth: usize) -> Kind {
                 Kind::Unknown(type_name.to_owned())
             } else {
                 let nested = if depth < MAX_DEPTH { fields(values, depth + 1) } else { Vec::new() };
-                Kind::Message { name: type_name.to_owned(), fields: nested }
+                let first = values.first().map(|value| value.name.clone()).unwrap_or_default();
+                Kind::Message { name: type_name.to_owned(), fields: nested, first }
             }
         }
     }
@@ -108,7 +112,7 @@ mod tests {
     }
 
     fn field(name: &str, kind: Kind, repeated: bool) -> Field {
-        Field { name: name.to_owned(), about: String::new(), kind, repeated }
+        Field { name: name.to_owned(), about: String::new(), kind, repeated, excludes: Vec::new() }
     }
 
     #[test]
@@ -131,6 +135,8 @@ mod tests {
         let registered = [Registered { name: "Auth.Token", metadata: &metadata, request: Some(request) }];
         let service = Service::from_values("auth", "latest", &registered);
         let nested = vec![field("namespace", Kind::String, false)];
+        let message =
+            Kind::Message { name: "Options".to_owned(), fields: nested, first: "namespace".to_owned() };
         assert_eq!(
             service.endpoints[0].fields,
             [
@@ -145,7 +151,7 @@ mod tests {
                     false
                 ),
                 field("access", Kind::Unknown("Access".to_owned()), false),
-                field("options", Kind::Message { name: "Options".to_owned(), fields: nested }, false),
+                field("options", message, false),
             ]
         );
     }

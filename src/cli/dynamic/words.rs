@@ -3,63 +3,74 @@
 //! (a missing value, a flag given twice) is not said here.
 
 use super::Error;
+use super::command::command;
 use super::describe::{assignment, example};
-use super::flags::{Flag, find, flags};
-use super::globals::{Globals, is_help};
+use super::flags::{ESCAPE, Flag, find, flags};
+use super::globals::{Globals, HELP_ALL, is_help};
 use super::names::fold;
-use super::schema::{Endpoint, Service};
+use super::schema::{Endpoint, MAX_DEPTH, Schema, Service, Wanted};
 use super::suggest::{alternatives, similar};
 use super::tree::{Place, places};
 use clap::Command;
+
+/// More flags than these make no example.
+const MOST_FLAGS: usize = 2;
 
 /// Words that the command of the service parses.
 #[derive(Debug)]
 pub(crate) struct Resolved {
     /// The words after the service: path, then flags as `--flag=value`, global flags as they were.
     pub(crate) words: Vec<String>,
+    /// What of the service they need.
+    pub(crate) service: Service,
 }
 
 /// Finds the endpoint in `words`, those after the service's name. Global flags may stand among them: `root` is the
 /// command whose own flags these are.
-pub(crate) fn resolve(service: &Service, words: &[String], root: &Command) -> Result<Resolved, Error> {
+pub(crate) fn resolve(schema: &Schema, words: &[String], root: &Command) -> Result<Resolved, Error> {
     let globals = Globals(root);
-    let mut names: Vec<&str> = Vec::new();
-    let mut kept: Vec<String> = Vec::new();
-    let mut rest = words;
-    while let [word, below @ ..] = rest {
-        let taken = globals.width(word, below);
-        if taken > 0 {
-            kept.extend_from_slice(&rest[..taken]);
-        } else if is_flag(word) {
-            break;
-        } else {
-            names.push(word);
-        }
-        rest = &rest[taken.max(1)..];
-    }
+    let (mut names, mut kept, rest) = sorted(words, &globals);
+    let service = &schema.outline(false);
     let places = places(service);
     let asks_help = names.first() == Some(&"help") && !places.iter().any(|place| place.path[0] == "help");
     if asks_help {
         names.remove(0);
     }
-    let asked = asks_help || kept.iter().any(|word| is_help(word));
+    let whole = words.iter().any(|word| word == HELP_ALL);
+    let asked = asks_help || whole || kept.iter().any(|word| is_help(word));
+    for word in kept.iter_mut().filter(|word| *word == HELP_ALL) {
+        "--help".clone_into(word);
+    }
     let target = match (names.as_slice(), rest) {
         ([], []) => Target::Level(Vec::new()),
         ([], _) if asked => Target::Level(Vec::new()),
         ([], _) => default(service, &places)?,
         (names, _) => locate(service, &places, names)?,
     };
+    let (levels, typed) = if whole { (MAX_DEPTH, Vec::new()) } else { (1, typed(rest)) };
     match target {
-        Target::Endpoint(place) => {
+        Target::Endpoint(place, further) => {
+            let endpoint = Some(place.endpoint.name.clone());
+            let service = schema.describe(&Wanted { endpoint, levels, typed, comments: asked });
+            let Some(endpoint) = service.endpoints.iter().find(|known| known.name == place.endpoint.name)
+            else {
+                return Err(unknown(&service, &places, &names));
+            };
+            let command = place.command(&service);
+            if let Some(word) = further {
+                return Err(no_more(&command, endpoint, &word));
+            }
             let mut words = place.path.clone();
             if asks_help {
                 words.push("--help".to_owned());
             }
             words.extend(kept);
             if !asked {
-                words.extend(fields(&place.command(service), place.endpoint, rest, &globals)?);
+                words.extend(fields(&command, endpoint, rest, &globals)?);
+            } else if whole && !words.iter().any(|word| is_help(word)) {
+                words.push("--help".to_owned());
             }
-            Ok(Resolved { words })
+            Ok(Resolved { words, service })
         }
         Target::Level(path) if asked || rest.is_empty() => {
             let mut words = path;
@@ -67,7 +78,7 @@ pub(crate) fn resolve(service: &Service, words: &[String], root: &Command) -> Re
             if !asked || asks_help {
                 words.push("--help".to_owned());
             }
-            Ok(Resolved { words })
+            Ok(Resolved { words, service: schema.outline(true) })
         }
         Target::Level(path) => Err(Error::usage(
             format!(
@@ -80,14 +91,76 @@ pub(crate) fn resolve(service: &Service, words: &[String], root: &Command) -> Re
     }
 }
 
+/// The names at the front, the global flags among them, and what begins with the first other flag.
+fn sorted<'w>(words: &'w [String], globals: &Globals<'_>) -> (Vec<&'w str>, Vec<String>, &'w [String]) {
+    let (mut names, mut kept, mut rest) = (Vec::new(), Vec::new(), words);
+    while let [word, below @ ..] = rest {
+        let taken = globals.width(word, below);
+        if taken > 0 {
+            kept.extend_from_slice(&rest[..taken]);
+        } else if is_flag(word) {
+            break;
+        } else {
+            names.push(word.as_str());
+        }
+        rest = &rest[taken.max(1)..];
+    }
+    (names, kept, rest)
+}
+
+/// The names of the flags among words, folded, as [`Wanted`] has them.
+fn typed(words: &[String]) -> Vec<String> {
+    let flags = words.iter().filter_map(|word| word.strip_prefix("--"));
+    flags.map(|flag| fold(flag.split('=').next().unwrap_or(flag))).collect()
+}
+
+/// The command of a service for completion, with what the words after its name need; the last one is being typed.
+pub(crate) fn completable(schema: &Schema, words: &[String], root: &Command) -> Command {
+    let before = &words[..words.len().saturating_sub(1)];
+    let (names, ..) = sorted(before, &Globals(root));
+    let outline = schema.outline(false);
+    let endpoint = match locate(&outline, &places(&outline), &names) {
+        Ok(Target::Endpoint(place, None)) if !names.is_empty() => Some(place.endpoint.name.clone()),
+        _ => None,
+    };
+    command(&schema.describe(&Wanted { endpoint, levels: 1, typed: typed(words), comments: true }))
+}
+
+/// A call of a service that works, as it is typed: of `call` if there is one, else of its first endpoint.
+pub(crate) fn example_call(schema: &Schema) -> Option<String> {
+    let outline = schema.outline(false);
+    let places = places(&outline);
+    let calls = |place: &&Place<'_>| {
+        outline.owns(place.endpoint.handler()) && fold(place.endpoint.method()) == "call"
+    };
+    let single = |place: &&Place<'_>| !place.endpoint.request_stream;
+    let place =
+        places.iter().find(calls).or_else(|| places.iter().find(single)).or_else(|| places.first())?;
+    let endpoint = Some(place.endpoint.name.clone());
+    let service = schema.describe(&Wanted { endpoint, levels: 1, ..Wanted::default() });
+    let endpoint = service.endpoints.iter().find(|known| known.name == place.endpoint.name)?;
+    let flags = flags(endpoint);
+    let mut shown: Vec<&Flag<'_>> = Vec::new();
+    for flag in flags.iter().filter(|flag| !flag.field.kind.is_structured()) {
+        // Of a oneof only one member is set.
+        let excluded = shown.iter().any(|shown| shown.field.excludes.contains(&flag.field.name));
+        if !excluded && shown.len() < MOST_FLAGS {
+            shown.push(flag);
+        }
+    }
+    let flags = shown.iter().map(|flag| format!(" {}", assignment(&flag.long, &example(&flag.field.kind))));
+    Some(place.command(&outline) + &flags.collect::<String>())
+}
+
 enum Target<'a> {
-    Endpoint(Place<'a>),
+    /// An endpoint, and a word behind it that is too much.
+    Endpoint(Place<'a>, Option<String>),
     Level(Vec<String>),
 }
 
 fn default<'a>(service: &Service, places: &[Place<'a>]) -> Result<Target<'a>, Error> {
     match method(service, places, "call")? {
-        Some(place) => Ok(Target::Endpoint(place)),
+        Some(place) => Ok(Target::Endpoint(place, None)),
         None => Err(Error::usage(
             format!("service `{}` has no `call`, so its method must be named", service.name),
             format!("`micro {} --help` lists its endpoints", service.name),
@@ -104,14 +177,14 @@ fn locate<'a>(service: &Service, places: &[Place<'a>], names: &[&str]) -> Result
     if let (None, [second, rest @ ..]) = (&whole, others)
         && let Some(place) = unique(service, second, inside(service, places, first), second)?
     {
-        return no_more(service, place, rest);
+        return Ok(Target::Endpoint(place, rest.first().map(|word| (*word).to_owned())));
     }
     let found = match whole {
         Some(place) => Some(place),
         None => method(service, places, first)?,
     };
     if let Some(place) = found {
-        return no_more(service, place, others);
+        return Ok(Target::Endpoint(place, others.first().map(|word| (*word).to_owned())));
     }
     let handler = inside(service, places, first);
     match (handler.first(), others) {
@@ -168,17 +241,15 @@ fn unique<'a>(
     Ok(close.pop())
 }
 
-fn no_more<'a>(service: &Service, place: Place<'a>, further: &[&str]) -> Result<Target<'a>, Error> {
-    let Some(word) = further.first() else { return Ok(Target::Endpoint(place)) };
-    let command = place.command(service);
-    let flags = flags(place.endpoint);
+fn no_more(command: &str, endpoint: &Endpoint, word: &str) -> Error {
+    let flags = flags(endpoint);
     let hint = match flags.first() {
         Some(flag) => {
             format!("fields are flags: {command} {}", assignment(&flag.long, &example(&flag.field.kind)))
         }
         None => format!("give the request as JSON: {command} --json='{{…}}'"),
     };
-    Err(Error::usage(format!("`{command}` takes no further word, but found `{word}`"), hint))
+    Error::usage(format!("`{command}` takes no further word, but found `{word}`"), hint)
 }
 
 fn unknown(service: &Service, places: &[Place<'_>], names: &[&str]) -> Error {
@@ -242,6 +313,15 @@ fn fields(
                 rewritten.push(format!("--{long}={value}"));
                 rest = later;
             }
+            (None, [value, later @ ..])
+                if flags.iter().any(|flag| flag.long == long && !flag.is_switch())
+                    && !is_known(&flags, value, later, globals) =>
+            {
+                return Err(Error::usage(
+                    format!("`--{typed}` needs a value, and `{value}` is taken for a flag"),
+                    format!("a value that begins with `-` is given as {}", assignment(typed, value)),
+                ));
+            }
             (None, _) => rewritten.push(format!("--{long}")),
         }
     }
@@ -252,7 +332,10 @@ fn documented<'f>(command: &str, flags: &'f [Flag<'_>], typed: &str) -> Result<&
     let flagged =
         |longs: &[&str]| alternatives(&longs.iter().map(|long| format!("--{long}")).collect::<Vec<_>>());
     let message = format!("`{command}` has no flag `--{typed}`");
-    match find(flags, typed) {
+    // A flag of every command takes no value in such places, so the field of its name is meant.
+    let found = find(flags, typed);
+    let found = if let Ok(None) = found { find(flags, &format!("{ESCAPE}{typed}")) } else { found };
+    match found {
         Ok(Some(flag)) => Ok(&flag.long),
         Ok(None) => {
             let close = similar(typed, flags.iter().map(|flag| flag.long.as_str()));
@@ -272,6 +355,13 @@ fn documented<'f>(command: &str, flags: &'f [Flag<'_>], typed: &str) -> Result<&
             format!("say {}", flagged(&longs)),
         )),
     }
+}
+
+/// Whether a word that begins with `-` is a flag of the endpoint or of every command.
+fn is_known(flags: &[Flag<'_>], word: &str, below: &[String], globals: &Globals<'_>) -> bool {
+    let long = word.strip_prefix("--").map(|long| long.split('=').next().unwrap_or(long));
+    globals.width(word, below) > 0
+        || long.is_some_and(|long| matches!(long, "" | "json" | "header") || find(flags, long) != Ok(None))
 }
 
 fn is_flag(word: &str) -> bool {

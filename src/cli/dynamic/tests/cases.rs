@@ -238,9 +238,9 @@ fn a_wrong_value_names_the_flag_the_type_and_an_example() {
 fn headers_are_taken_as_they_are() {
     let service = greeter();
     let headers = |line: &[&str]| {
-        let matches = parse(&service, line).unwrap().unwrap();
-        let (_, matches) = matches.subcommand().unwrap();
-        super::super::headers(matched(&service, matches).unwrap().1)
+        let (service, matches) = parse(&service, line).unwrap();
+        let matches = matches.unwrap();
+        super::super::headers(matched(&service, matches.subcommand().unwrap().1).unwrap().1)
     };
     assert_eq!(headers(&["call", "--header=a=1=2,c=3", "--header", "b="]), ["a=1=2,c=3", "b="]);
     assert!(headers(&["call"]).is_empty());

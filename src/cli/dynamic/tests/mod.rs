@@ -4,10 +4,9 @@ mod cases;
 mod help;
 mod names;
 
-use super::schema::{Endpoint, Field, Kind};
-use super::{Error, Service, command, matched, request, resolve};
+use super::schema::{Endpoint, Field, Kind, MAX_DEPTH, Wanted};
+use super::{Descriptors, Error, Schema, Service, command, completable, matched, request, resolve};
 use clap::{Arg, ArgAction, Command};
-use prost_reflect::DescriptorPool;
 use serde_json::Value;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -31,6 +30,7 @@ service Greeter {
   rpc Nothing(google.protobuf.Empty) returns (Request);
 }
 
+// Keeps watch.
 service Stream {
   rpc Publish(Tree) returns (Request);
   rpc Status(Tree) returns (stream Request);
@@ -87,8 +87,19 @@ message Nested { string b = 1; string color = 2; }
 "#;
 
 /// A service with every type, streams, several handlers and reserved names.
-fn greeter() -> Service {
-    Service::from_descriptors(&pool(GREETER), "greeter", "1.0")
+fn greeter() -> Schema {
+    schema(GREETER, "greeter", "1.0")
+}
+
+fn schema(source: &str, name: &str, version: &str) -> Schema {
+    let (name, version, about) = (name.to_owned(), version.to_owned(), String::new());
+    Schema::Descriptors { set: descriptors(source), name, version, about, registered: None }
+}
+
+/// A service with the fields of this endpoint on all levels.
+fn whole(schema: &Schema, endpoint: &str) -> Service {
+    let endpoint = Some(endpoint.to_owned());
+    schema.describe(&Wanted { endpoint, levels: MAX_DEPTH, comments: true, ..Wanted::default() })
 }
 
 struct Source(String);
@@ -103,21 +114,21 @@ impl protox::file::FileResolver for Source {
     }
 }
 
-fn pool(source: &str) -> DescriptorPool {
+fn descriptors(source: &str) -> Descriptors {
     let mut compiler = protox::Compiler::with_file_resolver(Source(source.to_owned()));
     compiler.include_imports(true).include_source_info(true);
     compiler.open_file(FILE).unwrap();
-    DescriptorPool::decode(compiler.encode_file_descriptor_set().as_slice()).unwrap()
+    Descriptors::decode(compiler.encode_file_descriptor_set()).unwrap()
 }
 
 fn field(name: &str, kind: Kind, repeated: bool) -> Field {
-    Field { name: name.to_owned(), about: String::new(), kind, repeated }
+    Field { name: name.to_owned(), about: String::new(), kind, repeated, excludes: Vec::new() }
 }
 
 /// A service `foo` with the one endpoint `Foo.Call`.
-fn service_with(fields: Vec<Field>) -> Service {
+fn service_with(fields: Vec<Field>) -> Schema {
     let call = Endpoint { name: "Foo.Call".to_owned(), fields, ..Endpoint::default() };
-    Service { name: "foo".to_owned(), endpoints: vec![call], ..Service::default() }
+    Schema::Whole(Service { name: "foo".to_owned(), endpoints: vec![call], ..Service::default() })
 }
 
 /// The root command with the global flags of the real one.
@@ -140,26 +151,28 @@ fn words(line: &[&str]) -> Vec<String> {
 }
 
 /// Resolves and parses; clap's own errors are text.
-fn parse(service: &Service, line: &[&str]) -> Result<Result<clap::ArgMatches, clap::Error>, Error> {
-    let resolved = resolve(service, &words(line), &root())?;
-    let words = ["micro".to_owned(), service.name.clone()].into_iter().chain(resolved.words);
-    Ok(root().subcommand(command(service)).try_get_matches_from(words))
+fn parse(schema: &Schema, line: &[&str]) -> Result<(Service, Result<clap::ArgMatches, clap::Error>), Error> {
+    let resolved = resolve(schema, &words(line), &root())?;
+    let words = ["micro".to_owned(), resolved.service.name.clone()].into_iter().chain(resolved.words);
+    let parsed = root().subcommand(command(&resolved.service)).try_get_matches_from(words);
+    Ok((resolved.service, parsed))
 }
 
 /// The endpoint called and its request.
-fn call(service: &Service, line: &[&str]) -> Result<(String, Value), Error> {
-    let matches = parse(service, line)?.unwrap_or_else(|error| panic!("{line:?}: {error}"));
+fn call(schema: &Schema, line: &[&str]) -> Result<(String, Value), Error> {
+    let (service, matches) = parse(schema, line)?;
+    let matches = matches.unwrap_or_else(|error| panic!("{line:?}: {error}"));
     let (_, matches) = matches.subcommand().unwrap();
-    let (endpoint, matches) = matched(service, matches).unwrap();
+    let (endpoint, matches) = matched(&service, matches).unwrap();
     let value = request(endpoint, matches, &read_file)?;
     Ok((endpoint.name.clone(), value))
 }
 
-fn sent(service: &Service, line: &[&str]) -> Value {
+fn sent(service: &Schema, line: &[&str]) -> Value {
     call(service, line).unwrap_or_else(|error| panic!("{line:?}: {error}")).1
 }
 
-fn refused(service: &Service, line: &[&str]) -> (String, String) {
+fn refused(service: &Schema, line: &[&str]) -> (String, String) {
     match call(service, line) {
         Ok((endpoint, value)) => panic!("{line:?} calls {endpoint} with {value}"),
         Err(error) => (error.to_string(), error.hint().unwrap_or_default().to_owned()),

@@ -36,7 +36,8 @@ fn names_match_whatever_their_case_and_hyphens() {
 fn hyphens_of_a_service_do_not_hide_its_handler() {
     let endpoints = ["FooBar.Call", "BarHandler.Method"];
     let endpoints = endpoints.map(|name| Endpoint { name: name.to_owned(), ..Endpoint::default() }).to_vec();
-    let service = Service { name: "go.micro.foo-bar".to_owned(), endpoints, ..Service::default() };
+    let service =
+        Schema::Whole(Service { name: "go.micro.foo-bar".to_owned(), endpoints, ..Service::default() });
     assert_eq!(call(&service, &["call"]).unwrap().0, "FooBar.Call");
     assert_eq!(call(&service, &["foo-bar", "call"]).unwrap().0, "FooBar.Call");
     assert_eq!(call(&service, &["bar-handler", "method"]).unwrap().0, "BarHandler.Method");
@@ -47,11 +48,11 @@ fn flags_without_a_method_call_call() {
     assert_eq!(called(&["--name=Jane"]), "Greeter.Call");
     assert_eq!(called(&["--name", "Jane", "--loud"]), "Greeter.Call");
     assert_eq!(called(&["-e", "prod", "--name=Jane"]), "Greeter.Call");
-    let service = Service {
+    let service = Schema::Whole(Service {
         name: "foo".to_owned(),
         endpoints: vec![Endpoint { name: "Foo.Get".to_owned(), ..Endpoint::default() }],
         ..Service::default()
-    };
+    });
     let (message, hint) = refused(&service, &["--name=Jane"]);
     assert_eq!(message, "service `foo` has no `call`, so its method must be named");
     assert_eq!(hint, "`micro foo --help` lists its endpoints");
@@ -137,7 +138,7 @@ fn a_further_word_is_refused() {
 
 #[test]
 fn a_missing_value_is_a_usage_error_of_clap() {
-    let error = parse(&greeter(), &["call", "--name"]).unwrap().unwrap_err();
+    let error = parse(&greeter(), &["call", "--name"]).unwrap().1.unwrap_err();
     assert_eq!(error.exit_code(), 2);
     assert!(error.to_string().contains("a value is required for '--name <STRING>'"), "{error}");
 }
