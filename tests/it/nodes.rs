@@ -192,9 +192,12 @@ fn the_port_of_a_dead_service_brings_nothing_to_another_user() {
 fn a_dead_node_is_out_at_once_and_back_when_it_registers() {
     let home = Home::new();
     home.ok(["server", "start"]);
-    for variables in [&[][..], &[("MICRO_SERVICE_ADDRESS", "127.0.0.1:0")]] {
-        let started = ByHand::start(&home, variables);
-        assert_eq!(files(&home).len(), usize::from(variables.is_empty()));
+    // One that listens at every address registers the one it can be reached at.
+    for (asked, beginning) in [("", "unix:/"), ("127.0.0.1:0", "127.0.0.1:"), (":0", "127.0.0.1:")] {
+        let started = ByHand::start(&home, &[("MICRO_SERVICE_ADDRESS", asked)]);
+        let address = nodes(&home)[0]["address"].clone();
+        assert!(address.as_str().unwrap().starts_with(beginning), "{asked}: {address}");
+        assert_eq!(files(&home).len(), usize::from(asked.is_empty()));
         started.kill();
         // The first call may find the connection that breaks, the next one finds none.
         let gone = eventually("the node to be out", || {

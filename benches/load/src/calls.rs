@@ -17,12 +17,19 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
-use tokio::{net::TcpStream, task::LocalSet};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixStream},
+    task::LocalSet,
+};
 
 use crate::quantile;
 
 /// Calls before the measured ones, so that connections and caches are warm.
 const WARM_UP: Duration = Duration::from_millis(300);
+
+/// What the address of a Unix socket begins with.
+const UNIX: &str = "unix:";
 
 /// What to send, where and for how long.
 pub(crate) struct Plan {
@@ -131,8 +138,10 @@ impl Plan {
                 (path.trim_start_matches('/').to_owned(), messages.iter().map(|m| frame(m)).collect(), 0)
             }
         };
+        // A Unix socket has no authority; any will do.
+        let authority = if self.address.starts_with(UNIX) { "localhost" } else { &self.address };
         let uri =
-            if self.grpc { format!("http://{}/{path}", self.address) } else { format!("/{path}") }.parse()?;
+            if self.grpc { format!("http://{authority}/{path}") } else { format!("/{path}") }.parse()?;
         Ok(Call { uri, headers, bodies, next: Cell::new(0), answer_bytes })
     }
 }
@@ -180,6 +189,20 @@ impl Call {
     }
 }
 
+/// A connection of either kind.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+async fn connect(address: &str) -> Result<TokioIo<Box<dyn Stream>>> {
+    let cannot = || format!("cannot connect to {address}");
+    if let Some(path) = address.strip_prefix(UNIX) {
+        return Ok(TokioIo::new(Box::new(UnixStream::connect(path).await.with_context(cannot)?)));
+    }
+    let stream = TcpStream::connect(address).await.with_context(cannot)?;
+    stream.set_nodelay(true)?;
+    Ok(TokioIo::new(Box::new(stream)))
+}
+
 pub(crate) enum Line {
     Grpc(http2::SendRequest<Full<Bytes>>),
     Http(http1::SendRequest<Full<Bytes>>),
@@ -188,21 +211,15 @@ pub(crate) enum Line {
 impl Line {
     /// As many lines as there are calls in flight.
     pub(crate) async fn open(plan: &Plan) -> Result<Vec<Self>> {
-        let connect = async || -> Result<_> {
-            let stream = TcpStream::connect(&plan.address)
-                .await
-                .with_context(|| format!("cannot connect to {}", plan.address))?;
-            stream.set_nodelay(true)?;
-            Ok(TokioIo::new(stream))
-        };
         if plan.grpc {
-            let (sender, connection) = http2::handshake(TokioExecutor::new(), connect().await?).await?;
+            let (sender, connection) =
+                http2::handshake(TokioExecutor::new(), connect(&plan.address).await?).await?;
             tokio::spawn(connection);
             return Ok((0..plan.in_flight).map(|_| Self::Grpc(sender.clone())).collect());
         }
         let mut lines = Vec::new();
         for _ in 0..plan.in_flight {
-            let (sender, connection) = http1::handshake(connect().await?).await?;
+            let (sender, connection) = http1::handshake(connect(&plan.address).await?).await?;
             tokio::spawn(connection);
             lines.push(Self::Http(sender));
         }
