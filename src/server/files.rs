@@ -182,20 +182,28 @@ pub(super) fn remove_state(home: &Home, sockets: [&PathBuf; 2]) {
     }
 }
 
-/// Refuses a database that lost all it had: an empty file is a new database only where no server
-/// has run before.
+/// Refuses a database that is gone, or lost all it had: it is new only where no server has run
+/// before, which the keys beside it tell.
 ///
 /// # Errors
 /// The text says what to do.
 pub(super) fn check_database(home: &Home) -> anyhow::Result<()> {
     let path = home.server().join("micro.db");
-    let empty = fs::metadata(&path).is_ok_and(|file| file.len() == 0);
+    let keys = home.server().join("keys");
+    let lost = match fs::metadata(&path) {
+        Ok(file) if file.len() > 0 => return Ok(()),
+        Ok(_) => "is empty",
+        Err(error) if error.kind() == io::ErrorKind::NotFound => "is gone",
+        // Whoever opens it says why that cannot be done.
+        Err(_) => return Ok(()),
+    };
     let logged = fs::metadata(home.server().join("micro.db-wal")).is_ok_and(|file| file.len() > 0);
-    if empty && !logged && home.server().join("keys/signing-key.der").exists() {
+    if !logged && keys.join("signing-key.der").exists() {
         bail!(
-            "the database `{0}` is empty, but a server has used it: put it back from a backup, or remove it \
-             to begin with nothing:\n  rm '{0}'",
-            path.display()
+            "the database `{}` {lost}, but a server has used it: put it back from a backup; to begin with \
+             nothing, move the keys of what it held aside too:\n  mv '{1}' '{1}.old'",
+            path.display(),
+            keys.display()
         );
     }
     Ok(())

@@ -97,6 +97,10 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -
     let mut stop = Stop::new()?;
     sockets::open_tables().await;
     let _lock = files::lock(home)?;
+    files::check_database(home)?;
+    let database = format!("sqlite:{}", home.server().join("micro.db").display());
+    // Before any door: where the lock file was removed, this finds that another server has the home.
+    let database = backend::open(&database).await?;
     let (api, proxy, network) =
         (listen::bind(settings.api)?, listen::bind(settings.proxy)?, listen::bind(settings.network)?);
     let files::Local { owners, services, socket, nodes } = files::bind_local(home)?;
@@ -113,9 +117,6 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -
     };
 
     let background = Tasks::default();
-    files::check_database(home)?;
-    let database = format!("sqlite:{}", home.server().join("micro.db").display());
-    let database = backend::open(&database).await?;
     let kv: Arc<dyn Kv> = database.clone();
     let keys = home.server().join("keys");
     let auth = Auth::open(&database, &keys, &background).await?;

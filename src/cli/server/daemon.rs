@@ -70,19 +70,20 @@ pub(super) async fn probe(cx: &Context) -> Probe {
     // One that was started with another runtime folder tells by its state where its socket is.
     let mut sockets = cx.home.sockets().to_vec();
     sockets.extend(cx.state().map(|state| state.socket).filter(|socket| !sockets.contains(socket)));
-    let mut open = None;
-    for socket in sockets {
-        match timeout_at(deadline, local::connect(&socket)).await {
-            Ok(Ok(stream)) => open = Some((socket, stream.peer_cred().ok().and_then(|peer| peer.pid()))),
-            Err(_) => open = Some((socket, None)),
-            // What another user serves is no server of this home.
-            Ok(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
-                cx.ui.detail(format_args!("no server of this home: {error}"));
-            }
-            Ok(Err(_)) => {}
+    let open = loop {
+        if let Some(open) = connected(cx, &sockets, deadline).await {
+            break open;
         }
-    }
-    let Some((socket, pid)) = open else { return Probe::Nothing };
+        // No socket does not mean no server: one that is starting has none yet, and that of one that
+        // runs may have been removed. Its lock tells.
+        match holder(&cx.home) {
+            None => return Probe::Nothing,
+            Some(RunsAlready { pid: Some(pid) }) if Instant::now() > deadline => return Probe::Silent(pid),
+            Some(RunsAlready { pid: None }) if Instant::now() > deadline => return Probe::Nothing,
+            Some(RunsAlready { .. }) => sleep(LOOK).await,
+        }
+    };
+    let (socket, pid) = open;
     let pid = pid.and_then(|pid| u32::try_from(pid).ok()).filter(|&pid| pid != 0);
     let written = |state: &State| pid.is_none_or(|pid| pid == state.pid);
     let answer = async {
@@ -106,6 +107,26 @@ pub(super) async fn probe(cx: &Context) -> Probe {
             Some(RunsAlready { pid: None }) | None => Probe::Nothing,
         },
     }
+}
+
+/// The last of these sockets that a process of this user serves, and that process. None for one that
+/// does not take the connection in time.
+async fn connected(cx: &Context, sockets: &[PathBuf], deadline: Instant) -> Option<(PathBuf, Option<i32>)> {
+    let mut open = None;
+    for socket in sockets {
+        match timeout_at(deadline, local::connect(socket)).await {
+            Ok(Ok(stream)) => {
+                open = Some((socket.clone(), stream.peer_cred().ok().and_then(|peer| peer.pid())));
+            }
+            Err(_) => open = Some((socket.clone(), None)),
+            // What another user serves is no server of this home.
+            Ok(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
+                cx.ui.detail(format_args!("no server of this home: {error}"));
+            }
+            Ok(Err(_)) => {}
+        }
+    }
+    open
 }
 
 /// The server of this home that answers, if there is one.
