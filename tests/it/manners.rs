@@ -187,7 +187,7 @@ fn wrong_words_are_found_before_anything_is_asked() {
     let home = Home::new();
     fs::write(home.path().join("file"), "").unwrap();
     for (words, text) in [
-        (&["call", "a", "A.B", "--metadata", "foo"][..], "KEY=VALUE"),
+        (&["call", "a", "A.B", "--metadata", "foo"][..], "NAME=VALUE"),
         (&["call", "a", "A.B", "--metadata", "a b=c"], "name of a header"),
         (&["run", ".", "--name", "a", "--command", "true", "--env_vars", "2"], "NAME=VALUE"),
         (&["run", ".", "--name", "a", "--command", ""], "--command is empty"),

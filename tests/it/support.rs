@@ -82,6 +82,8 @@ impl Home {
         // Cargo finds its registry by HOME when CARGO_HOME is not set.
         let home = std::env::var_os("HOME").unwrap_or_else(|| self.path().into());
         command.env("HOME", home).env("MICRO_HOME", self.path().join("home"));
+        // Nobody turns the pages.
+        command.env("MICRO_PAGER", "cat");
         command.env("MICRO_ISOLATED", "1").env("XDG_RUNTIME_DIR", self.path());
         command
     }
