@@ -27,6 +27,8 @@ impl Quote {
                     written.push(c);
                 }
             }
+            // Between double quotes `!` recalls a line of the history, with a backslash before it too.
+            Self::Double if word.contains('!') => return None,
             Self::Single if word.contains('\'') => return None,
             Self::Single => {
                 written.push('\'');
@@ -35,7 +37,7 @@ impl Quote {
             Self::Double => {
                 written.push('"');
                 for c in word.chars() {
-                    if "\"$`\\!".contains(c) {
+                    if "\"$`\\".contains(c) {
                         written.push('\\');
                     }
                     written.push(c);
