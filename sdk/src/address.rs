@@ -50,7 +50,8 @@ impl FromStr for Address {
     fn from_str(text: &str) -> Result<Self, Error> {
         let wrong = |why: String| Err(Error::bad_request(format!("the address `{text}` {why}")));
         let Some(path) = text.strip_prefix(UNIX) else {
-            let authority = text.parse::<Authority>().ok().filter(|_| !text.contains('@'));
+            let authority = text.parse::<Authority>().ok();
+            let authority = authority.filter(|authority| !authority.host().is_empty() && !text.contains('@'));
             return match authority.and_then(|authority| authority.port_u16()) {
                 Some(1..) => Ok(Self::Tcp(text.to_owned())),
                 Some(0) => wrong("has port 0, at which nothing listens".to_owned()),

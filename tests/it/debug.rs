@@ -22,7 +22,7 @@ fn a_service_tells_its_health_and_figures_to_commands_and_over_http() {
     let home = Home::new();
     home.run_helloworld();
     home.ok(["helloworld", "call", "--name=Jane"]);
-    assert_eq!(home.ok(["call", "helloworld", "Debug.Health", "{}"]), "{\"status\": \"ok\"}\n");
+    assert_eq!(home.ok(["call", "helloworld", "Debug.Health", "{}"]), "{\n\t\"status\": \"ok\"\n}\n");
     assert_eq!(home.http("/helloworld/Debug/Health"), (200, "{\"status\":\"ok\"}".to_owned()));
 
     let by_command = home.ok(["call", "helloworld", "Debug.Stats", "{}", "-o", "json"]);

@@ -184,7 +184,7 @@ pub(super) const METHODS: &[Method] = &[
     shows("registry.Registry.Watch", Open::Members, r#"{"options":{"domain":"NS"}}"#),
     method(
         "registry.Registry.Describe",
-        Open::Members,
+        Open::Services,
         r#"{"descriptor_hash":"x","options":{"domain":"NS"}}"#,
         400,
     ),

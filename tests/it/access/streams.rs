@@ -80,7 +80,7 @@ async fn open(home: &Home, bearer: &str) -> Vec<(String, Open)> {
 async fn streams_end_when_their_caller_loses_the_right_to_them() {
     let home = Home::new();
     home.run_helloworld();
-    home.ok(["config", "set", "some", "1"]);
+    home.ok(["config", "set", "some", r#"{"thing": 1}"#]);
     let doors = Doors::open(&home).await;
     let stays = doors.account("micro", "stays", "user", &["admin"]).await;
     for end in [End::Logout, End::Secret, End::Deletion, End::Rule] {
@@ -160,7 +160,7 @@ async fn an_upload_is_not_taken_from_who_loses_the_right_to_it_meanwhile() {
 async fn a_stream_ends_when_the_rule_is_gone_that_allowed_it() {
     let home = Home::new();
     home.run_helloworld();
-    home.ok(["config", "set", "some", "1"]);
+    home.ok(["config", "set", "some", r#"{"thing": 1}"#]);
     let doors = Doors::open(&home).await;
     let jane = doors.account("micro", "jane", "user", &["staff"]).await;
     // Whoever is no administrator watches the config by a rule only.
@@ -196,7 +196,7 @@ async fn a_stream_ends_when_the_rule_is_gone_that_allowed_it() {
 async fn the_owner_of_the_home_has_no_token_that_another_secret_could_revoke() {
     let home = Home::new();
     home.run_helloworld();
-    home.ok(["config", "set", "some", "1"]);
+    home.ok(["config", "set", "some", r#"{"thing": 1}"#]);
     let doors = Doors::open(&home).await;
     doors.own("auth.Accounts.ChangeSecret", &json!({"id": "admin", "new_secret": "another"})).await;
     doors.account("micro", "jane", "user", &["admin"]).await;
