@@ -24,6 +24,9 @@ use prost_build::Module;
 /// How deep folders below `proto/` are searched.
 const MOST_LEVELS: usize = 16;
 
+/// Google's files for the use of others, copied whole more often than not: compiled where one is imported.
+const LIBRARIES: [&str; 4] = ["google/api/", "google/rpc/", "google/type/", "google/longrunning/"];
+
 /// Files that belong together, compiled.
 pub(super) struct Sources {
     /// The encoded descriptors of the project's own files and of what they import.
@@ -91,7 +94,9 @@ pub(super) fn read(folder: &Path, shown: &str, working_on: &dyn Fn(&str)) -> Res
     let resolver = Noting { within: resolver, missing: Rc::clone(&missing) };
     let mut compiler = Compiler::with_file_resolver(resolver);
     compiler.include_source_info(true).include_imports(true);
-    for path in &found.protos {
+    let is_library = |path: &&PathBuf| LIBRARIES.iter().any(|library| path.starts_with(folder.join(library)));
+    let only_libraries = found.protos.iter().all(|path| is_library(&path));
+    for path in found.protos.iter().filter(|path| only_libraries || !is_library(path)) {
         let name = path.strip_prefix(folder).unwrap_or(path);
         working_on(&format!("{prefix}{}", name.display()));
         if let Err(error) = compiler.open_file(path) {
@@ -219,10 +224,7 @@ fn explained(
         )),
         None => text.push_str(&format!("; put the file at `{prefix}{missing}`")),
     }
-    if ["google/api/", "google/rpc/", "google/type/", "google/longrunning/"]
-        .iter()
-        .any(|own| missing.starts_with(own))
-    {
+    if LIBRARIES.iter().any(|library| missing.starts_with(library)) {
         text.push_str(&format!(": it is part of https://github.com/googleapis/googleapis, as `{missing}`"));
     }
     anyhow::anyhow!(text)

@@ -71,6 +71,22 @@ fn a_missing_import_is_told_where_to_lie() {
 }
 
 #[test]
+fn of_the_files_of_google_only_those_that_are_imported_are_compiled() {
+    let project = project(&[
+        (
+            "a.proto",
+            "syntax = \"proto3\"; package a; import \"google/type/date.proto\"; message M { google.type.Date on = 1; }",
+        ),
+        ("google/type/date.proto", "syntax = \"proto3\"; package google.type; message Date {}"),
+        (
+            "google/api/log.proto",
+            "syntax = \"proto3\"; package google.api; import \"google/logging/entry.proto\";",
+        ),
+    ]);
+    assert!(code(&project, "google.type.rs").contains("pub struct Date"));
+}
+
+#[test]
 fn well_known_types_are_those_of_the_sdk() {
     let project = of("import \"google/protobuf/timestamp.proto\";
         import \"google/protobuf/wrappers.proto\";
