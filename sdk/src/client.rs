@@ -155,11 +155,8 @@ impl Client {
         let (sender, queue) = Sender::new();
         let (client, endpoint) = (self.clone(), endpoint.to_owned());
         let requests = sent(queue, sender.abandoned());
-        let response = async move {
-            let mut frames = client.stream_results(&endpoint, requests).await?;
-            let missing = || Error::internal("the service ended the call without a response");
-            frames.message().await?.ok_or_else(missing).and_then(decode)
-        };
+        let response =
+            async move { only(client.stream_results(&endpoint, requests).await?).await.and_then(decode) };
         (sender, response)
     }
 
@@ -189,7 +186,7 @@ impl Client {
             let (mut grpc, path) = self.prepare(endpoint).await?;
             let mut request = tonic::Request::new(request);
             request.set_timeout(self.timeout);
-            Ok(grpc.unary(request, path, Raw).await?.into_inner())
+            only(grpc.server_streaming(request, path, Raw).await?.into_inner()).await
         };
         let late = |_| Error::timeout(format!("no answer from `{}` within {:?}", self.service, self.timeout));
         timeout(self.timeout, call).await.map_err(late)?
@@ -240,6 +237,17 @@ impl Client {
             .max_decoding_message_size(MESSAGE_LIMIT)
             .max_encoding_message_size(MESSAGE_LIMIT);
         Ok((grpc, path))
+    }
+}
+
+/// The only message of an answer. tonic's own unary call leaves out whatever follows the first.
+async fn only(mut messages: Streaming<Bytes>) -> Result<Bytes> {
+    let Some(message) = messages.message().await? else {
+        return Err(Error::internal("the service ended the call without a response"));
+    };
+    match messages.message().await? {
+        Some(_) => Err(Error::more_than_one()),
+        None => Ok(message),
     }
 }
 

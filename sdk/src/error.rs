@@ -97,6 +97,12 @@ impl Error {
         unavailable = 503;
     }
 
+    /// A call that takes one answer got another: half an answer is not passed off as the whole.
+    #[must_use]
+    pub fn more_than_one() -> Self {
+        Self::internal("the service answered with more than one message: the endpoint is a stream")
+    }
+
     /// The same error, said by `id` unless somebody has said it already.
     #[must_use]
     pub fn with_id(mut self, id: impl Into<String>) -> Self {

@@ -12,6 +12,10 @@ pub const VERSION: HeaderName = HeaderName::from_static("micro-version");
 pub const TIMEOUT: HeaderName = HeaderName::from_static("timeout");
 /// The standard form of the same: at most 8 digits and a unit.
 pub const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+/// What the HTTP API tells a service of the request that it answers: the host it was sent to, its method,
+/// its path with the query. Nobody else can say these.
+pub const OF_HTTP: [HeaderName; 3] =
+    [HeaderName::from_static("host"), HeaderName::from_static("method"), HeaderName::from_static("url")];
 /// The namespace of whoever names none.
 pub const DEFAULT_NAMESPACE: &str = "micro";
 

@@ -52,6 +52,8 @@ pub(super) struct Route {
     pub(super) method: Option<MethodDescriptor>,
     /// The service has a schema, so an endpoint without one does not exist.
     pub(super) described: bool,
+    /// The endpoint has no schema, and is registered as a stream of answers.
+    pub(super) stream: bool,
     caller: Caller,
     /// Of the revocations, before the caller was looked at.
     epoch: u64,
@@ -69,6 +71,8 @@ enum To {
 /// The head of a call.
 pub(super) struct Head<'a> {
     pub(super) target: Target,
+    /// What is meant where the service of `target` is not known.
+    pub(super) otherwise: Option<Target>,
     pub(super) headers: &'a http::HeaderMap,
     pub(super) peer: Peer,
 }
@@ -116,9 +120,14 @@ impl Router {
         self.call(wire, request.map(Body::new)).await.unwrap_or_else(Error::into_response)
     }
 
-    async fn call(&self, wire: Wire, request: Request<Body>) -> Result<Response<Body>> {
+    async fn call(&self, wire: Wire, mut request: Request<Body>) -> Result<Response<Body>> {
         let target = Target::parse(request.uri().path())?;
-        let head = Head { target, headers: request.headers(), peer: peer_of(request.extensions()) };
+        // These are for the HTTP API to say, which sets them.
+        for name in header::OF_HTTP {
+            request.headers_mut().remove(name);
+        }
+        let peer = peer_of(request.extensions());
+        let head = Head { target, otherwise: None, headers: request.headers(), peer };
         let route = self.resolve(head, wire == Wire::Json).await?;
         if wire == Wire::Json {
             // Apart: what it takes to translate would be carried, and copied, by each call.
@@ -159,12 +168,15 @@ impl Router {
     /// 401 or 403 for a caller that may not, 404 for a service that nobody knows, 503 for one that
     /// does not run and is not there in time.
     pub(super) async fn resolve(&self, head: Head<'_>, schema: bool) -> Result<Route> {
-        let Head { mut target, headers, peer } = head;
+        let Head { mut target, otherwise, headers, peer } = head;
         let epoch = self.0.blocks.auth.epoch();
         let caller = self.authenticate(headers, peer)?;
         let issuer = caller.account.as_ref().map(|account| account.issuer.clone());
         let asked = header::text(headers, header::NAMESPACE).map(str::to_owned);
         let asked = asked.or(issuer).unwrap_or_else(|| PLATFORM.to_owned());
+        if let Some(otherwise) = otherwise {
+            target = Box::pin(self.known(&asked, target, otherwise)).await?;
+        }
         let mut waited = Duration::ZERO;
         let (namespace, to, hash) = if let Some(block) = self.0.blocks.find(&target.service) {
             (asked, To::Block(block.clone()), None)
@@ -187,6 +199,8 @@ impl Router {
             (asked, To::Nodes(found.nodes), found.descriptor_hash)
         };
         let described = hash.is_some() || matches!(to, To::Block(_));
+        let catalog = &self.0.blocks.registry.catalog;
+        let stream = schema && !described && catalog.is_stream(&namespace, &target.service, &target.endpoint);
         let method = match (&to, hash) {
             (To::Block(_), _) if schema => Ok(self.block_method(&target)),
             (To::Nodes(_), Some(hash)) if schema => {
@@ -201,7 +215,23 @@ impl Router {
         }
         let home = if matches!(to, To::Block(_)) { PLATFORM } else { &namespace };
         self.authorise(&caller, home, &target)?;
-        Ok(Route { target, method: method?, described, caller, epoch, namespace, waited, to })
+        Ok(Route { target, method: method?, described, stream, caller, epoch, namespace, waited, to })
+    }
+
+    /// The first of two targets, unless only the service of the other is known.
+    async fn known(&self, namespace: &str, first: Target, other: Target) -> Result<Target> {
+        if !self.knows(namespace, &first.service).await? && self.knows(namespace, &other.service).await? {
+            return Ok(other);
+        }
+        Ok(first)
+    }
+
+    /// Whether a service is there, or on its way.
+    async fn knows(&self, namespace: &str, service: &str) -> Result<bool> {
+        let blocks = &self.0.blocks;
+        Ok(blocks.find(service).is_some()
+            || blocks.registry.catalog.knows(namespace, service)
+            || blocks.runtime.outlook(namespace, service, None).await?.is_some())
     }
 
     fn authorise(&self, caller: &Caller, namespace: &str, target: &Target) -> Result<()> {
@@ -301,10 +331,14 @@ pub(super) fn peer_of(extensions: &http::Extensions) -> Peer {
     extensions.get().copied().unwrap_or(Peer::Unknown)
 }
 
+/// The version as JSON, spelt as Micro v4 does.
+pub(super) fn version_text() -> String {
+    format!("{{\"version\": \"v{VERSION}\"}}\n")
+}
+
 /// `GET /` at any door: the version, for probes.
 pub(super) fn version() -> Response<Body> {
-    let mut response =
-        Response::new(Body::new(http_body_util::Full::from(format!("{{\"version\":\"{VERSION}\"}}\n"))));
+    let mut response = Response::new(Body::new(http_body_util::Full::from(version_text())));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

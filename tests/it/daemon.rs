@@ -314,7 +314,7 @@ fn every_door_tells_the_version() {
     let state = home.state();
     for door in [&state.api, &state.proxy, &state.network] {
         let (status, body) = crate::support::http(door, "GET", "/", &[], "");
-        let expected = format!("{{\"version\":\"{}\"}}", env!("CARGO_PKG_VERSION"));
+        let expected = format!("{{\"version\": \"v{}\"}}", env!("CARGO_PKG_VERSION"));
         assert_eq!((status, body.trim_end()), (200, expected.as_str()), "{door}");
     }
 }

@@ -34,7 +34,7 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    async fn start(name: &'static str) -> Self {
+    pub(crate) async fn start(name: &'static str) -> Self {
         Self::on(TcpListener::bind("127.0.0.1:0").await.unwrap(), name)
     }
 
@@ -88,7 +88,12 @@ async fn answer(
         permits.acquire().await.unwrap().forget();
     }
     let (form, namespace) = (text("content-type"), text("micro-namespace"));
-    let said = json!({ "node": name, "path": path, "form": form, "namespace": namespace,
+    let metadata: serde_json::Map<String, Value> = head
+        .headers
+        .iter()
+        .map(|(name, value)| (name.to_string(), json!(value.to_str().unwrap_or_default())))
+        .collect();
+    let said = json!({ "node": name, "metadata": metadata, "path": path, "form": form, "namespace": namespace,
         "authorization": text("authorization"), "custom": text("x-custom"),
         "request": String::from_utf8_lossy(&body[5..]) });
     let mut frames = Vec::new();
@@ -97,6 +102,11 @@ async fn answer(
         trailers.insert("grpc-status", "6".parse().unwrap());
         let error = r#"{"id":"shop.Shop.Fail","code":409,"detail":"sold out, 100%25","status":"Conflict"}"#;
         trailers.insert("grpc-message", error.parse().unwrap());
+    } else if path.ends_with("/Count") || path.ends_with("/Twice") {
+        for count in ["1", "2", "3"] {
+            frames.push(Ok(Frame::data(frame(json!({ "count": count }).to_string().as_bytes()))));
+        }
+        trailers.insert("grpc-status", "0".parse().unwrap());
     } else {
         frames.push(Ok(Frame::data(frame(said.to_string().as_bytes()))));
         trailers.insert("grpc-status", "0".parse().unwrap());
@@ -112,8 +122,8 @@ async fn answer(
 
 /// The proxy of a server, and a token for it.
 pub(crate) struct Door {
-    raw: Raw,
-    bearer: String,
+    pub(crate) raw: Raw,
+    pub(crate) bearer: String,
 }
 
 impl Door {

@@ -172,7 +172,7 @@ fn what_is_not_there_is_404() {
         ("/helloworld/Nothing", "Helloworld.Nothing"),
         ("/helloworld/Nothing/Call", "Nothing.Call"),
         ("/%2e%2e/etc/passwd", "service"),
-        ("/v1/helloworld/Call", "service v1.helloworld"),
+        ("/v1/nothing/Call", "service v1.nothing"),
         ("/registry/Registry/Nothing", "Registry.Nothing"),
     ] {
         let answer = api.post(path, "{}");

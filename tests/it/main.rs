@@ -32,6 +32,7 @@ mod manners;
 mod messages;
 mod misbehaving;
 mod nodes;
+mod original;
 mod processes;
 mod programs;
 mod pty;

@@ -22,8 +22,7 @@ use micro_sdk::{Error, MESSAGE_LIMIT, Result};
 use tokio::time::timeout;
 
 use super::{
-    VERSION,
-    router::{Head, Route, Router, peer_of},
+    router::{Head, Route, Router, peer_of, version_text},
     target::Wire,
 };
 use crate::transcode;
@@ -57,8 +56,7 @@ pub(super) fn api(router: Router) -> Axum {
 }
 
 async fn version() -> Response {
-    let body = format!("{{\"version\":\"{VERSION}\"}}\n");
-    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+    ([(header::CONTENT_TYPE, "application/json")], version_text()).into_response()
 }
 
 /// What tokens can be verified with, by whoever does not want to ask for each.
@@ -121,14 +119,25 @@ async fn route(router: &Router, head: &Parts) -> Result<Route> {
     if !matches!(head.method, Method::GET | Method::POST | Method::PUT | Method::PATCH | Method::DELETE) {
         return Err(Error::new(405, format!("{} is not supported", head.method)));
     }
+    if is_websocket(&head.headers) {
+        return Err(Error::not_implemented(
+            "WebSockets are not supported yet; a POST to the endpoint answers with one JSON document a line",
+        ));
+    }
     let target = path::target(head.uri.path()).ok_or_else(|| Error::not_found("there is no such path"))?;
-    let route = router
-        .resolve(Head { target, headers: &head.headers, peer: peer_of(&head.extensions) }, true)
-        .await?;
+    let otherwise = path::without_version(head.uri.path());
+    let peer = peer_of(&head.extensions);
+    let route = router.resolve(Head { target, otherwise, headers: &head.headers, peer }, true).await?;
     if route.described && route.method.is_none() {
         return Err(unknown_endpoint(&route));
     }
     Ok(route)
+}
+
+/// Whether a client wants to go on in the `WebSocket` protocol (RFC 6455, section 4.1).
+fn is_websocket(headers: &HeaderMap) -> bool {
+    let mut protocols = headers.get_all(header::UPGRADE).iter().filter_map(|value| value.to_str().ok());
+    protocols.any(|list| list.split(',').any(|one| one.trim().eq_ignore_ascii_case("websocket")))
 }
 
 async fn answer(router: &Router, route: Route, head: Parts, body: Body) -> Result<Response> {
@@ -147,10 +156,11 @@ async fn answer(router: &Router, route: Route, head: Parts, body: Body) -> Resul
         }
         (None, form) => (Wire::Json, payload::request(query, form, &body, true)?.to_string().into()),
     };
-    let method = route.method.clone();
+    let (method, stream) = (route.method.clone(), route.stream);
     let mut request = http::Request::post(route.target.path());
     if let Some(headers) = request.headers_mut() {
         *headers = forwarded(&head.headers);
+        say_request(&head, headers);
     }
     let request = request
         .body(tonic::body::Body::new(http_body_util::Full::new(frame(&message))))
@@ -159,8 +169,9 @@ async fn answer(router: &Router, route: Route, head: Parts, body: Body) -> Resul
     match (form, method) {
         (Form::Protobuf, _) => reply::protobuf(response).await,
         (_, Some(method)) if method.is_server_streaming() => {
-            Ok(reply::lines(response, method.output()).await)
+            Ok(reply::lines(response, Some(method.output())).await)
         }
+        (_, None) if stream => Ok(reply::lines(response, None).await),
         (_, Some(method)) => reply::json(response, Some(&method.output())).await,
         (_, None) => reply::json(response, None).await,
     }
@@ -206,4 +217,21 @@ fn forwarded(headers: &HeaderMap) -> HeaderMap {
         forwarded.insert(micro_sdk::header::TIMEOUT, nanoseconds.expect("digits can stand in a header"));
     }
     forwarded
+}
+
+/// Tells the service which HTTP request it answers, in the metadata that Micro v4's gateway uses. What
+/// the caller sent under these names is replaced, or left out.
+fn say_request(head: &Parts, headers: &mut HeaderMap) {
+    for name in micro_sdk::header::OF_HTTP {
+        headers.remove(name);
+    }
+    let host = head.headers.get(header::HOST).cloned();
+    let host = host.or_else(|| head.uri.authority().and_then(|host| host.as_str().parse().ok()));
+    let url = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    let said = [host, head.method.as_str().parse().ok(), url.parse().ok()];
+    for (name, value) in micro_sdk::header::OF_HTTP.into_iter().zip(said) {
+        if let Some(value) = value {
+            headers.insert(name, value);
+        }
+    }
 }

@@ -17,6 +17,13 @@ pub(super) fn target(path: &str) -> Option<Target> {
     Some(Target { service, endpoint: format!("{}.{}", camel(handler), camel(method)) })
 }
 
+/// What a path means when its first part is the version of the API: `/v1/helloworld/Call` as
+/// `/helloworld/Call`. None for a path that does not begin with a version.
+pub(super) fn without_version(path: &str) -> Option<Target> {
+    let (version, rest) = path.trim_start_matches('/').split_once('/')?;
+    if is_version(version) { target(rest) } else { None }
+}
+
 /// `v1`, `v22`.
 fn is_version(part: &str) -> bool {
     part.strip_prefix('v')
@@ -61,5 +68,21 @@ mod tests {
             assert_eq!(target(path), Some(expected), "{path}");
         }
         assert_eq!(target("/"), None);
+    }
+
+    #[test]
+    fn a_version_may_be_that_of_the_api() {
+        for (path, service, endpoint) in [
+            ("/v1/helloworld/Call", "helloworld", "Helloworld.Call"),
+            ("/v1/helloworld", "helloworld", "Helloworld.Call"),
+            ("//v1//foo-bar//baz/cat", "foo-bar", "Baz.Cat"),
+            ("/v2/foo/bar/baz/cat", "foo.bar", "Baz.Cat"),
+        ] {
+            let expected = Target { service: service.into(), endpoint: endpoint.into() };
+            assert_eq!(without_version(path), Some(expected), "{path}");
+        }
+        for path in ["/", "/v1", "/v1/", "/helloworld/Call", "/v/a/b", "/version1/a/b"] {
+            assert_eq!(without_version(path), None, "{path}");
+        }
     }
 }

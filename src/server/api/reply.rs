@@ -107,8 +107,10 @@ fn to_json(message: &Bytes, output: Option<&MessageDescriptor>) -> Result<Bytes>
 async fn single(response: http::Response<tonic::body::Body>) -> Result<Bytes> {
     let mut messages = Messages::of(response)?;
     let message = messages.next().await?;
-    // What follows can only be the status.
-    while messages.next().await?.is_some() {}
+    // What follows can only be the status: a part of the answer is not passed off as all of it.
+    if messages.next().await?.is_some() {
+        return Err(Error::more_than_one());
+    }
     message.ok_or_else(|| Error::internal("the service ended the call without an answer"))
 }
 
@@ -140,7 +142,7 @@ pub(super) async fn protobuf(response: http::Response<tonic::body::Body>) -> Res
 /// later one is the last line.
 pub(super) async fn lines(
     response: http::Response<tonic::body::Body>,
-    output: MessageDescriptor,
+    output: Option<MessageDescriptor>,
 ) -> Response {
     let first = match Messages::of(response) {
         Ok(mut messages) => messages.next().await.map(|first| (first, messages)),
@@ -159,7 +161,7 @@ pub(super) async fn lines(
                 Some(message) => Ok(Some(message)),
                 None => messages.next().await,
             };
-            let line = next.and_then(|message| message.map(|m| to_json(&m, Some(&output))).transpose());
+            let line = next.and_then(|message| message.map(|m| to_json(&m, output.as_ref())).transpose());
             match line {
                 Ok(Some(line)) => {
                     Some((Ok::<_, std::convert::Infallible>(ended(&line)), (None, Some(messages))))

@@ -304,6 +304,23 @@ impl Catalog {
         self.remove(None, None, None, |_, lease| lease.until.is_some_and(|until| until <= now));
     }
 
+    /// Whether any version of a service is registered, ready or not.
+    pub(crate) fn knows(&self, namespace: &str, name: &str) -> bool {
+        self.read().get(namespace).is_some_and(|space| space.services.contains_key(name))
+    }
+
+    /// Whether an endpoint answers with a stream, as far as its registration says: in any version, as in
+    /// Micro v4.
+    pub(crate) fn is_stream(&self, namespace: &str, name: &str, endpoint: &str) -> bool {
+        let spaces = self.read();
+        let versions = spaces.get(namespace).and_then(|space| space.services.get(name));
+        let versions = versions.into_iter().flat_map(BTreeMap::values);
+        let mut endpoints = versions.flat_map(|version| &version.wire.endpoints);
+        endpoints.any(|known| {
+            known.name == endpoint && known.metadata.get("stream").is_some_and(|stream| stream == "true")
+        })
+    }
+
     /// Where a call to this service, and this version if one is named, can go. Nodes to which none
     /// may be sent are among them only when there are no others.
     pub(crate) fn route(

@@ -23,7 +23,11 @@ use tokio::sync::{broadcast::error::RecvError, mpsc};
 use super::{absent, auth::Caller, namespace_or_default};
 use crate::{
     backend::Kv,
-    services::{auth::Auth, registry::Registry, secrets::Secrets},
+    services::{
+        auth::Auth,
+        registry::{Catalog, Registry},
+        secrets::Secrets,
+    },
     supervisor::{self, Change, Folders, Id, Snapshot, State, Supervisor, Tail},
     tasks::Tasks,
 };
@@ -47,6 +51,7 @@ pub(crate) struct Settings {
 pub(crate) struct Runtime {
     records: Records,
     supervisor: Supervisor,
+    catalog: Arc<Catalog>,
     /// Ends the streams that would not end by themselves.
     streams: Tasks,
 }
@@ -67,6 +72,7 @@ impl Runtime {
         let records = Records::new(kv, secrets);
         let (builds, built) = mpsc::unbounded_channel();
         tasks.spawn(note_builds(records.clone(), built, tasks.clone()));
+        let catalog = registry.catalog.clone();
         let watcher = Watcher::new(auth, registry, settings.server, tasks.clone(), builds);
         let supervised = supervisor::Settings {
             sdk: settings.sdk,
@@ -75,7 +81,7 @@ impl Runtime {
         };
         let supervisor = Supervisor::start(supervised, watcher.clone(), tasks).await?;
         watcher.connect(supervisor.clone());
-        Ok(Self { records, supervisor, streams: Tasks::default() })
+        Ok(Self { records, supervisor, catalog, streams: Tasks::default() })
     }
 
     /// Starts what was wanted before the server ended.
@@ -113,6 +119,18 @@ impl Runtime {
         records.retain(|record| record.namespace == namespace && wanted(&record.id(), options));
         records.sort_by_key(record::Record::id);
         Ok(records.iter().map(|r| status::service(r, self.supervisor.snapshot(&r.id()).as_ref())).collect())
+    }
+
+    /// Why there is nothing to read. What is registered is not "not found", which clients of Micro v4 show
+    /// without our words.
+    fn no_logs(&self, id: &Id) -> Error {
+        if self.catalog.knows(&id.namespace, &id.name) {
+            return Error::precondition_failed(format!(
+                "service {} has no log here: it was not started by this server",
+                id.name
+            ));
+        }
+        Error::not_found(format!("Logs not found for service {}", id.name))
     }
 
     /// The change of a service, as watchers see it.
@@ -235,9 +253,7 @@ impl blocks::runtime::Runtime for Runtime {
             follow: request.stream,
         };
         let lines = self.supervisor.logs(&id, tail).await.map_err(|error| match error {
-            supervisor::Error::NoLogs(id) => {
-                Error::not_found(format!("Logs not found for service {}", id.name))
-            }
+            supervisor::Error::NoLogs(id) => self.no_logs(&id),
             other => other.into(),
         })?;
         let mut lines = std::pin::pin!(lines);
