@@ -28,6 +28,7 @@ use crate::{
     Channel, Error, Receiver, Result, Sender,
     codec::{Breakable, Raw},
     context::not_connected,
+    error::INSTEAD,
     header,
     message::{decode, encode},
     platform::Platform,
@@ -37,6 +38,8 @@ use crate::{
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_mins(1);
 /// The largest message that is accepted, in bytes.
 pub const MESSAGE_LIMIT: usize = 16 << 20;
+/// The largest JSON text of a message, in bytes: base64 and the names of fields make it longer.
+pub const JSON_LIMIT: usize = 4 * MESSAGE_LIMIT;
 
 /// A client of one service. Cheap to clone; connects when it is first used.
 #[derive(Clone)]
@@ -179,7 +182,10 @@ impl Client {
     /// As [`Client::unary`].
     pub async fn unary_bytes(&self, endpoint: &str, request: Bytes) -> Result<Bytes> {
         if request.len() > MESSAGE_LIMIT {
-            let text = format!("a request of {} bytes; at most {MESSAGE_LIMIT} are possible", request.len());
+            let length = request.len();
+            let text = format!(
+                "a request of {length} bytes for {endpoint}; at most {MESSAGE_LIMIT} are possible: {INSTEAD}"
+            );
             return Err(Error::too_large(text));
         }
         let call = async {
@@ -189,7 +195,15 @@ impl Client {
             only(grpc.server_streaming(request, path, Raw).await?.into_inner()).await
         };
         let late = |_| Error::timeout(format!("no answer from `{}` within {:?}", self.service, self.timeout));
-        timeout(self.timeout, call).await.map_err(late)?
+        timeout(self.timeout, call).await.map_err(late)?.map_err(|error| self.named(endpoint, error))
+    }
+
+    /// An answer that is larger than this side takes is told with the name of what answered.
+    fn named(&self, endpoint: &str, error: Error) -> Error {
+        if error.code != 413 || !error.id.is_empty() {
+            return error;
+        }
+        Error { detail: format!("{endpoint} of {}: {}", self.service, error.detail), ..error }
     }
 
     /// A stream of encoded messages each way.
@@ -233,8 +247,9 @@ impl Client {
             .ok_or_else(|| {
                 Error::bad_request(format!("`{endpoint}` is no endpoint; expected `Handler.Method`"))
             })?;
+        let limit = if self.content_type.is_some() { JSON_LIMIT } else { MESSAGE_LIMIT };
         let grpc = Grpc::new(Transport { channel, headers })
-            .max_decoding_message_size(MESSAGE_LIMIT)
+            .max_decoding_message_size(limit)
             .max_encoding_message_size(MESSAGE_LIMIT);
         Ok((grpc, path))
     }

@@ -209,23 +209,51 @@ impl<T> fmt::Debug for Watch<T> {
 fn read<T: DeserializeOwned>(path: &str, value: Option<&Value>) -> Result<Option<T>> {
     let json: Json = serde_json::from_str(value.map_or("null", |value| &value.data))
         .map_err(|_| Error::internal(format!("config `{path}` is no JSON")))?;
-    let kind = match &json {
-        Json::Null => return Ok(None),
+    if json.is_null() {
+        return Ok(None);
+    }
+    serde_path_to_error::deserialize(&json).map(Some).map_err(|error| {
+        let place = inner(error.path());
+        let at = [path, &place].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(".");
+        let pointer = place.split('.').filter(|part| !part.is_empty()).map(|part| format!("/{part}"));
+        let kind = kind(json.pointer(&pointer.collect::<String>()).unwrap_or(&json));
+        let reason = error.inner().to_string();
+        // What else the reason says may quote the value.
+        let names = ["missing field", "unknown field"].iter().any(|start| reason.starts_with(start));
+        let reason = if names {
+            reason
+        } else if let Some((_, wanted)) = reason.rsplit_once(", expected ") {
+            format!("it is {kind}, expected {wanted}")
+        } else {
+            format!("it is {kind}, which does not fit")
+        };
+        let name = std::any::type_name::<T>();
+        Error::internal(format!("config `{at}` is not what {name} needs: {reason}"))
+    })
+}
+
+/// Where in a value something is, as the path of the config names it.
+fn inner(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+
+    let parts = path.iter().filter_map(|segment| match segment {
+        Segment::Seq { index } => Some(index.to_string()),
+        Segment::Map { key } => Some(key.clone()),
+        Segment::Enum { variant } => Some(variant.clone()),
+        Segment::Unknown => None,
+    });
+    parts.collect::<Vec<_>>().join(".")
+}
+
+fn kind(json: &Json) -> &'static str {
+    match json {
+        Json::Null => "nothing",
         Json::Bool(_) => "a truth value",
         Json::Number(_) => "a number",
         Json::String(_) => "a text",
         Json::Array(_) => "a list",
         Json::Object(_) => "an object",
-    };
-    T::deserialize(json).map(Some).map_err(|error| {
-        let reason = error.to_string();
-        let names = ["missing field", "unknown field"].iter().any(|start| reason.starts_with(start));
-        let reason = if names { format!(": {reason}") } else { String::new() };
-        Error::internal(format!(
-            "config `{path}` is {kind}, which is no {}{reason}",
-            std::any::type_name::<T>()
-        ))
-    })
+    }
 }
 
 #[cfg(test)]
@@ -321,10 +349,32 @@ mod tests {
     fn what_is_of_another_type_is_told_without_its_value() {
         for data in ["\"hunter2\"", "[\"hunter2\"]", "{\"hunter2\": 1}"] {
             let error = of::<u64>(data).unwrap_err();
-            assert!(error.detail.starts_with("config `a.b` is a") && error.detail.contains("u64"), "{error}");
+            assert!(error.detail.starts_with("config `a.b` is not what u64 needs: it is a"), "{error}");
             assert!(!error.detail.contains("hunter2"), "{error}");
         }
         assert!(!of::<bool>("4711").unwrap_err().detail.contains("4711"));
+    }
+
+    #[test]
+    fn what_is_of_another_type_is_told_with_its_place() {
+        #[derive(Debug, Deserialize)]
+        #[expect(dead_code, reason = "it is never made")]
+        struct Limits {
+            steps: Vec<Step>,
+        }
+        #[derive(Debug, Deserialize)]
+        #[expect(dead_code, reason = "it is never made")]
+        struct Step {
+            most: u32,
+        }
+        let error = of::<Limits>(r#"{"steps": [{"most": 1}, {"most": "hunter2"}]}"#).unwrap_err();
+        assert!(error.detail.starts_with("config `a.b.steps.1.most` is not what "), "{error}");
+        assert!(error.detail.ends_with("Limits needs: it is a text, expected u32"), "{error}");
+        let error = of::<Limits>(r#"{"steps": [{}]}"#).unwrap_err();
+        assert!(
+            error.detail.contains("`a.b.steps.0`") && error.detail.contains("missing field `most`"),
+            "{error}"
+        );
     }
 
     #[tokio::test]

@@ -24,12 +24,25 @@ struct Inner {
     deadline: Option<Instant>,
     platform: Option<Platform>,
     extensions: Extensions,
+    /// `Handler.Method`; empty outside of a call.
+    endpoint: Arc<str>,
 }
 
 impl Context {
-    pub(crate) fn new(metadata: HeaderMap, extensions: Extensions, platform: Option<Platform>) -> Self {
+    /// The surroundings of a call to an endpoint, `Handler.Method`.
+    pub(crate) fn new(
+        metadata: HeaderMap,
+        extensions: Extensions,
+        platform: Option<Platform>,
+        endpoint: Arc<str>,
+    ) -> Self {
         let deadline = header::timeout(&metadata).map(|left| Instant::now() + left);
-        Self(Arc::new(Inner { metadata, deadline, platform, extensions }))
+        Self(Arc::new(Inner { metadata, deadline, platform, extensions, endpoint }))
+    }
+
+    /// What was called, for what is said about it.
+    pub(crate) fn endpoint(&self) -> Arc<str> {
+        self.0.endpoint.clone()
     }
 
     /// The surroundings of a service itself: no call, no caller, no deadline.
@@ -37,7 +50,7 @@ impl Context {
         let mut metadata = HeaderMap::new();
         let namespace = platform.as_ref().and_then(|platform| platform.namespace().parse().ok());
         metadata.extend(namespace.map(|namespace| (header::NAMESPACE, namespace)));
-        Self::new(metadata, Extensions::new(), platform)
+        Self::new(metadata, Extensions::new(), platform, Arc::from(""))
     }
 
     /// The headers of the call, names in lower case.

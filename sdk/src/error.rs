@@ -12,7 +12,7 @@ use tonic::{Code, Status, metadata::MetadataMap};
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What went wrong: who says so, an HTTP status code, a sentence for a person.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Error {
     /// Where it arose: a service name or `service.Handler.Method`.
     #[serde(default)]
@@ -33,6 +33,9 @@ pub struct Error {
 
 /// The metadata, and the header of HTTP (RFC 9110, section 10.2.3), that [`Error::retry_after`] travels as.
 const RETRY_AFTER: &str = "retry-after";
+
+/// What to do about a message that is too large.
+pub(crate) const INSTEAD: &str = "send it in parts as a stream, or keep it as a blob and send its key";
 
 /// HTTP code, its text, and the gRPC code it travels as (the table of Micro v4).
 const CODES: [(i32, &str, Code); 17] = [
@@ -151,6 +154,17 @@ impl fmt::Display for Error {
     }
 }
 
+/// One line for a person: what a `main` that returns an error prints.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self} ({} {}", self.code, status_text(self.code))?;
+        match self.id.as_str() {
+            "" => f.write_str(")"),
+            id => write!(f, ", from {id})"),
+        }
+    }
+}
+
 impl std::error::Error for Error {}
 
 impl From<Error> for Status {
@@ -182,6 +196,10 @@ impl From<Status> for Error {
         };
         let detail = match status.message() {
             "" => status.code().description().to_owned(),
+            message if code == 413 => match message.split_once("too large: ") {
+                Some((_, sizes)) => format!("a message is too large: {sizes}; {INSTEAD}"),
+                None => message.to_owned(),
+            },
             message => message.to_owned(),
         };
         Self { retry_after: seconds, ..Self::new(code, detail) }
@@ -223,6 +241,14 @@ mod tests {
         assert!(!status.message().contains('3'));
         assert_eq!(Error::from(status), error);
         assert_eq!(Error::from(Status::unavailable("x")).retry_after, None);
+    }
+
+    #[test]
+    fn a_main_that_returns_an_error_prints_one_line_for_a_person() {
+        let error = Error::unavailable("cannot connect to 127.0.0.1:1");
+        assert_eq!(format!("{error:?}"), "cannot connect to 127.0.0.1:1 (503 Service Unavailable)");
+        let error = Error::not_found("no record `x`").with_id("store.Store.Read");
+        assert_eq!(format!("{error:?}"), "no record `x` (404 Not Found, from store.Store.Read)");
     }
 
     #[test]

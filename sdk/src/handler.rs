@@ -6,6 +6,7 @@ use std::{
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
+    sync::Arc,
     task::{Context as Task, Poll},
 };
 
@@ -118,7 +119,7 @@ fn late() -> Error {
 
 /// Awaits the only response, within the deadline.
 async fn single<O: Message>(context: &Context, response: impl Future<Output = Result<O>>) -> Result<Replies> {
-    let response = CatchPanic(Box::pin(response));
+    let response = CatchPanic { handler: Box::pin(response), endpoint: context.endpoint() };
     let response = match context.deadline() {
         Some(at) => tokio::time::timeout_at(at.into(), response).await.map_err(|_| late())?,
         None => response.await,
@@ -134,7 +135,7 @@ where
 {
     let (sender, queue) = Sender::new();
     Box::pin(Driven {
-        handler: Some(CatchPanic(Box::pin(start(sender)))),
+        handler: Some(CatchPanic { handler: Box::pin(start(sender)), endpoint: context.endpoint() }),
         queue,
         failure: None,
         deadline: context.deadline().map(|at| Box::pin(sleep_until(Instant::from_std(at)))),
@@ -188,15 +189,19 @@ impl<R: Future<Output = Result<()>>> Stream for Driven<R> {
 }
 
 /// A panic in a handler is that call's failure, not the connection's.
-struct CatchPanic<R>(Pin<Box<R>>);
+struct CatchPanic<R> {
+    handler: Pin<Box<R>>,
+    endpoint: Arc<str>,
+}
 
 impl<T, R: Future<Output = Result<T>>> Future for CatchPanic<R> {
     type Output = Result<T>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Task<'_>) -> Poll<Result<T>> {
-        catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(cx))).unwrap_or_else(|panic| {
-            log::line(format_args!("a handler panicked: {}", text_of(panic.as_ref())));
-            Poll::Ready(Err(Error::internal("the handler panicked; its log says why")))
+        catch_unwind(AssertUnwindSafe(|| self.handler.as_mut().poll(cx))).unwrap_or_else(|panic| {
+            let endpoint = &self.endpoint;
+            log::line(format_args!("the handler of {endpoint} panicked: {}", text_of(panic.as_ref())));
+            Poll::Ready(Err(Error::internal(format!("the handler of {endpoint} panicked; its log says why"))))
         })
     }
 }

@@ -85,7 +85,7 @@ pub use tonic;
 
 pub use address::{Address, NODE_REFUSED};
 pub use channel::{Channel, Check, Connection};
-pub use client::{Client, DEFAULT_TIMEOUT, MESSAGE_LIMIT};
+pub use client::{Client, DEFAULT_TIMEOUT, JSON_LIMIT, MESSAGE_LIMIT};
 pub use config::{Config, Watch};
 pub use context::Context;
 pub use error::{Error, Result, status_text};

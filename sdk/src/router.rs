@@ -24,6 +24,7 @@ use crate::{
     Context, Error,
     client::MESSAGE_LIMIT,
     codec::Raw,
+    error::INSTEAD,
     handler::{Call, Handler, Replies},
     platform::Platform,
 };
@@ -109,6 +110,12 @@ fn split(path: &str) -> Option<(&str, &str)> {
     (!handler.is_empty() && !method.is_empty() && !method.contains('/')).then_some((handler, method))
 }
 
+fn too_large(endpoint: &str, length: usize) -> Error {
+    Error::too_large(format!(
+        "{endpoint} answers with {length} bytes; at most {MESSAGE_LIMIT} are possible: {INSTEAD}"
+    ))
+}
+
 impl Error {
     /// The error as a gRPC response without messages.
     #[must_use]
@@ -136,16 +143,17 @@ impl tonic::server::StreamingService<Bytes> for Endpoint {
 
     fn call(&mut self, request: tonic::Request<Streaming<Bytes>>) -> Self::Future {
         let (metadata, extensions, requests) = request.into_parts();
-        let context = Context::new(metadata.into_headers(), extensions, self.router.platform.clone());
         let handler = &self.router.handlers[self.index];
+        let endpoint: Arc<str> = format!("{}.{}", handler.name(), self.method).into();
+        let platform = self.router.platform.clone();
+        let context = Context::new(metadata.into_headers(), extensions, platform, endpoint.clone());
         let reply = handler.handle(&self.method, Call { context, requests });
-        let unknown = format!("unknown service {}.{}", handler.name(), self.method);
-        let id = format!("{}.{}.{}", self.router.service, handler.name(), self.method);
+        let id = format!("{}.{endpoint}", self.router.service);
         let router = self.router.clone();
         Box::pin(async move {
             let result = match reply {
                 Some(reply) => reply.await,
-                None => Err(Error::not_implemented(unknown)),
+                None => Err(Error::not_implemented(format!("unknown service {endpoint}"))),
             };
             let failed = move |error: Error| {
                 router.errors.fetch_add(1, Ordering::Relaxed);
@@ -153,7 +161,12 @@ impl tonic::server::StreamingService<Bytes> for Endpoint {
             };
             let replies = result.map_err(&failed)?;
             // What a stream fails with later names its place too.
-            let replies = replies.map(move |reply| reply.map_err(|status| failed(status.into())));
+            let replies = replies.map(move |reply| match reply {
+                Ok(message) if message.len() > MESSAGE_LIMIT => {
+                    Err(failed(too_large(&endpoint, message.len())))
+                }
+                reply => reply.map_err(|status| failed(status.into())),
+            });
             Ok(tonic::Response::new(Box::pin(replies) as Replies))
         })
     }

@@ -14,7 +14,7 @@ use super::{
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, header};
 use http_body::Frame;
-use micro_sdk::Error;
+use micro_sdk::{Error, JSON_LIMIT, MESSAGE_LIMIT};
 use prost_reflect::MessageDescriptor;
 use std::{
     pin::Pin,
@@ -63,8 +63,8 @@ pub(crate) fn request_body(body: Body, input: MessageDescriptor, limit: usize, r
     Body::new(Recoded::new(body, Direction::Request, input, limit, refusal))
 }
 
-/// The body for the client: protobuf messages of type `output` become JSON, each of up to `limit` bytes in
-/// either form. Failures, a refused request among them, end in trailers.
+/// The body for the client: protobuf messages of type `output`, each of up to `limit` bytes, become JSON of
+/// up to [`GROWTH`] times as many. Failures, a refused request among them, end in trailers.
 pub(crate) fn response_body(body: Body, output: MessageDescriptor, limit: usize, refusal: Refusal) -> Body {
     Body::new(Recoded::new(body, Direction::Response, output, limit, refusal))
 }
@@ -108,6 +108,9 @@ struct Recoded {
     failed: Option<Error>,
     done: bool,
 }
+
+/// How many times as long JSON may be: base64 and the names of fields make it longer.
+const GROWTH: usize = JSON_LIMIT / MESSAGE_LIMIT;
 
 type Item = Result<Frame<Bytes>, Status>;
 
@@ -173,7 +176,7 @@ impl Recoded {
 
     fn frame_of_json(&self, protobuf: &[u8]) -> Result<Bytes, Error> {
         let mut frame = vec![0; HEAD];
-        write::message(&self.descriptor, protobuf, &mut frame, self.limit).map_err(|failure| {
+        write::message(&self.descriptor, protobuf, &mut frame, self.written()).map_err(|failure| {
             let detail = format!("the response is {failure}");
             match failure {
                 Unwritable::TooLarge(_) => Error::too_large(detail),
@@ -185,9 +188,17 @@ impl Recoded {
         Ok(frame.into())
     }
 
+    /// Bytes that a message may have when it is recoded.
+    fn written(&self) -> usize {
+        match self.direction {
+            Direction::Request => self.limit,
+            Direction::Response => self.limit.saturating_mul(GROWTH),
+        }
+    }
+
     fn length(&self, length: usize) -> Result<u32, Error> {
-        u32::try_from(length).ok().filter(|_| length <= self.limit).ok_or_else(|| {
-            Error::too_large(format!("message of {length} bytes, the limit is {} bytes", self.limit))
+        u32::try_from(length).ok().filter(|_| length <= self.written()).ok_or_else(|| {
+            Error::too_large(format!("message of {length} bytes, the limit is {} bytes", self.written()))
         })
     }
 

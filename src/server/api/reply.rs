@@ -6,14 +6,12 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use futures::stream;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt as _;
-use micro_sdk::{Error, MESSAGE_LIMIT, Result};
+use micro_sdk::{Error, JSON_LIMIT, MESSAGE_LIMIT, Result};
 use prost_reflect::MessageDescriptor;
 use tonic::Status;
 
 use crate::transcode;
 
-/// Bytes of JSON one message may become: base64 and the names of fields make it longer.
-const JSON_LIMIT: usize = 4 * MESSAGE_LIMIT;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// An error as JSON, with its code as the status.
@@ -71,7 +69,13 @@ impl Messages {
     fn buffered(&mut self) -> Result<Option<Bytes>> {
         let Some(head) = self.buffer.get(..5) else { return Ok(None) };
         let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
-        if head[0] != 0 || length > MESSAGE_LIMIT {
+        if length > MESSAGE_LIMIT {
+            return Err(Error::too_large(format!(
+                "the service answered with a message of {length} bytes; at most {MESSAGE_LIMIT} are possible: \
+                 it has to be sent in parts as a stream, or kept as a blob"
+            )));
+        }
+        if head[0] != 0 {
             return Err(Error::internal("the service answered with a message that cannot be read"));
         }
         if self.buffer.len() < 5 + length {

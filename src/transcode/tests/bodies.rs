@@ -174,12 +174,13 @@ async fn a_request_that_breaks_the_framing_is_refused() {
 #[tokio::test]
 async fn an_answer_that_cannot_be_written_ends_in_trailers() {
     let good = framed(0, &protobuf(1));
-    let wide: Vec<u8> = [0x1a, 0].repeat(400);
+    // A line of 900 control characters, each of which is six in JSON.
+    let wide = [&[0x1a, 0x84, 0x07][..], &[1; 900]].concat();
     for (bad, code, words) in [
         (framed(1, b""), 501, "compressed messages"),
         (framed(0, &[0xff]), 500, "the response is not a valid `shop.Address`"),
         (framed(0, &[0; 1_001]), 413, "the limit is 1000 bytes"),
-        (framed(0, &wide), 413, "larger than 1000 bytes as JSON"),
+        (framed(0, &wide), 413, "larger than 4000 bytes as JSON"),
         (framed(0, b"x")[..5].to_vec(), 500, "ends inside a message"),
     ] {
         let (frames, end) = answer(&[good.clone(), bad].concat()).await;
