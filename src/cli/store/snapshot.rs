@@ -14,6 +14,9 @@ use crate::cli::{context::Context, failure::Failure};
 pub(super) struct Snapshot {
     /// The file; `-` or none is standard output.
     file: Option<PathBuf>,
+    /// Replace the file if there is one.
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     database: Database,
 }
@@ -24,6 +27,13 @@ impl Snapshot {
             return Err(Failure::usage("a snapshot is no text for a terminal")
                 .hint("name a file: `micro store snapshot FILE`")
                 .into());
+        }
+        // A device or a pipe with a name has nothing to lose.
+        let kept = self.file.as_ref().filter(|file| !self.force && file.is_file());
+        if let Some(file) = kept {
+            let question = format!("Replace the file {}?", file.display());
+            let what = format!("{} is there already, and --force to replace it is missing", file.display());
+            cx.ui.confirm(question, &what).await?;
         }
         let connection = cx.connect().await?;
         let store: StoreClient = connection.block("store")?;

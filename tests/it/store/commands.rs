@@ -140,3 +140,36 @@ fn a_service_has_its_own_tables_and_blobs_and_no_others() {
     assert_eq!(home.ok(["store", "blob", "list"]), "helloworld/deep/large\nhelloworld/k\n");
     assert_eq!(home.ok(["store", "blob", "read", "helloworld/k"]), "v");
 }
+
+#[test]
+fn records_that_begin_alike_are_deleted_together_and_a_star_stands_for_itself() {
+    let home = Home::new();
+    for key in ["products/1", "products/2", "products/3", "other", "literal*"] {
+        home.ok(["store", "write", key, "x"]);
+    }
+    let said = home.fails(5, ["store", "delete", "products/*"]);
+    assert!(said.contains("stands for itself") && said.contains("--prefix 'products/'"), "{said}");
+    home.ok(["store", "delete", "literal*"]);
+    home.ok(["store", "delete", "nothing"]);
+    let said = home.fails(2, ["store", "delete", "--prefix", "products/"]);
+    assert!(said.contains("3 records would be deleted") && said.contains("--yes"), "{said}");
+    home.fails(2, ["store", "delete"]);
+    home.fails(2, ["store", "delete", "key", "--prefix", "products/"]);
+    let delete = |more: &[&str]| {
+        let words = ["store", "delete", "--yes", "--prefix"];
+        outcome(&mut home.command(words.iter().chain(more))).stderr
+    };
+    assert!(delete(&["products/", "--limit", "2"]).starts_with("deleted 2 records in table micro"));
+    assert_eq!(home.ok(["store", "list"]), "other\nproducts/3\n");
+    assert!(delete(&["none/"]).starts_with("there are no records"));
+    // More than one batch.
+    for from in [0, 1100] {
+        let change =
+            |n: usize| json!({"table": "micro", "write": {"key": format!("bulk/{n}"), "value": "eA=="}});
+        let changes: Vec<Value> = (from..from + 1100).map(change).collect();
+        home.ok(["call", "store", "Store.Batch", &json!({ "changes": changes }).to_string()]);
+    }
+    assert!(delete(&["bulk/"]).starts_with("deleted 2200 records in table micro"));
+    assert!(delete(&[""]).starts_with("deleted 2 records in table micro"));
+    assert_eq!(home.ok(["store", "list"]), "");
+}

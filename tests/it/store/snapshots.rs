@@ -196,6 +196,13 @@ fn snapshots_are_files_and_pipes_and_restoring_one_is_confirmed() {
     let mut stdin = home.command(["store", "restore", "-", "-d", "shop", "-y"]);
     let restored = outcome(stdin.stdin(fs::File::open(&file).unwrap()));
     assert_eq!((restored.code, restored.stderr.as_str()), (Some(0), "database shop has 1 record\n"));
+    // What is there is kept unless somebody says otherwise.
+    let before = fs::read(&file).unwrap();
+    let said = home.fails(2, ["store", "snapshot", "copy", "-d", "shop"]);
+    assert!(said.contains("copy is there already") && said.contains("--force"), "{said}");
+    assert!(fs::read(&file).unwrap() == before);
+    home.ok(["store", "snapshot", "copy", "--force"]);
+    home.ok(["store", "snapshot", "copy", "--yes"]);
     fs::write(&file, &fs::read(&file).unwrap()[..40]).unwrap();
     let said = home.fails(7, ["store", "restore", "copy", "-y"]);
     assert!(said.contains("cut off") && said.contains("nothing was changed"), "{said}");
