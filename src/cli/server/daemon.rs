@@ -30,8 +30,6 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a server may take to end beyond its grace period, and to start.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 const START_TIMEOUT: Duration = Duration::from_mins(2);
-/// Bytes of the log from which a new server begins a new one; the last one is kept.
-const LOG_LIMIT: u64 = 10 << 20;
 /// How often the end of a process is looked for, where the system does not tell it.
 const LOOK: Duration = Duration::from_millis(20);
 /// How glibc keeps memory: two arenas, and what is large goes back to the system when it is freed.
@@ -212,12 +210,8 @@ pub(super) async fn start_once(cx: &Context, arguments: &[String]) -> anyhow::Re
         Probe::Nothing => {}
     }
     let log = log_file(cx);
-    if fs::metadata(&log).is_ok_and(|metadata| metadata.len() > LOG_LIMIT) {
-        let old = log.with_extension("log.1");
-        fs::rename(&log, &old).with_context(|| format!("cannot rename `{}`", log.display()))?;
-    }
-    let length = fs::metadata(&log).map_or(0, |metadata| metadata.len());
-    let file = private::append_file(&log).with_context(|| format!("cannot open `{}`", log.display()))?;
+    let file = super::log::open(&log).with_context(|| format!("cannot open `{}`", log.display()))?;
+    let length = file.metadata().map_or(0, |metadata| metadata.len());
     let program = std::env::current_exe().context("cannot find this program")?;
     let mut child = Command::new(program)
         .args(["server", "--daemonized"])

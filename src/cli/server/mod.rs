@@ -2,6 +2,7 @@
 //! and `logs`.
 
 pub(super) mod daemon;
+mod log;
 
 use std::{
     fs::File,
@@ -210,7 +211,7 @@ async fn foreground(options: Options, daemonized: bool, cx: &Context) -> anyhow:
     if daemonized {
         rustix::process::setsid().context("cannot leave the terminal")?;
     }
-    init_log();
+    log::begin(daemonized.then(|| daemon::log_file(cx)).as_deref());
     let ui = cx.ui.clone();
     let ready = move |state: &State| {
         if daemonized {
@@ -232,21 +233,6 @@ async fn foreground(options: Options, daemonized: bool, cx: &Context) -> anyhow:
         }
     });
     server::run(settings, ready).await
-}
-
-fn init_log() {
-    use tracing_subscriber::EnvFilter;
-    let level = std::env::var("MICRO_LOG_LEVEL").unwrap_or_else(|_| "info".to_owned());
-    let filter = EnvFilter::try_new(&level).unwrap_or_else(|_| EnvFilter::new("info"));
-    // Set twice only in tests, where the first is as good.
-    drop(
-        tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(std::io::stderr)
-            .with_ansi(false)
-            .with_target(false)
-            .try_init(),
-    );
 }
 
 async fn start(arguments: &[String], cx: &Context) -> anyhow::Result<()> {
@@ -310,6 +296,15 @@ impl Logs {
         let mut file = File::open(&path).map_err(|_| missing())?;
         let unreadable = || format!("cannot read `{}`", path.display());
         let mut text = end_of(&mut file, self.lines).with_context(unreadable)?;
+        // What is missing stands at the end of the files before it.
+        for older in log::files(&path).iter().rev().skip(1) {
+            let missing = self.lines.saturating_sub(text.split(|byte| *byte == b'\n').count() - 1);
+            if missing == 0 {
+                break;
+            }
+            let mut older = File::open(older).with_context(unreadable)?;
+            text.splice(0..0, end_of(&mut older, missing).with_context(unreadable)?);
+        }
         loop {
             // What has no end yet is printed when it has one, or when nothing follows.
             while let Some(end) = text.iter().position(|&byte| byte == b'\n') {
