@@ -158,6 +158,11 @@ pub struct CreateOptions {
     /// Addition of this implementation.
     #[prost(string, tag = "103")]
     pub bin: ::prost::alloc::string::String,
+    /// When a process is started again: `unhealthy`, when it ended or has not answered for a while;
+    /// `ended`, only when it ended; `never`. Empty means `unhealthy`.
+    /// Addition of this implementation.
+    #[prost(string, tag = "104")]
+    pub restart: ::prost::alloc::string::String,
 }
 /// Describes what to create.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -222,6 +227,10 @@ pub struct DeleteOptions {
     /// Namespace of the service; empty means `micro`.
     #[prost(string, tag = "1")]
     pub namespace: ::prost::alloc::string::String,
+    /// Also delete its logs, its programs and the folder it was built in, and do not remember it.
+    /// Addition of this implementation.
+    #[prost(bool, tag = "100")]
+    pub purge: bool,
 }
 /// Kept for compatibility; no method uses it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -283,6 +292,23 @@ pub struct UpdateOptions {
     /// Addition of this implementation.
     #[prost(string, tag = "103")]
     pub bin: ::prost::alloc::string::String,
+    /// When a process is started again: `unhealthy`, when it ended or has not answered for a while;
+    /// `ended`, only when it ended; `never`. Empty leaves it as it is.
+    /// Addition of this implementation.
+    #[prost(string, tag = "104")]
+    pub restart: ::prost::alloc::string::String,
+    /// Variables of the process, each as `NAME=value`: set, or set anew; the others stay.
+    /// Addition of this implementation.
+    #[prost(string, repeated, tag = "105")]
+    pub env: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Arguments of the program, in the place of the old ones.
+    /// Addition of this implementation.
+    #[prost(string, repeated, tag = "106")]
+    pub args: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Command to run, in the place of the old one; for a service that runs by a command.
+    /// Addition of this implementation.
+    #[prost(string, repeated, tag = "107")]
+    pub command: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// Names what to update.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -385,4 +411,37 @@ pub struct WatchResponse {
     /// Whether the service was deleted.
     #[prost(bool, tag = "2")]
     pub deleted: bool,
+}
+/// Asks to clean up.
+/// Addition of this implementation.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(prost_path = "::prost")]
+pub struct CleanRequest {
+    /// Delete nothing, only tell what would be deleted.
+    #[prost(bool, tag = "1")]
+    pub dry_run: bool,
+}
+/// Something that a service left.
+/// Addition of this implementation.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(prost_path = "::prost")]
+pub struct Leftover {
+    /// `logs`, `build` or `program`.
+    #[prost(string, tag = "1")]
+    pub kind: ::prost::alloc::string::String,
+    /// The file or folder.
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+    /// Its size on disk.
+    #[prost(uint64, tag = "3")]
+    pub bytes: u64,
+}
+/// What was left, and is deleted unless it was only asked for.
+/// Addition of this implementation.
+#[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(prost_path = "::prost")]
+pub struct CleanResponse {
+    /// What was left.
+    #[prost(message, repeated, tag = "1")]
+    pub leftovers: ::prost::alloc::vec::Vec<Leftover>,
 }

@@ -11,12 +11,15 @@ use super::{
     source,
 };
 
-/// Stop services and forget them; their logs stay.
+/// Stop services for good; their logs stay.
 #[derive(Args)]
 pub(super) struct Kill {
     /// Services, NAME or NAME@VERSION; `.` is the one in this folder.
     #[arg(required = true, add = completion::services())]
     services: Vec<String>,
+    /// Also delete their logs, their programs and the folders they were built in.
+    #[arg(long)]
+    purge: bool,
 }
 
 impl Kill {
@@ -26,7 +29,10 @@ impl Kill {
         // One that cannot be stopped does not keep the others alive; the last one speaks for all.
         let mut failure = None;
         for service in &self.services {
-            match stop(service, connection.namespace(), &runtime).await {
+            match stop(service, connection.namespace(), self.purge, &runtime).await {
+                Ok(name) if self.purge => {
+                    cx.ui.say(format_args!("{name} has stopped, and nothing is left of it"));
+                }
                 Ok(name) => cx.ui.say(format_args!("{name} has stopped")),
                 Err(error) => {
                     if let Some(earlier) = failure.replace(error) {
@@ -39,13 +45,18 @@ impl Kill {
     }
 }
 
-async fn stop(service: &str, namespace: &str, runtime: &RuntimeClient) -> anyhow::Result<String> {
+async fn stop(
+    service: &str,
+    namespace: &str,
+    purge: bool,
+    runtime: &RuntimeClient,
+) -> anyhow::Result<String> {
     let (name, version) = source::name_and_version(service)?;
     let version = source::version_of(runtime, namespace, &name, version).await?;
     let service = Service { name: name.clone(), version, ..Service::default() };
     let request = DeleteRequest {
         resource: Some(Resource { service: Some(service), ..Resource::default() }),
-        options: Some(DeleteOptions { namespace: namespace.to_owned() }),
+        options: Some(DeleteOptions { namespace: namespace.to_owned(), purge }),
     };
     runtime.delete(request).await.map_err(|error| match error.code {
         // A server of Micro v4 says no more than that.

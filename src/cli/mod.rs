@@ -4,6 +4,7 @@
 mod arrival;
 mod auth;
 mod call;
+mod clean;
 mod completion;
 mod config;
 mod context;
@@ -150,6 +151,7 @@ const SOURCES: [(&str, &str); 5] = [
 enum Command {
     Auth(auth::Auth),
     Call(call::Call),
+    Clean(clean::Clean),
     Completion(completion::Completion),
     Config(config::Config),
     Env(env::Env),
@@ -178,6 +180,7 @@ impl Command {
         match self {
             Self::Auth(command) => command.run(cx).await,
             Self::Call(command) => command.run(cx).await,
+            Self::Clean(command) => command.run(cx).await,
             Self::Completion(command) => command.run(cx),
             Self::Config(command) => command.run(cx).await,
             Self::Env(command) => command.run(cx),

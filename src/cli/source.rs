@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use micro_sdk::{
     blocks::runtime::RuntimeClient,
     proto::runtime::{CreateOptions, ReadOptions, ReadRequest, Service, UpdateOptions},
@@ -51,6 +51,21 @@ pub(super) struct Source {
     pub(super) detach: bool,
 }
 
+/// When a process is started again.
+#[derive(Clone, Copy, ValueEnum)]
+enum Restart {
+    Unhealthy,
+    Ended,
+    Never,
+}
+
+impl Restart {
+    fn word(restart: Option<Self>) -> String {
+        let value = restart.and_then(|restart| restart.to_possible_value());
+        value.map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+}
+
 /// How a service is to run.
 #[derive(Args)]
 pub(super) struct Launch {
@@ -63,6 +78,10 @@ pub(super) struct Launch {
     /// A variable of the service's environment; may be repeated.
     #[arg(long = "env_vars", visible_alias = "env-var", value_name = "NAME=VALUE")]
     variables: Vec<String>,
+    /// Start a process again when it ended or is unhealthy, only when it ended, or never [default:
+    /// unhealthy].
+    #[arg(long, value_enum, value_name = "WHEN")]
+    restart: Option<Restart>,
     /// A pair of metadata; may be repeated.
     #[arg(long, value_name = "NAME=VALUE")]
     metadata: Vec<String>,
@@ -72,6 +91,15 @@ impl Launch {
     /// Whether the folder holds a project that has to be built.
     pub(super) fn builds(&self) -> bool {
         self.command.is_none()
+    }
+
+    fn check_program(&self, source: &Source) -> anyhow::Result<()> {
+        if self.command.is_some() && source.bin.is_some() {
+            return Err(
+                Failure::usage("--bin and --command exclude each other: a command is run as it is").into()
+            );
+        }
+        Ok(())
     }
 
     fn command_words(&self) -> anyhow::Result<Vec<String>> {
@@ -113,11 +141,7 @@ impl Launch {
         namespace: &str,
         ui: &Ui,
     ) -> anyhow::Result<(Service, CreateOptions)> {
-        if self.command.is_some() && source.bin.is_some() {
-            return Err(
-                Failure::usage("--bin and --command exclude each other: a command is run as it is").into()
-            );
-        }
+        self.check_program(source)?;
         service.metadata = self.metadata(ui)?;
         let (path_env, cargo_home, rustup_home) = tools();
         let options = CreateOptions {
@@ -127,10 +151,41 @@ impl Launch {
             namespace: namespace.to_owned(),
             instances: source.instances.unwrap_or(0),
             bin: source.bin.clone().unwrap_or_default(),
+            restart: Restart::word(self.restart),
             path_env,
             cargo_home,
             rustup_home,
             ..CreateOptions::default()
+        };
+        Ok((service, options))
+    }
+
+    /// Completes what the server needs to change the service.
+    ///
+    /// # Errors
+    /// As [`Launch::request`].
+    pub(super) fn update(
+        &self,
+        source: &Source,
+        mut service: Service,
+        namespace: &str,
+        ui: &Ui,
+    ) -> anyhow::Result<(Service, UpdateOptions)> {
+        self.check_program(source)?;
+        service.metadata = self.metadata(ui)?;
+        let (path_env, cargo_home, rustup_home) = tools();
+        let options = UpdateOptions {
+            command: self.command_words()?,
+            args: words("--args", self.args.as_deref())?,
+            env: self.checked_variables(ui)?,
+            namespace: namespace.to_owned(),
+            instances: source.instances.unwrap_or(0),
+            bin: source.bin.clone().unwrap_or_default(),
+            restart: Restart::word(self.restart),
+            path_env,
+            cargo_home,
+            rustup_home,
+            ..UpdateOptions::default()
         };
         Ok((service, options))
     }
@@ -163,19 +218,6 @@ impl Source {
         let source = folder.to_str().context("the path of the folder is not valid UTF-8")?.to_owned();
         let version = self.version.clone().unwrap_or_else(|| LATEST.to_owned());
         Ok(Service { name, version, source, ..Service::default() })
-    }
-
-    pub(super) fn update_options(&self, namespace: &str) -> UpdateOptions {
-        let (path_env, cargo_home, rustup_home) = tools();
-        UpdateOptions {
-            namespace: namespace.to_owned(),
-            instances: self.instances.unwrap_or(0),
-            bin: self.bin.clone().unwrap_or_default(),
-            path_env,
-            cargo_home,
-            rustup_home,
-            ..UpdateOptions::default()
-        }
     }
 }
 

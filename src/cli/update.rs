@@ -10,17 +10,19 @@ use super::{
     context::Context,
     failure::{Failure, exit},
     run,
-    source::{self, Source},
+    source::{self, Launch, Source},
 };
 
 /// Build a service anew and put it in the place of the one that runs.
 ///
 /// Takes the folder, or the name of a service that runs; the old version serves until the new one
-/// is ready.
+/// is ready. What is not named stays as it is: variables that are given are set, the others stay.
 #[derive(Args)]
 pub(super) struct Update {
     #[command(flatten)]
     source: Source,
+    #[command(flatten)]
+    launch: Launch,
 }
 
 impl Update {
@@ -56,9 +58,10 @@ impl Update {
             self.source.folder = known.source;
         }
         let service = self.source.local(builds, cx)?;
+        let (service, options) = self.launch.update(&self.source, service, &namespace, &cx.ui)?;
         let request = UpdateRequest {
             resource: Some(Resource { service: Some(service.clone()), ..Resource::default() }),
-            options: Some(self.source.update_options(&namespace)),
+            options: Some(options),
         };
         runtime.update(request).await?;
         if self.source.detach {

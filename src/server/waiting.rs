@@ -101,6 +101,7 @@ impl Lost<'_> {
             };
             let outlook = blocks.runtime.outlook(namespace, service, version).await?;
             let words = match &outlook {
+                Some(outlook) if missing == Missing::Healthy => return Err(later(outlook.words(detailed))),
                 Some(outlook) if !outlook.is_coming() => return Err(unavailable(outlook.words(detailed))),
                 Some(outlook) => outlook.words(detailed),
                 None if missing == Missing::Ready => format!("{service} is registered but not ready yet"),
@@ -137,6 +138,7 @@ fn absent(missing: Missing, service: &str, namespace: &str, version: Option<&str
             "service {service}: route not found: it has no version {} in namespace {namespace}",
             version.unwrap_or_default()
         )),
+        Missing::Healthy => Error::unavailable(format!("service {service} does not answer")),
         Missing::Ready => Error::unavailable(format!("service {service} is registered but not ready yet")),
     };
     error.with_id("micro.network")

@@ -59,6 +59,7 @@ mod tests {
         reset_after: Duration::from_mins(1),
         quick: Duration::from_secs(10),
         limit: 5,
+        unhealthy: Duration::from_secs(30),
     };
 
     fn wait(next: &Next) -> Duration {

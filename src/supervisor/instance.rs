@@ -23,7 +23,7 @@ use super::{
     process::{Host, Process},
     settings::Settings,
     spawner::Program,
-    spec::Id,
+    spec::{Id, RestartPolicy},
     status::{State, describe},
 };
 
@@ -78,6 +78,7 @@ pub(super) struct Instance {
     pub(super) owner: Arc<dyn Owner>,
     pub(super) settings: Arc<Settings>,
     pub(super) program: Program,
+    pub(super) restart: RestartPolicy,
     pub(super) sink: Sink,
     pub(super) seen: UnboundedReceiver<Seen>,
     pub(super) stop: CancellationToken,
@@ -92,6 +93,8 @@ enum End {
     Ended(String),
     /// It was stopped because it did not get ready; perhaps with the reason it did not answer.
     NotReady(Option<String>),
+    /// It was stopped because it was ready once and did not answer for too long, for this reason.
+    Unhealthy(String),
 }
 
 impl Instance {
@@ -112,9 +115,16 @@ impl Instance {
                 End::NotReady(None) => {
                     format!("did not register within {}", seconds(self.settings.ready_timeout))
                 }
+                End::Unhealthy(reason) => {
+                    format!("unhealthy for {}: {reason}", seconds(self.settings.restart.unhealthy))
+                }
                 End::Ended(reason) | End::NotReady(Some(reason)) => reason,
             };
             if first_start_failed {
+                return self.tell(&mut status, State::Failed, Some(reason));
+            }
+            if self.restart == RestartPolicy::Never {
+                let reason = format!("{reason}, and is never restarted, as was asked");
                 return self.tell(&mut status, State::Failed, Some(reason));
             }
             let wait = match backoff.ended(ready.map_or(Duration::ZERO, |ready| ready.elapsed()), chance()) {
@@ -169,7 +179,10 @@ impl Instance {
 
         let deadline = Instant::now() + self.settings.ready_timeout;
         let mut silent = None;
+        let mut unhealthy: Option<Instant> = None;
         let end = loop {
+            let patience = unhealthy.map(|since| since + self.settings.restart.unhealthy);
+            let patience = patience.filter(|_| self.restart == RestartPolicy::Unhealthy);
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => break End::Stopped,
@@ -181,14 +194,19 @@ impl Instance {
                             Health::Bad(reason) => Some(reason.clone()),
                         };
                         self.judge(seen.health, status, ready);
+                        unhealthy = (status.state == State::Unhealthy)
+                            .then(|| unhealthy.unwrap_or_else(Instant::now));
                     }
+                }
+                () = sleep_until(patience.unwrap_or(deadline)), if patience.is_some() => {
+                    break End::Unhealthy(silent.unwrap_or_default());
                 }
                 () = sleep_until(deadline), if ready.is_none() => break End::NotReady(silent),
             }
         };
         let exit = match &end {
             End::Ended(how) => Some(how.clone()),
-            End::Stopped | End::NotReady(_) => {
+            End::Stopped | End::NotReady(_) | End::Unhealthy(_) => {
                 self.stop_process(&mut process, instance, status).await.map(describe)
             }
         };

@@ -10,10 +10,12 @@
 //! - [`build`]: from sources to a program;
 //! - [`process`], [`spawner`], [`shim`], [`group`]: one child, from start to end;
 //! - [`leftovers`], [`identity`]: children of a server that was killed;
-//! - [`logs`]: what children write.
+//! - [`logs`]: what children write;
+//! - [`disk`]: what services leave behind.
 
 mod backoff;
 mod build;
+mod disk;
 mod error;
 mod group;
 mod identity;
@@ -44,6 +46,7 @@ use tokio::{
 
 use self::{
     build::Builder,
+    disk::{Of, Wanted},
     instance::{Health, Seen},
     leftovers::Records,
     logs::{Files, Journal},
@@ -53,10 +56,11 @@ use self::{
 };
 pub(crate) use self::{
     build::check_source,
+    disk::Leftover,
     error::Error,
     logs::{LogLines, Tail},
     settings::{Folders, Settings},
-    spec::{BuildEnvironment, Id, Source, Spec},
+    spec::{BuildEnvironment, Id, RestartPolicy, Source, Spec},
     status::{Snapshot, State},
 };
 use crate::{private, tasks::Tasks};
@@ -256,6 +260,53 @@ impl Supervisor {
         spawn_blocking(move || binaries.retain(MINIMUM_AGE, wanted))
             .await
             .map_err(|error| Error::Thread(error.into()))?
+    }
+
+    /// Finds what services that are not wanted left on disk, and deletes it unless it is only asked
+    /// for. `programs` are the content hashes that are wanted too.
+    pub(crate) async fn clean(
+        &self,
+        services: HashSet<Id>,
+        programs: HashSet<String>,
+        only_ask: bool,
+    ) -> Result<Vec<Leftover>, Error> {
+        let (wanted, folders) = (self.in_use(services, programs), self.context.settings.folders.clone());
+        let clean = move || {
+            let found = disk::find(&folders, &wanted, &Of::All(MINIMUM_AGE))?;
+            if !only_ask {
+                disk::delete(&found)?;
+            }
+            Ok(found)
+        };
+        spawn_blocking(clean).await.map_err(|error| Error::Thread(error.into()))?
+    }
+
+    /// Deletes what a service that was removed left on disk; `own` are its programs, `programs` those
+    /// that are wanted by others. Returns what that was.
+    pub(crate) async fn purge(
+        &self,
+        id: &Id,
+        own: HashSet<String>,
+        programs: HashSet<String>,
+    ) -> Result<Vec<Leftover>, Error> {
+        let (wanted, folders) =
+            (self.in_use(HashSet::new(), programs), self.context.settings.folders.clone());
+        let id = id.clone();
+        let purge = move || {
+            let found = disk::find(&folders, &wanted, &Of::One(&id, &own))?;
+            disk::delete(&found)?;
+            Ok(found)
+        };
+        spawn_blocking(purge).await.map_err(|error| Error::Thread(error.into()))?
+    }
+
+    /// What is wanted, with what is there now.
+    fn in_use(&self, mut services: HashSet<Id>, mut programs: HashSet<String>) -> Wanted {
+        for Snapshot { id, build, .. } in self.list() {
+            services.insert(id);
+            programs.extend(build);
+        }
+        Wanted { services, programs }
     }
 
     fn seen(&self, id: &Id, instance: &str, health: Health) {

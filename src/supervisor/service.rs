@@ -21,7 +21,7 @@ use super::{
     process::Host,
     settings::Settings,
     spawner::Program,
-    spec::{Id, Source},
+    spec::{Id, RestartPolicy, Source},
     status::{Snapshot, State},
 };
 
@@ -76,6 +76,7 @@ struct Launch {
     program: Program,
     /// The content hash, if it was built.
     build: Option<String>,
+    restart: RestartPolicy,
 }
 
 /// A build that runs now.
@@ -270,6 +271,8 @@ impl Service {
             Err(Failure::Cancelled) => {}
             Err(Failure::Failed { reason, log }) => {
                 self.notice = Some(format!("build failed: {reason}"));
+                // As many as are wanted go on with the last good build.
+                self.scale();
                 self.build_log = Some(log).filter(|log| !log.is_empty());
             }
         }
@@ -327,6 +330,7 @@ impl Service {
             owner: self.context.owner.clone(),
             settings: self.context.settings.clone(),
             program: launch.program.clone(),
+            restart: launch.restart,
             sink: self.journal.sink(),
             seen: observed,
             stop: stop.clone(),
@@ -356,6 +360,7 @@ impl Service {
                 self.progress = None;
                 self.next = None;
                 self.leave(Role::Next);
+                self.scale();
             }
             Role::Next if self.of(Role::Next).all(|(_, slot)| slot.status.state == State::Running) => {
                 self.take_over();

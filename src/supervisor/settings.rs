@@ -56,6 +56,8 @@ pub(crate) struct Restart {
     pub(crate) quick: Duration,
     /// So many quick failures in a row are final.
     pub(crate) limit: u32,
+    /// A process that was ready once and is unhealthy for this long is started anew.
+    pub(crate) unhealthy: Duration,
 }
 
 /// How large the log of a service may grow.
@@ -96,6 +98,7 @@ impl Settings {
                 reset_after: Duration::from_secs(10),
                 quick: Duration::from_secs(1),
                 limit: 5,
+                unhealthy: Duration::from_secs(30),
             },
             rotation: Rotation { size: 10 * 1024 * 1024, keep: 3 },
         }

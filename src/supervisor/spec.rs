@@ -37,9 +37,14 @@ impl Id {
     pub(super) fn target(&self, folder: &std::path::Path) -> String {
         let mut place = hex::encode(Sha256::digest(folder.as_os_str().as_encoded_bytes()));
         place.truncate(16);
+        self.target_start() + &place
+    }
+
+    /// What the names of all folders begin with that it is built in.
+    pub(super) fn target_start(&self) -> String {
         let [namespace, name, version] =
             [&self.namespace, &self.name, &self.version].map(|part| file_name(part));
-        format!("{namespace}+{name}@{version}-{place}")
+        format!("{namespace}+{name}@{version}-")
     }
 }
 
@@ -56,9 +61,23 @@ pub(crate) struct Spec {
     pub(crate) instances: u32,
     /// What a build, and a command, takes from the environment of whoever asked for it.
     pub(crate) build_environment: BuildEnvironment,
+    /// When a process of it is started again.
+    pub(crate) restart: RestartPolicy,
     /// The content hash of the last good build, which [`Change::Start`](super::Change::Start) runs
     /// without building.
     pub(crate) binary: Option<String>,
+}
+
+/// When a process is started again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum RestartPolicy {
+    /// When it ended, or was ready once and has not answered for a while.
+    #[default]
+    Unhealthy,
+    /// When it ended.
+    Ended,
+    /// Never.
+    Never,
 }
 
 /// Where the program of a service comes from.

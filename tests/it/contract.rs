@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use prost_reflect::{DescriptorPool, FieldDescriptor, Kind};
 
 /// The methods that Micro v4 does not have.
-const ADDITIONS: [&str; 14] = [
+const ADDITIONS: [&str; 15] = [
     "auth.Auth.Audit",
     "auth.Auth.Local",
     "auth.Auth.Revoke",
@@ -17,6 +17,7 @@ const ADDITIONS: [&str; 14] = [
     "debug.Debug.Stats",
     "registry.Registry.Describe",
     "registry.Registry.Descriptors",
+    "runtime.Runtime.Clean",
     "runtime.Runtime.Watch",
     "store.Store.Batch",
     "store.Store.Restore",

@@ -15,6 +15,9 @@ use crate::support::{Home, SOURCES, helloworld, mirror};
 const CALL: &str = r#"
         match request.name.as_str() {
             "panic" => panic!("the handler gave up"),
+            "large" => return Ok(CallResponse { msg: "x".repeat(20_000_000) }),
+            // Each of them is six bytes in JSON.
+            "wide" => return Ok(CallResponse { msg: "\u{1}".repeat(3_000_000) }),
             "exit" => {
                 eprintln!("last words");
                 std::process::exit(3);

@@ -6,6 +6,7 @@
 mod access;
 mod accounts;
 mod audit;
+mod cleaning;
 mod command_line;
 mod completion;
 mod config;

@@ -151,21 +151,38 @@ fn a_program_that_never_registers_or_never_answers_fails_in_time() {
 }
 
 #[test]
-fn a_service_that_hangs_is_told_to_be_unhealthy_and_lives_again() {
+fn calls_go_past_an_instance_that_hangs_and_none_waits_for_a_service_that_does() {
     let home = Home::new();
-    faulty::run(&home, &[]);
-    let answer = home.ok(["helloworld", "call", "--name=pid", "-o", "raw"]);
-    let answer: Value = serde_json::from_str(&answer).unwrap();
-    let pid = answer["msg"].as_str().unwrap();
-    let signal = |name: &str| assert!(Command::new("kill").args([name, pid]).status().unwrap().success());
-    signal("-STOP");
+    faulty::run(&home, &["--instances", "2"]);
+    let pid = || {
+        let answer: Value =
+            serde_json::from_str(&home.ok(["helloworld", "call", "--name=pid", "-o", "raw"])).unwrap();
+        answer["msg"].as_str().unwrap().to_owned()
+    };
+    let one = pid();
+    let other = eventually("the other one to answer", || Some(pid()).filter(|pid| *pid != one));
+    let signal = |name: &str, pid: &str| {
+        assert!(Command::new("kill").args([name, pid]).status().unwrap().success());
+    };
+    let hurried = ["helloworld", "call", "--name=Jane", "--timeout=500ms"];
+    signal("-STOP", &one);
+    signal("-STOP", &other);
     let seen = eventually("it to be called unhealthy", || {
+        let said = home.run(hurried).stderr;
         let seen = status(&home, "helloworld");
-        (seen["status"] == "unhealthy").then_some(seen)
+        (seen["status"] == "unhealthy" && said.contains("is unhealthy")).then_some(seen)
     });
     assert!(seen["metadata"]["error"].as_str().unwrap().contains("did not answer"), "{seen}");
-    home.fails(6, ["helloworld", "call", "--name=Jane", "--timeout=200ms"]);
-    signal("-CONT");
+    // At once, not when a deadline has passed.
+    assert!(home.fails(8, hurried).contains("helloworld is unhealthy"));
+    let (code, body) = home.http("/helloworld/Call?name=Jane");
+    assert!(code == 503 && body.contains("helloworld is unhealthy"), "{code} {body}");
+    signal("-CONT", &one);
+    eventually("the one to be called again", || (home.run(hurried).code == Some(0)).then_some(()));
+    for _ in 0..4 {
+        assert_eq!(pid(), one, "calls go past the one that hangs");
+    }
+    signal("-CONT", &other);
     eventually("it to be well again", || (status(&home, "helloworld")["status"] == "running").then_some(()));
     assert_eq!(home.ok(["helloworld", "call", "--name=Jane"]), hello("Jane"));
 }
@@ -229,4 +246,24 @@ fn script(home: &Home) -> bool {
                 && line.windows(12).any(|part| part == b"build-script")
         })
     })
+}
+
+#[test]
+fn an_answer_that_is_too_large_is_told_with_what_to_do_and_one_that_is_large_as_json_arrives() {
+    let home = Home::new();
+    faulty::run(&home, &[]);
+    let said = home.fails(7, ["helloworld", "call", "--name=large"]);
+    let words = ["Helloworld.Call answers with 200000", "at most 16777216", "as a stream", "as a blob"];
+    for word in words {
+        assert!(said.contains(word), "no {word} in {said}");
+    }
+    let raw = home.ok(["helloworld", "call", "--name=wide", "-o", "raw"]);
+    let answer: Value = serde_json::from_str(&raw).unwrap();
+    assert_eq!(answer["msg"].as_str().unwrap().len(), 3_000_000);
+    let said = home.fails(7, ["helloworld", "call", "--name=panic"]);
+    assert!(said.contains("the handler of Helloworld.Call panicked"), "{said}");
+    assert!(
+        home.ok(["logs", "helloworld"])
+            .contains("the handler of Helloworld.Call panicked: the handler gave up")
+    );
 }

@@ -7,11 +7,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     faulty,
-    support::{Home, eventually, project},
+    support::{Home, eventually, outcome, project},
 };
 
 /// What the greeting of a service answers to a name.
@@ -96,4 +96,43 @@ fn what_runs_by_a_command_is_updated_without_generating_or_building_anything() {
     assert!(!folder.join(".cargo").exists(), "the way to the SDK was restored");
     let targets = home.path().join("home/cache/targets");
     assert_eq!(fs::read_dir(targets).unwrap().count(), 0, "something was built");
+}
+
+#[test]
+fn what_an_update_names_is_changed_and_all_else_stays() {
+    let home = Home::new();
+    faulty::run(&home, &["--env_vars", "ONE=1", "--env_vars", "TWO=2", "--metadata", "team=a"]);
+    home.ok([
+        "update",
+        "helloworld",
+        "--env_vars",
+        "TWO=zwei",
+        "--env_vars",
+        "THREE=3",
+        "--restart",
+        "ended",
+    ]);
+    let variables = || answer(&home, "helloworld", "variables");
+    eventually("the new process to answer", || variables().contains("TWO=zwei").then_some(()));
+    let now = variables();
+    for line in ["ONE=1", "TWO=zwei", "THREE=3"] {
+        assert!(now.lines().any(|variable| variable == line), "no {line} in {now}");
+    }
+    let metadata = &home.status("helloworld")["metadata"];
+    assert_eq!((&metadata["team"], &metadata["restart"]), (&json!("a"), &json!("ended")));
+    home.fails(2, ["update", "helloworld", "--env_vars", "no pair"]);
+    home.fails(2, ["update", "helloworld", "--restart", "sometimes"]);
+}
+
+#[test]
+fn more_instances_are_started_though_the_new_build_fails() {
+    let home = Home::new();
+    let folder = release(&home, 1);
+    home.ok_in(&folder, ["run", "."]);
+    fs::write(folder.join("src/main.rs"), "this does not compile").unwrap();
+    let update = outcome(home.command(["update", ".", "-i", "2"]).current_dir(&folder));
+    assert_eq!(update.code, Some(8), "{update:?}");
+    two_instances(&home, "shop");
+    let seen = home.status("shop");
+    assert!(seen["metadata"]["error"].as_str().unwrap().contains("build failed"), "{seen}");
 }

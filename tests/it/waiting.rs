@@ -15,10 +15,9 @@ use crate::{
     completion::{candidates, has},
     faulty,
     raw::{Raw, soon},
-    support::{Home, eventually, outcome},
+    support::{Home, eventually, hello, outcome},
 };
 
-const JANE: &str = "{\"msg\": \"Hello Jane\"}\n";
 const CALL: [&str; 3] = ["helloworld", "call", "--name=Jane"];
 
 /// Runs `helloworld` behind a gate: its process waits for a file `open` before it begins.
@@ -94,7 +93,7 @@ fn the_first_calls_after_the_server_was_away_wait_for_the_service() {
     open(&home);
     for caller in callers {
         let ended = caller.wait_with_output().unwrap();
-        assert_eq!(String::from_utf8_lossy(&ended.stdout), JANE, "{ended:?}");
+        assert_eq!(String::from_utf8_lossy(&ended.stdout), hello("Jane"), "{ended:?}");
     }
     assert_eq!(streaming.wait_with_output().unwrap().status.code(), Some(0));
     assert_eq!(over_http.join().unwrap(), (200, "{\"msg\":\"Hello Jane\"}".to_owned()));
@@ -171,7 +170,7 @@ fn what_failed_or_was_stopped_is_told_as_such_and_its_output_to_administrators_a
     assert_eq!(home.http("/helloworld%2fx/Call").0, 404);
 
     faulty::run(&home, &[]);
-    assert_eq!(home.ok(CALL), JANE);
+    assert_eq!(home.ok(CALL), hello("Jane"));
 }
 
 #[test]
@@ -183,7 +182,7 @@ fn a_service_that_ends_in_a_call_is_not_taken_for_the_server() {
         said.contains("helloworld ended (exited with code 3)") && said.contains("`micro logs helloworld`"),
         "{said}"
     );
-    assert_eq!(home.ok(CALL), JANE, "the next call waits for it");
+    assert_eq!(home.ok(CALL), hello("Jane"), "the next call waits for it");
 
     let stream = || {
         let words = ["stream", "helloworld", "Helloworld.PingPong"];
@@ -219,7 +218,7 @@ fn a_service_by_hand_that_ends_in_a_call_is_not_taken_for_the_server() {
     let mut program = Command::new(faulty::program());
     program.env_clear().env("MICRO_HOME", home.path().join("home")).env("XDG_RUNTIME_DIR", home.path());
     let mut started = program.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    eventually("it to be called", || (home.run(CALL).stdout == JANE).then_some(()));
+    eventually("it to be called", || (home.run(CALL).stdout == hello("Jane")).then_some(()));
     let said = home.fails(7, ["helloworld", "call", "--name=exit"]);
     assert!(said.contains("helloworld ended or closed the connection"), "{said}");
     started.wait().unwrap();
@@ -244,5 +243,5 @@ fn nobody_is_told_that_a_service_is_unknown_while_it_is_brought_back() {
         assert!(status == 200 || (status == 503 && body.contains("helloworld ended")), "{status} {body}");
     }
     let ended = outcome(&mut home.command(CALL));
-    assert_eq!(ended.stdout, JANE, "{ended:?}");
+    assert_eq!(ended.stdout, hello("Jane"), "{ended:?}");
 }

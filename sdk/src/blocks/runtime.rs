@@ -49,6 +49,15 @@ pub trait Runtime: ::core::marker::Send + ::core::marker::Sync + 'static {
         request: ::micro_proto::runtime::ReadRequest,
         replies: crate::Sender<::micro_proto::runtime::WatchResponse>,
     ) -> impl ::core::future::Future<Output = crate::Result<()>> + ::core::marker::Send;
+    /// Delete what services that do not exist any more left on disk.
+    /// Addition of this implementation.
+    fn clean(
+        &self,
+        cx: crate::Context,
+        request: ::micro_proto::runtime::CleanRequest,
+    ) -> impl ::core::future::Future<
+        Output = crate::Result<::micro_proto::runtime::CleanResponse>,
+    > + ::core::marker::Send;
 }
 /// Serves an implementation of [`Runtime`].
 #[derive(Debug)]
@@ -102,6 +111,11 @@ impl<T_: Runtime> crate::handler::Handler for RuntimeServer<T_> {
                 "Watch" => {
                     call.server_stream(move |cx, request, replies| async move {
                         <T_ as Runtime>::watch(&handler, cx, request, replies).await
+                    })
+                }
+                "Clean" => {
+                    call.unary(move |cx, request| async move {
+                        <T_ as Runtime>::clean(&handler, cx, request).await
                     })
                 }
                 _ => return ::core::option::Option::None,
@@ -178,6 +192,17 @@ impl RuntimeClient {
         request: ::micro_proto::runtime::ReadRequest,
     ) -> crate::Result<crate::Receiver<::micro_proto::runtime::WatchResponse>> {
         self.0.server_stream("Runtime.Watch", &request).await
+    }
+    /// Delete what services that do not exist any more left on disk.
+    /// Addition of this implementation.
+    ///
+    /// # Errors
+    /// What the service answers, 408 after the timeout, 503 when it cannot be reached.
+    pub async fn clean(
+        &self,
+        request: ::micro_proto::runtime::CleanRequest,
+    ) -> crate::Result<::micro_proto::runtime::CleanResponse> {
+        self.0.unary("Runtime.Clean", &request).await
     }
 }
 impl ::core::convert::From<crate::Client> for RuntimeClient {

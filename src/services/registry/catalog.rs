@@ -3,6 +3,8 @@
 //! through all of it does so beside the readers; the lock of who changes it is held for one version
 //! at a time.
 
+mod version;
+
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, HashMap, HashSet},
@@ -15,7 +17,11 @@ use std::{
 
 use micro_sdk::{Error, Result, prost::Message as _, proto::registry::Service};
 
-use super::{node::Node, places::Places};
+use self::version::{Lease, Version};
+use super::{
+    node::{Health, Node},
+    places::Places,
+};
 use crate::{
     backlog::{Backlog, Follower, Limits, Lost},
     names,
@@ -28,54 +34,6 @@ const BACKLOG: Limits = Limits { count: 4096, bytes: 4 << 20 };
 const MOST: (usize, usize) = (32, 256);
 /// Bytes that the versions of one service take, with their nodes and endpoints.
 const MOST_BYTES: usize = 4 << 20;
-
-/// A node and the end of its lease; none for what does not expire.
-#[derive(Clone, Debug)]
-struct Lease {
-    node: Arc<Node>,
-    until: Option<Instant>,
-}
-
-impl Lease {
-    fn takes_calls(&self) -> bool {
-        self.node.refusal().is_none()
-    }
-}
-
-#[derive(Debug)]
-struct Version {
-    /// As it is answered; what asks for it shares it.
-    wire: Arc<Service>,
-    /// Its bytes on the wire.
-    bytes: usize,
-    described: bool,
-    age: u64,
-    nodes: BTreeMap<String, Lease>,
-}
-
-impl Version {
-    /// Nodes can be called: there are some, and the schema they promised has arrived.
-    fn ready(&self) -> bool {
-        !self.nodes.is_empty() && (self.described || self.wire.descriptor_hash.is_empty())
-    }
-
-    /// Brings what is answered up to date with the nodes.
-    fn refresh(&mut self) -> Arc<Service> {
-        let ready = self.ready();
-        let service = Arc::make_mut(&mut self.wire);
-        service.nodes = self.nodes.values().map(|lease| lease.node.wire()).collect();
-        service.ready = ready;
-        self.bytes = service.encoded_len();
-        self.wire.clone()
-    }
-
-    /// The same service, with these nodes.
-    fn with(&self, nodes: &[Lease]) -> Arc<Service> {
-        let mut service = Service { nodes: Vec::new(), ..(*self.wire).clone() };
-        service.nodes = nodes.iter().map(|lease| lease.node.wire()).collect();
-        Arc::new(service)
-    }
-}
 
 /// What happened to a version of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +65,8 @@ pub(crate) enum Missing {
     Service,
     Version,
     Ready,
+    /// All nodes have not answered for a while.
+    Healthy,
 }
 
 type Versions = BTreeMap<String, Version>;
@@ -288,7 +248,7 @@ impl Catalog {
 
     /// Sends no calls to a node any more, and shows why, until it registers again.
     pub(crate) fn refuse(&self, node: &Arc<Node>, why: String) {
-        if node.refusal.set(why).is_err() {
+        if !node.refuse(why) {
             return;
         }
         let has = |version: &Version| {
@@ -296,6 +256,16 @@ impl Catalog {
         };
         for position in self.find(None, None, |_, version| has(version)) {
             self.change(&position, |version| has(version).then(|| (Action::Update, version.refresh())));
+        }
+    }
+
+    /// Notes how a node of a version answers.
+    pub(crate) fn note_health(&self, namespace: &str, name: &str, version: &str, node: &str, health: Health) {
+        let spaces = self.read();
+        let versions = spaces.get(namespace).and_then(|space| space.services.get(name));
+        let lease = versions.and_then(|versions| versions.get(version)?.nodes.get(node));
+        if let Some(lease) = lease {
+            lease.node.note_health(health);
         }
     }
 
@@ -343,9 +313,7 @@ impl Catalog {
         if !version.ready() {
             return Err(Missing::Ready);
         }
-        let any = version.nodes.values().any(Lease::takes_calls);
-        let nodes = version.nodes.values().filter(|lease| !any || lease.takes_calls());
-        let nodes = nodes.map(|lease| lease.node.clone()).collect();
+        let nodes = version.callable().ok_or(Missing::Healthy)?;
         let descriptor_hash = Some(version.wire.descriptor_hash.clone()).filter(|hash| !hash.is_empty());
         Ok(Target { nodes, descriptor_hash })
     }

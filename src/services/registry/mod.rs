@@ -29,7 +29,7 @@ use catalog::{Action, Change, in_domain};
 pub(crate) use catalog::{Missing, Target};
 use descriptors::Descriptors;
 pub(crate) use descriptors::Schema;
-pub(crate) use node::{InFlight, Node as CatalogNode};
+pub(crate) use node::{Health, InFlight, Node as CatalogNode};
 pub(crate) use places::Places;
 
 /// How often ended leases are looked for.

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU8, AtomicUsize, Ordering},
     },
 };
 
@@ -21,7 +21,20 @@ pub(crate) struct Node {
     pub(crate) channel: Channel,
     in_flight: AtomicUsize,
     /// Why no call is sent to it, until it registers again.
-    pub(super) refusal: OnceLock<String>,
+    refusal: OnceLock<String>,
+    health: AtomicU8,
+}
+
+/// How a node answers those who look after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Health {
+    /// It answers, or nobody looks after it.
+    Good,
+    /// It did not answer the last time: others are called first.
+    Doubtful,
+    /// It has not answered for a while: it is not called.
+    Bad,
 }
 
 impl Node {
@@ -34,6 +47,7 @@ impl Node {
             channel,
             in_flight: AtomicUsize::new(0),
             refusal: OnceLock::new(),
+            health: AtomicU8::new(Health::Good as u8),
         })
     }
 
@@ -51,6 +65,25 @@ impl Node {
     /// Why no call is sent to it, although it is registered.
     pub(crate) fn refusal(&self) -> Option<&str> {
         self.refusal.get().map(String::as_str)
+    }
+
+    /// Says that no call is to be sent to it, and why; false if that was said before.
+    pub(super) fn refuse(&self, why: String) -> bool {
+        self.refusal.set(why).is_ok()
+    }
+
+    /// Notes how it answers.
+    pub(super) fn note_health(&self, health: Health) {
+        self.health.store(health as u8, Ordering::Relaxed);
+    }
+
+    /// How it answered when it was looked after last.
+    pub(super) fn health(&self) -> Health {
+        match self.health.load(Ordering::Relaxed) {
+            0 => Health::Good,
+            1 => Health::Doubtful,
+            _ => Health::Bad,
+        }
     }
 
     pub(super) fn is(&self, node: &WireNode) -> bool {

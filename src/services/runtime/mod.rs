@@ -6,7 +6,7 @@ mod request;
 mod status;
 mod watcher;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::HashSet, path::PathBuf, sync::Arc, time::Duration};
 
 use futures::StreamExt as _;
 use jiff::Timestamp;
@@ -14,13 +14,14 @@ use micro_sdk::{
     Context, Error, Result, Sender, blocks,
     handler::Handler,
     proto::runtime::{
-        CreateRequest, CreateResponse, DeleteRequest, DeleteResponse, LogRecord, LogsRequest, ReadOptions,
-        ReadRequest, ReadResponse, Service, UpdateRequest, UpdateResponse, WatchResponse,
+        CleanRequest, CleanResponse, CreateRequest, CreateResponse, DeleteRequest, DeleteResponse, Leftover,
+        LogRecord, LogsRequest, ReadOptions, ReadRequest, ReadResponse, Service, UpdateRequest,
+        UpdateResponse, WatchResponse,
     },
 };
 use tokio::sync::{broadcast::error::RecvError, mpsc};
 
-use super::{absent, auth::Caller, namespace_or_default};
+use super::{PLATFORM, absent, auth::Caller, namespace_or_default};
 use crate::{
     backend::Kv,
     services::{
@@ -112,6 +113,13 @@ impl Runtime {
             vec![Box::new(blocks::runtime::RuntimeServer::new(self.clone()))];
         handlers.extend(absent::handlers("uploading sources and fetching builds", &["Source", "Build"]));
         handlers
+    }
+
+    /// The services that are wanted, and the content hashes of their programs.
+    async fn wanted(&self) -> Result<(HashSet<Id>, HashSet<String>)> {
+        let records = self.records.all().await?;
+        let programs = records.iter().filter_map(|record| record.binary.clone()).collect();
+        Ok((records.iter().map(record::Record::id).collect(), programs))
     }
 
     async fn list(&self, namespace: &str, options: &ReadOptions) -> Result<Vec<Service>> {
@@ -208,13 +216,37 @@ impl blocks::runtime::Runtime for Runtime {
         Caller::of(&cx).may_administer(&namespace)?;
         let Service { name, version, .. } = request::service(request.resource)?;
         let id = Id { namespace, name, version };
-        let record = self.records.get(&id).await?.ok_or_else(|| unknown(&id))?;
+        let versions = self.records.versions(&id.namespace, &id.name).await?;
+        let record = versions.into_iter().find(|record| record.version == id.version);
+        // One that was killed before can still be purged.
+        let record = record.filter(|record| options.purge || !record.killed).ok_or_else(|| unknown(&id))?;
+        let running = self.supervisor.snapshot(&id).and_then(|snapshot| snapshot.build);
         // First the wish, then the deed: a server that is killed in between does not bring it back.
         self.records.kill(&record).await?;
         match self.supervisor.remove(&id).await {
-            Ok(()) | Err(supervisor::Error::Unknown(_)) => Ok(DeleteResponse {}),
-            Err(error) => Err(error.into()),
+            Ok(()) | Err(supervisor::Error::Unknown(_)) => {}
+            Err(error) => return Err(error.into()),
         }
+        if options.purge {
+            let own = record.binary.into_iter().chain(running).collect();
+            let (_, programs) = self.wanted().await?;
+            self.supervisor.purge(&id, own, programs).await?;
+            self.records.delete(&id).await?;
+        }
+        Ok(DeleteResponse {})
+    }
+
+    async fn clean(&self, cx: Context, request: CleanRequest) -> Result<CleanResponse> {
+        // It concerns the services of every namespace.
+        Caller::of(&cx).may_administer(PLATFORM)?;
+        let (services, programs) = self.wanted().await?;
+        let found = self.supervisor.clean(services, programs, request.dry_run).await?;
+        let leftovers = found.into_iter().map(|left| Leftover {
+            kind: left.kind.to_owned(),
+            path: left.path.display().to_string(),
+            bytes: left.bytes,
+        });
+        Ok(CleanResponse { leftovers: leftovers.collect() })
     }
 
     async fn update(&self, cx: Context, request: UpdateRequest) -> Result<UpdateResponse> {
@@ -228,12 +260,12 @@ impl blocks::runtime::Runtime for Runtime {
         if !caller.owner {
             return super::not_yet("updating a service from another machine, or over the network,");
         }
-        let before = record.instances;
+        let before = record.clone();
         request::update(&mut record, &service, options)?;
         check(&record.origin).await?;
         self.records.put(&record).await?;
         // Nobody can see whether a program that is not built here has changed.
-        let unseen = matches!(record.origin, Origin::Command { .. }) && record.instances == before;
+        let unseen = matches!(record.origin, Origin::Command { .. }) && record.spec() == before.spec();
         let change = if unseen { Change::Replace } else { Change::Update };
         self.supervisor.apply(record.spec(), change).await?;
         Ok(UpdateResponse {})

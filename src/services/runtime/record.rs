@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     backend::{Commit, Kv},
     services::{every, secrets::Secrets},
-    supervisor::{BuildEnvironment, Id, Source, Spec},
+    supervisor::{BuildEnvironment, Id, RestartPolicy, Source, Spec},
 };
 
 const TABLE: &str = "runtime";
@@ -44,6 +44,46 @@ impl Origin {
     }
 }
 
+/// When a process of a service is started again, as it is stored and asked for.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Restart {
+    #[default]
+    Unhealthy,
+    Ended,
+    Never,
+}
+
+impl Restart {
+    /// Reads the word of a request; none for one that is not known.
+    pub(super) fn read(text: &str) -> Option<Self> {
+        [Self::Unhealthy, Self::Ended, Self::Never].into_iter().find(|known| known.word() == text)
+    }
+
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Unhealthy => "unhealthy",
+            Self::Ended => "ended",
+            Self::Never => "never",
+        }
+    }
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+    pub(super) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl From<Restart> for RestartPolicy {
+    fn from(restart: Restart) -> Self {
+        match restart {
+            Restart::Unhealthy => Self::Unhealthy,
+            Restart::Ended => Self::Ended,
+            Restart::Never => Self::Never,
+        }
+    }
+}
+
 /// A service as somebody asked for it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub(super) struct Record {
@@ -67,13 +107,16 @@ pub(super) struct Record {
     /// The name of the account that asked for it.
     pub(super) owner: String,
     pub(super) metadata: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Restart::is_default")]
+    pub(super) restart: Restart,
     /// It was killed: nothing of it is wanted, and only its name and source are remembered.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) killed: bool,
 }
 
 impl Record {
-    /// What is remembered of it after it was killed; its variables are not.
+    /// What is remembered of it after it was killed: its name, source and program, for those who call
+    /// it or purge it, not its variables.
     fn after_kill(&self) -> Self {
         Self {
             environment: Vec::new(),
@@ -81,7 +124,6 @@ impl Record {
             path: None,
             cargo_home: None,
             rustup_home: None,
-            binary: None,
             killed: true,
             ..self.clone()
         }
@@ -105,6 +147,7 @@ impl Record {
                 cargo_home: self.cargo_home.clone(),
                 rustup_home: self.rustup_home.clone(),
             },
+            restart: self.restart.into(),
             binary: self.binary.clone(),
         }
     }
@@ -183,6 +226,12 @@ impl Records {
         let until = SystemTime::now() + REMEMBERED;
         let value = self.encode(&record.after_kill())?;
         self.kv.commit(Commit::new().put_until(TABLE, key(&record.id()), value, until)).await?;
+        Ok(())
+    }
+
+    /// Nothing is known of the service any more.
+    pub(super) async fn delete(&self, id: &Id) -> Result<()> {
+        self.kv.commit(Commit::new().delete(TABLE, key(id))).await?;
         Ok(())
     }
 

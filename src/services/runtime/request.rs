@@ -11,11 +11,13 @@ use micro_sdk::{
     },
 };
 
-use super::record::{Origin, Record};
+use super::record::{Origin, Record, Restart};
 use crate::{names, services::not_yet};
 
 /// The most instances of one service.
 const MAX_INSTANCES: i64 = 100;
+/// The most bytes of the variables and the metadata of one service.
+const MAX_PAIRS: usize = 1 << 20;
 
 /// The service a resource holds.
 ///
@@ -64,7 +66,7 @@ pub(super) fn record(
         [_, ..] => Origin::Command { folder, command: [options.command, options.args].concat() },
     };
     let name = if account.name.is_empty() { &account.id } else { &account.name };
-    Ok(Record {
+    let record = Record {
         namespace: namespace.to_owned(),
         name: service.name,
         version: service.version,
@@ -79,8 +81,11 @@ pub(super) fn record(
         binary: None,
         owner: name.clone(),
         metadata: service.metadata.into_iter().filter(|(key, _)| key != "source").collect(),
+        restart: restart(&options.restart)?.unwrap_or_default(),
         killed: false,
-    })
+    };
+    check_size(&record)?;
+    Ok(record)
 }
 
 /// Changes what is wanted, from a request to update.
@@ -107,6 +112,31 @@ pub(super) fn update(record: &mut Record, service: &Service, options: UpdateOpti
     if options.instances != 0 {
         record.instances = instances(options.instances)?;
     }
+    if let Some(restart) = restart(&options.restart)? {
+        record.restart = restart;
+    }
+    for pair in &options.env {
+        let (name, value) = variable(pair)?;
+        record.environment.retain(|(known, _)| *known != name);
+        record.environment.push((name, value));
+    }
+    match &mut record.origin {
+        Origin::Cargo { .. } if !options.command.is_empty() => {
+            let text = format!("{} is built from its sources: run it anew to give it a command", record.name);
+            return Err(Error::bad_request(text));
+        }
+        Origin::Cargo { arguments, .. } if !options.args.is_empty() => *arguments = options.args,
+        Origin::Command { command, .. } if !options.command.is_empty() => {
+            *command = [options.command, options.args].concat();
+        }
+        Origin::Command { .. } if !options.args.is_empty() => {
+            let text = format!("{} runs by a command: give it anew with its arguments", record.name);
+            return Err(Error::bad_request(text));
+        }
+        Origin::Cargo { .. } | Origin::Command { .. } => {}
+    }
+    let added = service.metadata.iter().filter(|(key, _)| *key != "source");
+    record.metadata.extend(added.map(|(key, value)| (key.clone(), value.clone())));
     for (old, new) in [
         (&mut record.path, options.path_env),
         (&mut record.cargo_home, options.cargo_home),
@@ -116,7 +146,33 @@ pub(super) fn update(record: &mut Record, service: &Service, options: UpdateOpti
             *old = Some(new);
         }
     }
+    check_size(record)
+}
+
+/// Each update may add variables and metadata to those that are there.
+fn check_size(record: &Record) -> Result<()> {
+    let variables = record.environment.iter().map(|(name, value)| name.len() + value.len());
+    let metadata = record.metadata.iter().map(|(key, value)| key.len() + value.len());
+    let size: usize = variables.chain(metadata).sum();
+    if size > MAX_PAIRS {
+        return Err(Error::too_large(format!(
+            "the variables and metadata of {} have {size} bytes; at most {MAX_PAIRS} are possible",
+            record.name
+        )));
+    }
     Ok(())
+}
+
+fn restart(word: &str) -> Result<Option<Restart>> {
+    if word.is_empty() {
+        return Ok(None);
+    }
+    let unknown = || {
+        Error::bad_request(format!(
+            "a service is restarted when `unhealthy`, `ended` or `never`, not `{word}`"
+        ))
+    };
+    Restart::read(word).map(Some).ok_or_else(unknown)
 }
 
 fn given(text: String) -> Option<String> {
@@ -169,6 +225,22 @@ fn folder(source: &str, entrypoint: &str) -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn updates_add_variables_until_there_are_too_many() {
+        let root = tempfile::tempdir().unwrap();
+        let source = root.path().to_str().unwrap().to_owned();
+        let service = Service { name: "a".into(), source, ..Service::default() };
+        let account = Account::default();
+        let mut known = record("n", service.clone(), CreateOptions::default(), &account).unwrap();
+        let mut add = |name: &str| {
+            let env = vec![format!("{name}={}", "v".repeat(600_000))];
+            update(&mut known, &service, UpdateOptions { env, ..UpdateOptions::default() })
+        };
+        add("A").unwrap();
+        add("A").unwrap();
+        assert_eq!(add("B").unwrap_err().code, 413);
+    }
 
     #[test]
     fn a_source_is_a_folder_of_this_machine() {

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     services::{
         auth::Auth,
-        registry::{Catalog, Registry},
+        registry::{Catalog, Health, Registry},
     },
     supervisor::{Id, Owner, Supervisor},
     tasks::Tasks,
@@ -147,7 +147,12 @@ impl Look {
     async fn after(self) {
         let mut failures = 0;
         loop {
-            let client = DebugClient::new(self.registered().await);
+            let (node, client) = self.registered().await;
+            let client = DebugClient::new(client);
+            let tell_registry = |health| {
+                let Id { namespace, name, version } = &self.id;
+                self.registry.catalog.note_health(namespace, name, version, &node, health);
+            };
             let probe = timeout(PROBE.1, client.health(HealthRequest {})).await;
             let failure = match probe {
                 // It answers, if only that it has no such method.
@@ -158,11 +163,13 @@ impl Look {
             match failure {
                 None => {
                     failures = 0;
+                    tell_registry(Health::Good);
                     self.supervisor.ready(&self.id, &self.instance);
                     sleep(PROBE.0).await;
                 }
                 Some(reason) => {
                     failures += 1;
+                    tell_registry(if failures < PATIENCE { Health::Doubtful } else { Health::Bad });
                     if failures >= PATIENCE {
                         self.supervisor.unhealthy(&self.id, &self.instance, &reason);
                     }
@@ -172,8 +179,8 @@ impl Look {
         }
     }
 
-    /// Waits until the instance has a node that can be called.
-    async fn registered(&self) -> Client {
+    /// Waits until the instance has a node that can be called; its id, and the way to it.
+    async fn registered(&self) -> (String, Client) {
         let mut changes = self.registry.catalog.watch();
         loop {
             let services = self.registry.catalog.get(&self.id.namespace, &self.id.name);
@@ -184,7 +191,8 @@ impl Look {
             let found = nodes.iter().find(|node| self.is_mine(node));
             if let Some(node) = found.or_else(|| nodes.iter().find(unmarked)) {
                 let channel = self.registry.places.channel(&node.address);
-                return Client::new(channel, &self.id.name).with_timeout(DEFAULT_TIMEOUT);
+                let client = Client::new(channel, &self.id.name).with_timeout(DEFAULT_TIMEOUT);
+                return (node.id.clone(), client);
             }
             Catalog::next_change(&mut changes, &self.id.namespace, &self.id.name).await;
         }

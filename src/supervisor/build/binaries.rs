@@ -51,7 +51,8 @@ impl Binaries {
     }
 }
 
-fn is_hash(text: &str) -> bool {
+/// Whether this can be the name of a kept program.
+pub(in super::super) fn is_hash(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 

@@ -39,7 +39,7 @@ use super::{
     spec::{BuildEnvironment, Id},
     status,
 };
-pub(super) use binaries::Binaries;
+pub(super) use binaries::{Binaries, is_hash};
 
 /// How long a build may take to stop once asked to.
 const GRACE: Duration = Duration::from_secs(2);

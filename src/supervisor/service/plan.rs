@@ -28,6 +28,7 @@ impl Plan {
                         environment: environment(spec),
                     },
                     build: None,
+                    restart: spec.restart,
                 }),
                 None => Self::Impossible("the command is empty".to_owned()),
             },
@@ -67,6 +68,7 @@ pub(super) fn built(spec: &Spec, binary: &Path, hash: String) -> Option<Launch> 
             environment: environment(spec),
         },
         build: Some(hash),
+        restart: spec.restart,
     })
 }
 

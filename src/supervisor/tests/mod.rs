@@ -174,6 +174,7 @@ fn spec(name: &str, source: Source) -> Spec {
         environment: Vec::new(),
         instances: 1,
         build_environment: BuildEnvironment::default(),
+        restart: RestartPolicy::default(),
         binary: None,
     }
 }

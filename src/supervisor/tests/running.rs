@@ -165,3 +165,43 @@ async fn a_service_that_runs_as_wanted_is_left_alone() {
     bench.apply(&spec, Change::Restart).await;
     bench.until(&spec, |now| now.state == State::Running && now.pid != first.pid).await;
 }
+
+#[tokio::test]
+async fn a_process_that_stays_unhealthy_is_started_anew() {
+    let (bench, mut starts) =
+        Bench::with(|settings| settings.restart.unhealthy = Duration::from_millis(50)).await;
+    let spec = bench.script("hello", "exec sleep 1000");
+    bench.apply(&spec, Change::Start).await;
+    let (id, first) = starts.recv().await.expect("a start");
+    bench.supervisor.ready(&id, &first);
+    let before = bench.until_state(&spec, State::Running).await;
+    bench.supervisor.unhealthy(&id, &first, "no answer");
+    let (id, second) = starts.recv().await.expect("another start");
+    bench.supervisor.ready(&id, &second);
+    let after = bench.until_state(&spec, State::Running).await;
+    assert_eq!(after.restarts, 1);
+    assert_ne!(before.pid, after.pid);
+    assert_eq!(bench.owner.count("exited"), 1);
+}
+
+#[tokio::test]
+async fn a_process_is_left_alone_where_that_was_asked() {
+    let (bench, mut starts) = Bench::with(|settings| settings.restart.unhealthy = Duration::ZERO).await;
+    let ended = Spec { restart: RestartPolicy::Ended, ..bench.script("hello", "exec sleep 1000") };
+    bench.apply(&ended, Change::Start).await;
+    let (id, instance) = starts.recv().await.expect("a start");
+    bench.supervisor.ready(&id, &instance);
+    bench.until_state(&ended, State::Running).await;
+    bench.supervisor.unhealthy(&id, &instance, "no answer");
+    let stuck = bench.until_state(&ended, State::Unhealthy).await;
+    // A second word about it would be late if the process were being stopped.
+    bench.supervisor.ready(&id, &instance);
+    let again = bench.until_state(&ended, State::Running).await;
+    assert_eq!((again.pid, again.restarts), (stuck.pid, 0));
+
+    let never = Spec { restart: RestartPolicy::Never, ..bench.script("once", "exit 3") };
+    bench.apply(&never, Change::Start).await;
+    let failed = bench.until_state(&never, State::Failed).await;
+    assert_eq!(failed.reason.as_deref(), Some("exited with code 3, and is never restarted, as was asked"));
+    assert_eq!(failed.restarts, 0);
+}

@@ -219,6 +219,7 @@ pub(super) const METHODS: &[Method] = &[
         r#"{"service":"parrot","count":"100","options":{"namespace":"NS"}}"#,
     ),
     shows("runtime.Runtime.Watch", Open::Members, r#"{"options":{"namespace":"NS"}}"#),
+    method("runtime.Runtime.Clean", Open::Platform, r#"{"dry_run":true}"#, 200),
     // Not there in this version.
     method("runtime.Source.Upload", Open::Everybody, "{}", 501),
     method("runtime.Build.Read", Open::Everybody, r#"{"name":"parrot"}"#, 501),

@@ -118,6 +118,32 @@ fn a_refused_node_is_called_by_nobody_until_it_registers_again() {
 }
 
 #[test]
+fn calls_go_to_the_nodes_that_answer() {
+    let catalog = Catalog::new(Arc::default());
+    for node in ["x", "y", "z"] {
+        register(&catalog, "n", service("1", node, "h:1"), None, false);
+    }
+    let note = |node: &str, health| catalog.note_health("n", "a", "1", node, health);
+    let called = || {
+        let nodes = catalog.route("n", "a", None)?.nodes;
+        Ok(nodes.iter().map(|node| node.id.clone()).collect::<String>())
+    };
+    assert_eq!(called(), Ok("xyz".to_owned()));
+    note("x", Health::Bad);
+    note("y", Health::Doubtful);
+    assert_eq!(called(), Ok("z".to_owned()));
+    note("z", Health::Bad);
+    assert_eq!(called(), Ok("y".to_owned()), "one that is doubted is better than none");
+    note("y", Health::Bad);
+    assert_eq!(called(), Err(Missing::Healthy));
+    // Renewing the lease is no sign of health; answering is.
+    register(&catalog, "n", service("1", "x", "h:1"), None, false);
+    assert_eq!(called(), Err(Missing::Healthy));
+    note("x", Health::Good);
+    assert_eq!(called(), Ok("x".to_owned()));
+}
+
+#[test]
 fn a_refused_version_does_not_hide_an_older_one() {
     let catalog = Catalog::new(Arc::default());
     register(&catalog, "n", service("1", "x", "h:1"), None, false);
