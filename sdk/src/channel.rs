@@ -24,7 +24,7 @@ use tokio::{
 };
 use tonic::body::Body;
 
-use crate::{Address, Error, Result, local};
+use crate::{Address, Error, Result, header, local};
 
 /// How long a connection may take to come up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -197,6 +197,7 @@ impl Channel {
             .keep_alive_timeout(KEEP_ALIVE.1)
             .initial_stream_window_size(WINDOWS.0)
             .initial_connection_window_size(WINDOWS.1)
+            .max_header_list_size(header::LIMIT)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(io::Error::other)?;

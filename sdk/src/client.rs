@@ -133,7 +133,11 @@ impl Client {
     ///
     /// # Errors
     /// What the service answered, 408 after the timeout, 503 when it cannot be reached.
-    pub async fn unary<I: Message, O: Message + Default>(&self, endpoint: &str, request: &I) -> Result<O> {
+    pub async fn unary<I: Message, O: Message + Default + 'static>(
+        &self,
+        endpoint: &str,
+        request: &I,
+    ) -> Result<O> {
         self.unary_bytes(endpoint, encode(request)).await.and_then(decode)
     }
 
@@ -141,7 +145,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::unary`]; later ones come from the stream.
-    pub async fn server_stream<I: Message, O: Message + Default>(
+    pub async fn server_stream<I: Message, O: Message + Default + 'static>(
         &self,
         endpoint: &str,
         request: &I,
@@ -151,7 +155,7 @@ impl Client {
     }
 
     /// A stream of requests, one response. Drop the sender, then await the response.
-    pub fn client_stream<I: Message, O: Message + Default>(
+    pub fn client_stream<I: Message, O: Message + Default + 'static>(
         &self,
         endpoint: &str,
     ) -> (Sender<I>, impl Future<Output = Result<O>> + Send + use<I, O>) {
@@ -167,7 +171,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::unary`]; later ones come from the stream.
-    pub async fn stream<I: Message, O: Message + Default>(
+    pub async fn stream<I: Message, O: Message + Default + 'static>(
         &self,
         endpoint: &str,
     ) -> Result<(Sender<I>, Receiver<O>)> {

@@ -121,6 +121,18 @@ impl Error {
         Self { retry_after: Some(seconds), ..self }
     }
 
+    /// The same error, short enough for the head of a response: text that is percent-encoded there takes
+    /// up to three times its size.
+    fn shortened(mut self) -> Self {
+        for (text, most) in [(&mut self.id, 1 << 10), (&mut self.detail, 8 << 10)] {
+            if text.len() > most {
+                text.truncate(text.floor_char_boundary(most));
+                text.push('…');
+            }
+        }
+        self
+    }
+
     /// The error as the JSON text that travels.
     #[must_use]
     pub fn to_json(&self) -> String {
@@ -170,6 +182,7 @@ impl std::error::Error for Error {}
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
         let code = CODES.iter().find(|row| row.0 == error.code).map_or(Code::Unknown, |row| row.2);
+        let error = error.shortened();
         let mut metadata = MetadataMap::new();
         if let Some(seconds) = error.retry_after {
             metadata.insert(RETRY_AFTER, seconds.into());
@@ -249,6 +262,19 @@ mod tests {
         assert_eq!(format!("{error:?}"), "cannot connect to 127.0.0.1:1 (503 Service Unavailable)");
         let error = Error::not_found("no record `x`").with_id("store.Store.Read");
         assert_eq!(format!("{error:?}"), "no record `x` (404 Not Found, from store.Store.Read)");
+    }
+
+    #[test]
+    fn a_long_text_arrives_shortened_with_its_code() {
+        for text in ["x".repeat(100_000), "ä\u{1}\"".repeat(30_000)] {
+            let status = Status::from(Error::conflict(text.clone()).with_id("y".repeat(5000)));
+            let mut headers = http::HeaderMap::new();
+            status.add_header(&mut headers).unwrap();
+            let bytes: usize = headers.values().map(http::HeaderValue::len).sum();
+            assert!(bytes < crate::header::LIMIT as usize, "{bytes}");
+            let error = Error::from(status);
+            assert!(error.code == 409 && text.starts_with(error.detail.trim_end_matches('…')), "{error:?}");
+        }
     }
 
     #[test]

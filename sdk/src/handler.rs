@@ -3,6 +3,7 @@
 
 use std::{
     any::Any,
+    fmt,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
@@ -21,8 +22,10 @@ use tonic::{Status, Streaming};
 
 use crate::{
     Context, Error, Receiver, Result, Sender, log,
-    message::{decode, encode},
+    message::{encode, take},
 };
+
+pub use crate::message::apart;
 
 /// The answers to a call, encoded.
 pub type Replies = Pin<Box<dyn Stream<Item = Result<Bytes, Status>> + Send>>;
@@ -41,6 +44,31 @@ pub trait Handler: Send + Sync + 'static {
     fn handle(&self, method: &str, call: Call) -> Option<Reply>;
 }
 
+/// What looks at each message of a call before it is decoded. An outer layer of a server attaches it to
+/// the extensions of a request.
+#[derive(Clone)]
+pub struct Guard(Arc<Check>);
+
+/// Refuses a message, or does not.
+type Check = dyn Fn(&[u8]) -> Result<()> + Send + Sync;
+
+impl Guard {
+    /// A guard that asks `check`, which may refuse a message.
+    pub fn new(check: impl Fn(&[u8]) -> Result<()> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(check))
+    }
+
+    pub(crate) fn check(&self, message: &[u8]) -> Result<()> {
+        (self.0)(message)
+    }
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Guard")
+    }
+}
+
 /// A call that has arrived.
 #[derive(Debug)]
 pub struct Call {
@@ -52,7 +80,7 @@ impl Call {
     /// One request, one response.
     pub fn unary<I, O, F, R>(self, handler: F) -> Reply
     where
-        I: Message + Default,
+        I: Message + Default + 'static,
         O: Message,
         F: FnOnce(Context, I) -> R + Send + 'static,
         R: Future<Output = Result<O>> + Send,
@@ -66,7 +94,7 @@ impl Call {
     /// One request, a stream of responses.
     pub fn server_stream<I, O, F, R>(self, handler: F) -> Reply
     where
-        I: Message + Default,
+        I: Message + Default + 'static,
         O: Message + 'static,
         F: FnOnce(Context, I, Sender<O>) -> R + Send + 'static,
         R: Future<Output = Result<()>> + Send + 'static,
@@ -80,13 +108,13 @@ impl Call {
     /// A stream of requests, one response.
     pub fn client_stream<I, O, F, R>(self, handler: F) -> Reply
     where
-        I: Message + Default,
+        I: Message + Default + 'static,
         O: Message,
         F: FnOnce(Context, Receiver<I>) -> R + Send + 'static,
         R: Future<Output = Result<O>> + Send,
     {
         Box::pin(async move {
-            let requests = Receiver::new(self.requests);
+            let requests = Receiver::guarded(self.requests, self.context.extension().cloned());
             single(&self.context.clone(), handler(self.context, requests)).await
         })
     }
@@ -94,21 +122,22 @@ impl Call {
     /// Streams in both directions.
     pub fn stream<I, O, F, R>(self, handler: F) -> Reply
     where
-        I: Message + Default,
+        I: Message + Default + 'static,
         O: Message + 'static,
         F: FnOnce(Context, Receiver<I>, Sender<O>) -> R + Send + 'static,
         R: Future<Output = Result<()>> + Send + 'static,
     {
         Box::pin(async move {
-            let requests = Receiver::new(self.requests);
+            let requests = Receiver::guarded(self.requests, self.context.extension().cloned());
             Ok(driven(&self.context.clone(), |replies| handler(self.context, requests, replies)))
         })
     }
 
     /// The one request of a call. A Go client does not half-close, so the end is not awaited.
-    async fn first<I: Message + Default>(mut self) -> Result<(Context, I)> {
+    async fn first<I: Message + Default + 'static>(mut self) -> Result<(Context, I)> {
         let missing = || Error::bad_request("the call has no request");
-        let request = self.requests.message().await?.ok_or_else(missing).and_then(decode)?;
+        let request = self.requests.message().await?.ok_or_else(missing)?;
+        let request = take(request, self.context.extension()).await?;
         Ok((self.context, request))
     }
 }

@@ -16,6 +16,8 @@ pub const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 /// its path with the query. Nobody else can say these.
 pub const OF_HTTP: [HeaderName; 3] =
     [HeaderName::from_static("host"), HeaderName::from_static("method"), HeaderName::from_static("url")];
+/// The most bytes of the head of a request or a response, the same along the whole way of a call.
+pub const LIMIT: u32 = 64 << 10;
 /// The namespace of whoever names none.
 pub const DEFAULT_NAMESPACE: &str = "micro";
 
@@ -43,9 +45,12 @@ pub fn timeout(headers: &HeaderMap) -> Option<Duration> {
     }
 }
 
-fn grpc_timeout(text: &str) -> Option<Duration> {
+/// Reads the standard form of a time-out; none for anything else.
+#[must_use]
+pub fn grpc_timeout(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let count: u64 = digits.parse().ok().filter(|_| digits.len() <= 8)?;
+    let count: u64 =
+        digits.parse().ok().filter(|_| digits.len() <= 8 && digits.bytes().all(|b| b.is_ascii_digit()))?;
     Some(match unit {
         "H" => Duration::from_secs(count * 3600),
         "M" => Duration::from_secs(count * 60),

@@ -11,10 +11,10 @@ use std::{
 
 use bytes::Bytes;
 use prost::Message;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tonic::{Status, Streaming};
 
-use crate::{Error, Result};
+use crate::{Error, Result, handler::Guard};
 
 /// How many messages may wait between a sender and the connection.
 const WAITING: usize = 16;
@@ -22,6 +22,37 @@ const WAITING: usize = 16;
 /// Decodes a message, or says that the other side sent something else.
 pub(crate) fn decode<T: Message + Default>(bytes: Bytes) -> Result<T> {
     T::decode(bytes).map_err(|e| Error::bad_request(format!("cannot read the message: {e}")))
+}
+
+/// Reading more bytes at once would keep other calls waiting.
+const LARGE: usize = 256 << 10;
+
+/// Does work on so many bytes; where they are many, apart from the other calls and two at a time.
+///
+/// # Errors
+/// What the work fails with, or 500 when it panics.
+pub async fn apart<T: Send + 'static>(
+    bytes: usize,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    static PLACES: Semaphore = Semaphore::const_new(2);
+    if bytes <= LARGE {
+        return work();
+    }
+    // The semaphore is never closed.
+    let _place = PLACES.acquire().await;
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|_| Err(Error::internal("a message could not be read or written; the log says why")))
+}
+
+/// Decodes a message that the guard of its call, if there is one, has nothing against.
+pub(crate) async fn take<T: Message + Default + 'static>(bytes: Bytes, guard: Option<&Guard>) -> Result<T> {
+    let guard = guard.cloned();
+    let look = move |bytes: Bytes| {
+        guard.map_or(Ok(()), |guard| guard.check(&bytes))?;
+        decode(bytes)
+    };
+    apart(bytes.len(), move || look(bytes)).await
 }
 
 /// Encodes a message.
@@ -83,12 +114,18 @@ impl<T> fmt::Debug for Sender<T> {
 /// Where messages arrive.
 pub struct Receiver<T> {
     frames: Streaming<Bytes>,
+    guard: Option<Guard>,
     of: PhantomData<fn() -> T>,
 }
 
-impl<T: Message + Default> Receiver<T> {
+impl<T: Message + Default + 'static> Receiver<T> {
     pub(crate) fn new(frames: Streaming<Bytes>) -> Self {
-        Self { frames, of: PhantomData }
+        Self::guarded(frames, None)
+    }
+
+    /// A guard looks at each message first.
+    pub(crate) fn guarded(frames: Streaming<Bytes>, guard: Option<Guard>) -> Self {
+        Self { frames, guard, of: PhantomData }
     }
 
     /// The next message, or none when the other side has finished.
@@ -97,7 +134,10 @@ impl<T: Message + Default> Receiver<T> {
     /// What the other side failed with, or 400 for a message of another type. After an error
     /// nothing more arrives.
     pub async fn next(&mut self) -> Result<Option<T>> {
-        self.frames.message().await?.map(decode).transpose()
+        match self.frames.message().await? {
+            Some(message) => take(message, self.guard.as_ref()).await.map(Some),
+            None => Ok(None),
+        }
     }
 }
 

@@ -20,27 +20,32 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream},
-    sync::Semaphore,
-    time::{Instant, Sleep, sleep_until},
+    time::{Instant, Sleep, sleep_until, timeout},
 };
 
-use crate::{
-    sockets::{self, Connection},
-    tasks::Tasks,
+use super::{
+    budget::Budget,
+    connection::{Connection, Introduced},
+    places::Places,
 };
+use crate::{sockets, tasks::Tasks};
 
 /// How many connections the system may hold for us before we take them.
 const BACKLOG: u32 = 4096;
-/// How many connections a door serves at once; more wait in the backlog.
-const MAX_CONNECTIONS: usize = 10_000;
 /// How long a client may take for its first bytes, and HTTP/1 for the head of a request.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
+/// How often a connection is looked at, at least.
+const LOOK: Duration = Duration::from_secs(15);
+/// How long a connection that is told to close may take.
+const PARTING: Duration = Duration::from_secs(1);
 /// How often an idle HTTP/2 client is asked whether it is there, and how long it may take.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
 /// How many calls one connection may have open.
 const MAX_STREAMS: u32 = 1024;
 /// The largest head of a request, in bytes.
-const MAX_HEAD: usize = 64 << 10;
+const MAX_HEAD: usize = micro_sdk::header::LIMIT as usize;
+/// The most headers of a request over HTTP/1.
+const MAX_HEADERS: usize = 256;
 /// Flow-control windows of a stream and of a connection, in bytes.
 const WINDOWS: (u32, u32) = (1 << 20, 4 << 20);
 
@@ -61,7 +66,7 @@ pub(super) fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     })
 }
 
-/// Where a connection comes from; each request carries it in its extensions.
+/// Where a connection comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Peer {
     /// The local socket: the user who owns the home.
@@ -69,27 +74,9 @@ pub(super) enum Peer {
     /// The services' socket: a program of the user who owns the home, and nobody without a token.
     Service,
     /// A program on this machine or another.
-    Program(Connection),
+    Program(sockets::Connection),
     /// Nobody knows.
     Unknown,
-}
-
-/// A service whose requests carry where they come from.
-#[derive(Clone)]
-struct Introduced<S> {
-    service: S,
-    peer: Peer,
-}
-
-impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for Introduced<S> {
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = S::Future;
-
-    fn call(&self, mut request: Request<Incoming>) -> S::Future {
-        request.extensions_mut().insert(self.peer);
-        self.service.call(request)
-    }
 }
 
 /// A door that is open.
@@ -112,7 +99,7 @@ impl Door {
                 let ours = stream.local_addr()?;
                 // A connection that is gone already shows when it is read.
                 drop(stream.set_nodelay(true));
-                Ok(Some((Box::new(stream), Peer::Program(Connection::new(ours, from)))))
+                Ok(Some((Box::new(stream), Peer::Program(sockets::Connection::new(ours, from)))))
             }
             Self::Local(listener, owner, peer) => {
                 let (stream, _): (UnixStream, _) = listener.accept().await?;
@@ -123,7 +110,7 @@ impl Door {
     }
 
     /// Serves connections until the tasks stop; then lets the calls under way end.
-    pub(super) async fn serve<S, B>(self, service: S, tasks: Tasks)
+    pub(super) async fn serve<S, B>(self, service: S, terms: Terms, tasks: Tasks)
     where
         S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
         S::Future: Send + 'static,
@@ -132,16 +119,21 @@ impl Door {
         B::Data: Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
-            let Ok(place) = places.clone().acquire_owned().await else { return };
             let Some(accepted) = tasks.until_stopped(self.accept()).await else { return };
             match accepted {
                 Ok(Some((stream, peer))) => {
-                    let service = Introduced { service: service.clone(), peer };
-                    let connection = connection(stream, service, tasks.clone());
+                    let connection = Connection::new(terms.budget.clone(), peer);
+                    let Some(place) = tasks.until_stopped(terms.places.take(&connection)).await else {
+                        return;
+                    };
+                    let Some(place) = place else {
+                        tracing::debug!(?peer, "a connection was refused: its address has too many");
+                        continue;
+                    };
+                    let served = serve(stream, connection, service.clone(), terms.idle, tasks.clone());
                     tasks.spawn(async move {
-                        connection.await;
+                        served.await;
                         drop(place);
                     });
                 }
@@ -156,8 +148,22 @@ impl Door {
     }
 }
 
-async fn connection<S, B>(stream: Box<dyn Stream>, service: S, tasks: Tasks)
-where
+/// What the connections of a door are held to.
+#[derive(Clone)]
+pub(super) struct Terms {
+    pub(super) places: Arc<Places>,
+    pub(super) budget: Arc<Budget>,
+    /// How long a connection may be open without calls.
+    pub(super) idle: Duration,
+}
+
+async fn serve<S, B>(
+    stream: Box<dyn Stream>,
+    connection: Arc<Connection>,
+    service: S,
+    idle: Duration,
+    tasks: Tasks,
+) where
     S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
     S::Future: Send + 'static,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -170,6 +176,9 @@ where
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_DEADLINE)
+        // Who has sent all there is still reads the answer.
+        .half_close(true)
+        .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEAD)
         .http2()
         .timer(TokioTimer::new())
@@ -180,16 +189,43 @@ where
         .initial_stream_window_size(WINDOWS.0)
         .initial_connection_window_size(WINDOWS.1);
     let stream = TokioIo::new(Punctual::new(stream, Instant::now() + HEAD_DEADLINE));
-    let mut connection = std::pin::pin!(builder.serve_connection(stream, service));
+    let service = Introduced { service, connection: connection.clone() };
+    let mut served = std::pin::pin!(builder.serve_connection(stream, service));
     let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
+        ended = served.as_mut() => ended,
         () = tasks.token().cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+        reason = outlived(&connection, idle) => {
+            tracing::debug!(peer = ?connection.peer, reason, "a connection is closed");
+            served.as_mut().graceful_shutdown();
+            // Its other end may have a call on the way, or not read that this is the end.
+            return drop(timeout(PARTING, served).await);
         }
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// Waits until there is a reason to close the connection: its place is needed, it has had no calls for
+/// too long, or its other end does not read what it asked for.
+async fn outlived(connection: &Connection, idle: Duration) -> &'static str {
+    // The owner of the home, and services, may keep connections for later.
+    let may_idle = matches!(connection.peer, Peer::Owner | Peer::Service);
+    let look = (idle / 4).clamp(Duration::from_millis(50), LOOK);
+    loop {
+        tokio::select! {
+            () = connection.unwanted.cancelled() => return "its place is needed",
+            () = tokio::time::sleep(look) => {}
+        }
+        if !may_idle && connection.idle().is_some_and(|time| time >= idle) {
+            return "it has had no calls for too long";
+        }
+        if connection.is_stalled() {
+            return "nobody reads the answer at its other end";
+        }
     }
 }
 

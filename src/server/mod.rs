@@ -2,14 +2,20 @@
 //! then serves until a signal, then ends in the order in which nothing is lost.
 
 mod api;
+mod budget;
+mod connection;
 mod fate;
 mod files;
+mod inbound;
 mod listen;
+mod outbound;
+mod places;
 mod revocable;
 mod router;
 mod settings;
 mod strangers;
 mod target;
+mod travel;
 mod upstream;
 mod waiting;
 
@@ -37,14 +43,17 @@ use crate::{
         store::Store,
     },
     sockets,
+    supervisor::descriptors,
     tasks::Tasks,
 };
-use listen::{Door, Peer};
+use budget::Budget;
+use listen::{Door, Peer, Terms};
 use router::Router;
 
 pub(crate) use crate::supervisor::INSTANCE_VARIABLE;
+pub(crate) use budget::LEAST as LEAST_BYTES;
 pub(crate) use files::{RunsAlready, holder};
-pub(crate) use settings::{Settings, address, network};
+pub(crate) use settings::{Settings, address, bytes, network};
 pub(crate) use strangers::Welcome;
 
 /// The version of this program.
@@ -94,6 +103,7 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -
     {
         private::create_lasting_folder(folder)?;
     }
+    let descriptors = descriptors::raise();
     let mut stop = Stop::new()?;
     sockets::open_tables().await;
     let _lock = files::lock(home)?;
@@ -141,22 +151,17 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -
     let blobs = backend::open_blobs(&format!("files:{}", home.server().join("blobs").display())).await?;
     let store = Store::open(kv.clone(), blobs, auth.clone(), &home.server(), &background);
     let blocks = Blocks::new(auth.clone(), &config, registry.clone(), runtime.clone(), &store);
-    let router = Router::new(blocks, settings.welcome.clone())?;
+    let budget = Budget::new(settings.bytes);
+    let router = Router::new(blocks, settings.welcome.clone(), budget.clone())?;
 
     let connections = Tasks::default();
-    let api_service = TowerToHyperService::new(api::api(router.clone()));
-    connections.spawn(Door::Tcp(api).serve(api_service, connections.clone()));
-    let service = service_fn(move |request: http::Request<Incoming>| {
-        let router = router.clone();
-        // Boxed, since the library moves what it is given several times before it polls it.
-        Box::pin(async move { Ok::<_, Infallible>(router.serve(request).await) })
-    });
     let own = rustix::process::getuid().as_raw();
-    let (owners, services) =
-        (Door::Local(owners, own, Peer::Owner), Door::Local(services, own, Peer::Service));
-    for door in [Door::Tcp(proxy), Door::Tcp(network), owners, services] {
-        connections.spawn(door.serve(service.clone(), connections.clone()));
-    }
+    let doors = Doors {
+        api: Door::Tcp(api),
+        grpc: [Door::Tcp(proxy), Door::Tcp(network)],
+        local: [Door::Local(owners, own, Peer::Owner), Door::Local(services, own, Peer::Service)],
+    };
+    doors.open(&router, &budget, settings.idle, descriptors, &connections);
     if settings.insecure {
         tracing::warn!("--insecure: other machines may reach this server, and nothing is encrypted");
     }
@@ -188,6 +193,43 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -
     files::remove_state(home, [&socket, &services_socket]);
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The doors, bound and not yet open.
+struct Doors {
+    api: Door,
+    grpc: [Door; 2],
+    local: [Door; 2],
+}
+
+impl Doors {
+    /// Serves connections, for which there are shares of the file descriptors; the rest is for the
+    /// state, the services, and what they write.
+    fn open(
+        self,
+        router: &Router,
+        budget: &Arc<Budget>,
+        idle: Duration,
+        descriptors: usize,
+        connections: &Tasks,
+    ) {
+        let terms =
+            |descriptors| Terms { places: places::Places::new(descriptors), budget: budget.clone(), idle };
+        let tcp = terms(descriptors / 2);
+        let api_service = TowerToHyperService::new(api::api(router.clone()));
+        connections.spawn(self.api.serve(api_service, tcp.clone(), connections.clone()));
+        let router = router.clone();
+        let service = service_fn(move |request: http::Request<Incoming>| {
+            let router = router.clone();
+            // Boxed, since the library moves what it is given several times before it polls it.
+            Box::pin(async move { Ok::<_, Infallible>(router.serve(request).await) })
+        });
+        let grpc = self.grpc.into_iter().map(|door| (door, tcp.clone()));
+        let local = self.local.into_iter().map(|door| (door, terms(descriptors / 8)));
+        for (door, terms) in grpc.chain(local) {
+            connections.spawn(door.serve(service.clone(), terms, connections.clone()));
+        }
+    }
 }
 
 /// The ports of the doors, which are no place for a node.

@@ -18,7 +18,7 @@ use micro_sdk::{Error, Result};
 use tokio_util::sync::ReusableBoxFuture;
 use tonic::{Code, Status};
 
-use super::{target::Target, upstream::trailers};
+use super::{inbound::Meter, target::Target, upstream::trailers};
 use crate::services::{
     PLATFORM,
     auth::{Auth, Caller, Resource},
@@ -35,12 +35,17 @@ pub(super) struct Granted {
     /// A building block answers, by the rules of the platform; else a service of the namespace.
     pub(super) block: bool,
     pub(super) target: Target,
+    /// What it holds of the budget, until it ends.
+    pub(super) meter: Arc<Meter>,
 }
 
 impl Granted {
     /// # Errors
-    /// 401 or 403 when it would not be allowed any more.
+    /// 401 or 403 when it would not be allowed any more; why its request was broken off, if it was.
     pub(super) fn still(&self) -> Result<()> {
+        if let Some(error) = self.meter.refused() {
+            return Err(error.clone());
+        }
         let epoch = self.auth.epoch();
         if epoch == self.epoch.load(Ordering::Relaxed) {
             return Ok(());

@@ -6,32 +6,37 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{
     HeaderValue, Request, Response, StatusCode,
-    header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER},
+    header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER},
 };
 use http_body::Body as HttpBody;
-use micro_sdk::{Error, MESSAGE_LIMIT, Result, header};
+use micro_sdk::{Error, MESSAGE_LIMIT, Result, handler::Guard, header};
 use prost_reflect::MethodDescriptor;
 use tokio::time::Instant;
 use tonic::body::Body;
 
 use super::{
     VERSION,
+    budget::{Budget, Hold},
+    connection::Connection,
     fate::{self, Fated},
+    inbound::{self, Inbound, Meter, Terms},
     listen::Peer,
+    outbound::Outbound,
     revocable::{Granted, Revocable, Way},
     strangers::Welcome,
     target::{Target, Wire},
-    upstream,
+    travel, upstream,
     waiting::{Lost, Waiting},
 };
 use crate::{
     services::{
         Blocks, PLATFORM,
         auth::{Caller, Resource},
+        methods::Method,
         registry::{CatalogNode, Schema},
     },
-    sockets::Connection,
-    transcode,
+    sockets,
+    transcode::{self, Weights},
 };
 
 /// What stands behind every door.
@@ -41,8 +46,11 @@ pub(super) struct Router(Arc<Inner>);
 struct Inner {
     blocks: Arc<Blocks>,
     schema: Arc<Schema>,
+    weights: Arc<Weights>,
     welcome: Welcome,
     waiting: Waiting,
+    /// Of requests of which nobody knows where they come from.
+    unknown: Arc<Connection>,
 }
 
 /// Where a call goes, decided before its body is looked at.
@@ -61,10 +69,11 @@ pub(super) struct Route {
     /// How long the service was waited for, which the caller's deadline includes.
     waited: Duration,
     to: To,
+    pub(super) meter: Arc<Meter>,
 }
 
 enum To {
-    Block(micro_sdk::Router),
+    Block(micro_sdk::Router, Option<&'static Method>),
     Nodes(Vec<Arc<CatalogNode>>),
 }
 
@@ -74,13 +83,47 @@ pub(super) struct Head<'a> {
     /// What is meant where the service of `target` is not known.
     pub(super) otherwise: Option<Target>,
     pub(super) headers: &'a http::HeaderMap,
-    pub(super) peer: Peer,
+    pub(super) connection: &'a Arc<Connection>,
+}
+
+impl Route {
+    /// The largest message it takes, in bytes.
+    pub(super) fn limit(&self) -> usize {
+        match &self.to {
+            To::Block(_, Some(method)) => method.limit,
+            To::Block(_, None) | To::Nodes(_) => MESSAGE_LIMIT,
+        }
+    }
+
+    /// What the body of the call is held to; messages are collected here where they are JSON.
+    fn terms(&self, wire: Wire) -> Terms {
+        match (&self.to, &self.method) {
+            (To::Block(_, method), _) => {
+                let prompt = method.is_some_and(|method| !method.streams);
+                Terms { limit: self.limit(), kept: true, prompt }
+            }
+            (To::Nodes(_), Some(method)) if wire == Wire::Json => {
+                Terms { limit: MESSAGE_LIMIT, kept: true, prompt: !method.is_client_streaming() }
+            }
+            // It passes unopened, and the service has a limit of its own.
+            (To::Nodes(_), _) => Terms { limit: usize::MAX, kept: false, prompt: false },
+        }
+    }
 }
 
 impl Router {
-    pub(super) fn new(blocks: Arc<Blocks>, welcome: Welcome) -> Result<Self> {
+    pub(super) fn new(blocks: Arc<Blocks>, welcome: Welcome, budget: Arc<Budget>) -> Result<Self> {
         let schema = Arc::new(Schema::decode(micro_sdk::proto::DESCRIPTORS)?);
-        Ok(Self(Arc::new(Inner { blocks, schema, welcome, waiting: Waiting::default() })))
+        let method = schema.method_in("auth", "Auth.Token");
+        let pool = method.map(|method| method.parent_pool().clone()).unwrap_or_default();
+        let weights = Arc::new(Weights::of(&pool));
+        let (waiting, unknown) = (Waiting::default(), Connection::new(budget, Peer::Unknown));
+        Ok(Self(Arc::new(Inner { blocks, schema, weights, welcome, waiting, unknown })))
+    }
+
+    /// The connection a request came by; one of nobody, who is not trusted, where that is not known.
+    pub(super) fn connection<'a>(&'a self, extensions: &'a http::Extensions) -> &'a Arc<Connection> {
+        extensions.get().unwrap_or(&self.0.unknown)
     }
 
     pub(super) fn blocks(&self) -> &Blocks {
@@ -126,19 +169,24 @@ impl Router {
         for name in header::OF_HTTP {
             request.headers_mut().remove(name);
         }
-        let peer = peer_of(request.extensions());
-        let head = Head { target, otherwise: None, headers: request.headers(), peer };
+        let connection = self.connection(request.extensions()).clone();
+        let head = Head { target, otherwise: None, headers: request.headers(), connection: &connection };
         let route = self.resolve(head, wire == Wire::Json).await?;
-        if wire == Wire::Json {
+        let (terms, meter) = (route.terms(wire), route.meter.clone());
+        let request = request.map(|body| Body::new(Inbound::new(body, terms, meter.clone())));
+        let response = if wire == Wire::Json {
             // Apart: what it takes to translate would be carried, and copied, by each call.
-            return Box::pin(self.call_json(route, request)).await;
-        }
-        let sent = if route.described { Wire::Protobuf } else { wire };
-        let mut response = self.send(route, sent, request).await?;
-        if wire != sent {
-            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(wire.content_type()));
-        }
-        Ok(response)
+            Box::pin(self.call_json(route, request)).await?
+        } else {
+            let sent = if route.described { Wire::Protobuf } else { wire };
+            let mut response = self.send(route, sent, request).await?;
+            if wire != sent {
+                response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(wire.content_type()));
+            }
+            response
+        };
+        let hold = meter.another();
+        Ok(response.map(|body| Body::new(Outbound::new(body, hold, Some(connection), over_budget))))
     }
 
     async fn call_json(&self, route: Route, request: Request<Body>) -> Result<Response<Body>> {
@@ -152,11 +200,11 @@ impl Router {
         };
         let id = format!("{}.{}", route.target.service, route.target.endpoint);
         let refusal = transcode::Refusal::new(id);
-        let limit = MESSAGE_LIMIT;
+        let limit = route.limit();
         let request =
             request.map(|body| transcode::request_body(body, method.input(), limit, refusal.clone()));
         match self.send(route, Wire::Protobuf, request).await {
-            Ok(response) => Ok(transcode::response(response, method.output(), limit, refusal)),
+            Ok(response) => Ok(transcode::response(response, method.output(), MESSAGE_LIMIT, refusal)),
             Err(error) => Err(refusal.error().cloned().unwrap_or(error)),
         }
     }
@@ -168,9 +216,10 @@ impl Router {
     /// 401 or 403 for a caller that may not, 404 for a service that nobody knows, 503 for one that
     /// does not run and is not there in time.
     pub(super) async fn resolve(&self, head: Head<'_>, schema: bool) -> Result<Route> {
-        let Head { mut target, otherwise, headers, peer } = head;
+        let Head { mut target, otherwise, headers, connection } = head;
+        travel::check(headers)?;
         let epoch = self.0.blocks.auth.epoch();
-        let caller = self.authenticate(headers, peer)?;
+        let caller = self.authenticate(headers, connection.peer)?;
         let issuer = caller.account.as_ref().map(|account| account.issuer.clone());
         let asked = header::text(headers, header::NAMESPACE).map(str::to_owned);
         let asked = asked.or(issuer).unwrap_or_else(|| PLATFORM.to_owned());
@@ -178,8 +227,8 @@ impl Router {
             target = Box::pin(self.known(&asked, target, otherwise)).await?;
         }
         let mut waited = Duration::ZERO;
-        let (namespace, to, hash) = if let Some(block) = self.0.blocks.find(&target.service) {
-            (asked, To::Block(block.clone()), None)
+        let (namespace, mut to, hash) = if let Some(block) = self.0.blocks.find(&target.service) {
+            (asked, To::Block(block.clone(), None), None)
         } else {
             let version = header::text(headers, header::VERSION);
             let routed = self.0.blocks.registry.catalog.route(&asked, &target.service, version);
@@ -198,11 +247,11 @@ impl Router {
             };
             (asked, To::Nodes(found.nodes), found.descriptor_hash)
         };
-        let described = hash.is_some() || matches!(to, To::Block(_));
+        let described = hash.is_some() || matches!(to, To::Block(..));
         let catalog = &self.0.blocks.registry.catalog;
         let stream = schema && !described && catalog.is_stream(&namespace, &target.service, &target.endpoint);
         let method = match (&to, hash) {
-            (To::Block(_), _) if schema => Ok(self.block_method(&target)),
+            (To::Block(..), _) if schema => Ok(self.block_method(&target)),
             (To::Nodes(_), Some(hash)) if schema => {
                 let schema = self.0.blocks.registry.descriptors.schema(&hash).await;
                 schema.map(|schema| schema.method(&target.endpoint).cloned())
@@ -213,9 +262,23 @@ impl Router {
         if let Ok(Some(method)) = &method {
             target.endpoint = format!("{}.{}", method.parent_service().name(), method.name());
         }
-        let home = if matches!(to, To::Block(_)) { PLATFORM } else { &namespace };
+        let home = if matches!(to, To::Block(..)) { PLATFORM } else { &namespace };
         self.authorise(&caller, home, &target)?;
-        Ok(Route { target, method: method?, described, stream, caller, epoch, namespace, waited, to })
+        if let To::Block(_, known) = &mut to {
+            *known = Method::find(&target.service, &target.endpoint);
+            if let Some(Err(error)) = known.map(|method| method.admit(&caller)) {
+                let endpoint = format!("{}.{}", target.service, target.endpoint);
+                self.0.blocks.auth.note_refusal(&caller, &namespace, &endpoint, "the building block");
+                return Err(error.with_id(endpoint));
+            }
+        }
+        let announced = header::text(headers, CONTENT_LENGTH).and_then(|length| length.parse().ok());
+        if connection.purse.is_to_be_identified(announced) {
+            // Apart, as above.
+            Box::pin(connection.purse.identify()).await;
+        }
+        let meter = Meter::new(Hold::new(connection.purse.clone(), caller.account.clone()));
+        Ok(Route { target, method: method?, described, stream, caller, epoch, namespace, waited, to, meter })
     }
 
     /// The first of two targets, unless only the service of the other is known.
@@ -239,6 +302,12 @@ impl Router {
         self.0.blocks.auth.authorise(caller, resource).map_err(|e| e.with_id("auth"))
     }
 
+    /// Looks at the messages for a building block before they are decoded.
+    fn guard(&self, target: &Target, meter: &Arc<Meter>) -> Option<Guard> {
+        let number = self.0.weights.number(&self.block_method(target)?.input())?;
+        Some(inbound::guard(&self.0.weights, number, target, meter))
+    }
+
     /// The method of a building block: handlers of two blocks may share a name.
     fn block_method(&self, target: &Target) -> Option<MethodDescriptor> {
         self.0.schema.method_in(&target.service, &target.endpoint).cloned()
@@ -250,7 +319,7 @@ impl Router {
             Peer::Service => (false, None),
             Peer::Program(connection) => (false, Some(connection)),
             // Whoever is not known is not trusted.
-            Peer::Unknown => (false, Some(Connection::unknown())),
+            Peer::Unknown => (false, Some(sockets::Connection::unknown())),
         };
         match (headers.get(AUTHORIZATION), owner) {
             (None, true) => Ok(Caller::owner()),
@@ -279,12 +348,14 @@ impl Router {
         wire: Wire,
         mut request: Request<Body>,
     ) -> Result<Response<Body>> {
-        if route.method.is_some() {
-            let path = route.target.path().parse();
+        // The rules were asked about this spelling.
+        let path = route.target.path();
+        if path != request.uri().path() {
             *request.uri_mut() =
-                path.map_err(|_| Error::bad_request("the path cannot stand in a request"))?;
+                path.parse().map_err(|_| Error::bad_request("the path cannot stand in a request"))?;
         }
         let headers = request.headers_mut();
+        travel::keep(headers);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(wire.content_type()));
         // The one that was looked at, if there were several.
         let namespace = HeaderValue::from_str(&route.namespace)
@@ -297,14 +368,19 @@ impl Router {
             let left = left.saturating_sub(route.waited).as_nanos().min(u64::MAX.into());
             headers.insert(header::TIMEOUT, HeaderValue::from(left as u64));
         }
-        let Route { caller, epoch, namespace, target, to, .. } = route;
-        let block = matches!(to, To::Block(_));
+        let Route { caller, epoch, namespace, target, to, meter, .. } = route;
+        let block = matches!(to, To::Block(..));
         let auth = self.0.blocks.auth.clone();
-        let granted = Arc::new(Granted { auth, caller, epoch: epoch.into(), namespace, block, target });
+        let guard = if block { self.guard(&target, &meter) } else { None };
+        let epoch = epoch.into();
+        let granted = Arc::new(Granted { auth, caller, epoch, namespace, block, target, meter });
         let mut request = request.map(|body| Body::new(Revocable::new(body, Way::In, granted.clone())));
         match to {
-            To::Block(block) => {
+            To::Block(block, _) => {
                 request.extensions_mut().insert(granted.caller.clone());
+                if let Some(guard) = guard {
+                    request.extensions_mut().insert(guard);
+                }
                 let response = block.serve(request).await;
                 granted.look(response.headers());
                 Ok(response.map(|body| Body::new(Revocable::new(body, Way::Out, granted))))
@@ -326,9 +402,10 @@ impl Router {
     }
 }
 
-/// Where a request comes from; whoever is not known is not trusted.
-pub(super) fn peer_of(extensions: &http::Extensions) -> Peer {
-    extensions.get().copied().unwrap_or(Peer::Unknown)
+/// The end of an answer that the server cannot hold while it is read. Clients of gRPC are told that
+/// something is used up.
+fn over_budget(error: Error) -> http_body::Frame<Bytes> {
+    upstream::trailers(Error { code: 429, ..error }.with_id("micro.server"))
 }
 
 /// The version as JSON, spelt as Micro v4 does.
@@ -370,6 +447,6 @@ mod tests {
     fn a_call_carries_little() {
         type Arguments = (&'static Router, Request<Incoming>);
         let bytes = size(|(router, request): Arguments| router.serve(request));
-        assert!(bytes <= 4608, "{bytes} bytes");
+        assert!(bytes <= 5120, "{bytes} bytes");
     }
 }

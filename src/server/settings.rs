@@ -33,6 +33,10 @@ pub(crate) struct Settings {
     pub(crate) insecure: bool,
     /// How long calls, and then services, may take to end.
     pub(crate) grace: Duration,
+    /// How many bytes of messages are held at once.
+    pub(crate) bytes: usize,
+    /// How long a connection may be open without calls.
+    pub(crate) idle: Duration,
 }
 
 impl Settings {
@@ -89,6 +93,17 @@ pub(crate) fn network(text: &str) -> Result<IpNet, String> {
     text.parse().or_else(|_| alone()).map_err(|_| "expected a network such as 10.0.0.0/8".to_owned())
 }
 
+/// Reads a number of bytes, such as `134217728` or `128MiB`.
+///
+/// # Errors
+/// The text is no such number.
+pub(crate) fn bytes(text: &str) -> anyhow::Result<usize> {
+    let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("", 1)];
+    let number = units.iter().find_map(|(unit, bytes)| Some((text.strip_suffix(unit)?.trim_end(), bytes)));
+    let number = number.and_then(|(number, unit)| number.parse::<usize>().ok()?.checked_mul(*unit));
+    number.with_context(|| format!("`{text}` is no number of bytes such as 128MiB"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,6 +115,16 @@ mod tests {
         }
         for bad in ["", "10.0.0.0/33", "host", "10.0.0.0:80"] {
             assert!(network(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_bytes_are_read_with_their_units() {
+        for (text, number) in [("1", 1), ("64KiB", 65_536), ("128MiB", 134_217_728), ("1 GiB", 1 << 30)] {
+            assert_eq!(bytes(text).unwrap(), number, "{text}");
+        }
+        for bad in ["", "MiB", "-1", "1.5MiB", "1MB", "99999999999GiB"] {
+            assert!(bytes(bad).is_err(), "{bad}");
         }
     }
 

@@ -1,15 +1,18 @@
 //! Web pages are strangers: what a browser sends on behalf of a page elsewhere is refused at every
-//! door. A name that is rebound to this machine shows in `Host` (421), a foreign page in `Origin`
-//! or `Sec-Fetch-Site` (403).
+//! door, whatever the method. A name that is rebound to this machine shows in `Host` (421), a foreign
+//! page in `Origin` or `Sec-Fetch-Site` (403).
 
 use std::net::IpAddr;
 
 use http::{
-    HeaderMap, Request,
+    HeaderMap, HeaderName, Request, Version,
     header::{HOST, ORIGIN},
     uri::Authority,
 };
 use micro_sdk::{Error, Result};
+
+/// Where a browser says the page behind a request is from (Fetch Metadata).
+const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// The names and pages that are welcome beyond this machine's own.
 #[derive(Clone, Debug, Default)]
@@ -24,22 +27,23 @@ impl Welcome {
     /// Lets a request in, or not.
     ///
     /// # Errors
-    /// 421 for a foreign name, 403 for a foreign page.
+    /// 400 for a request that does not say clearly whom it means, 421 for a foreign name, 403 for a
+    /// foreign page.
     pub(super) fn check<B>(&self, request: &Request<B>) -> Result<()> {
         self.judge(request).map_err(|error| error.with_id("micro.server"))
     }
 
     fn judge<B>(&self, request: &Request<B>) -> Result<()> {
         let headers = request.headers();
-        let host = request
-            .uri()
-            .authority()
-            .map(Authority::as_str)
-            .or_else(|| headers.get(HOST).and_then(|host| host.to_str().ok()))
-            .unwrap_or_default();
-        let authority: Option<Authority> = host.parse().ok();
-        let name = authority.as_ref().map_or("", Authority::host);
-        if !self.knows(name) {
+        for name in [HOST, ORIGIN, SITE] {
+            // Another program on the way might read the other one.
+            if headers.get_all(&name).iter().nth(1).is_some() {
+                return Err(Error::bad_request(format!("there are two {name} headers")));
+            }
+        }
+        let host = host_of(request)?;
+        if !host.as_ref().is_none_or(|host| self.knows(host.host())) {
+            let name = host.as_ref().map_or("", Authority::host);
             return Err(Error::new(
                 421,
                 format!(
@@ -47,17 +51,15 @@ impl Welcome {
                 ),
             ));
         }
-        if headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site")
-            && self.origin(headers).is_none()
-        {
-            return Err(Error::forbidden("a web page of another site may not call this server"));
+        let host = host.as_ref().map_or("", Authority::as_str);
+        let welcome = self.origin(headers).is_some();
+        if !welcome && headers.get(SITE).is_some_and(|site| site != "same-origin" && site != "none") {
+            return Err(Error::forbidden("a web page of another site or port may not call this server"));
         }
         match headers.get(ORIGIN).map(|origin| origin.to_str().unwrap_or_default()) {
-            Some(origin) if self.origin(headers).is_none() && !is_own(origin, host) => {
-                Err(Error::forbidden(format!(
-                    "web pages of {origin} may not call this server; start it with --allow-origin {origin} if they should"
-                )))
-            }
+            Some(origin) if !welcome && !is_own(origin, host) => Err(Error::forbidden(format!(
+                "web pages of {origin} may not call this server; start it with --allow-origin {origin} if they should"
+            ))),
             _ => Ok(()),
         }
     }
@@ -73,6 +75,33 @@ impl Welcome {
         literal
             || name.eq_ignore_ascii_case("localhost")
             || self.hosts.iter().any(|host| host.eq_ignore_ascii_case(name))
+    }
+}
+
+/// What the request calls this server; none for one of HTTP/1.0, which may leave that out.
+///
+/// # Errors
+/// 400 where it has to be there (RFC 9112, section 3.2), cannot be read or is contradictory, 421 where it
+/// is empty.
+fn host_of<B>(request: &Request<B>) -> Result<Option<Authority>> {
+    let header = request.headers().get(HOST).map(|host| host.to_str().unwrap_or(" "));
+    if let Some(authority) = request.uri().authority() {
+        // In HTTP/1 the absolute form of a URI wins; in HTTP/2 the two say the same.
+        if request.version() >= Version::HTTP_2
+            && header.is_some_and(|host| !host.eq_ignore_ascii_case(authority.as_str()))
+        {
+            return Err(Error::bad_request("the Host header and the authority of the request differ"));
+        }
+        return Ok(Some(authority.clone()));
+    }
+    match header {
+        None if request.version() < Version::HTTP_11 => Ok(None),
+        None => Err(Error::bad_request("the request has no Host header")),
+        Some("") => Err(Error::new(421, "the Host header of the request is empty")),
+        Some(host) => {
+            let unreadable = |_| Error::bad_request("the Host header of the request cannot be read");
+            host.parse().map(Some).map_err(unreadable)
+        }
     }
 }
 
@@ -104,9 +133,32 @@ mod tests {
 
     #[test]
     fn a_rebound_name_is_misdirected() {
-        for host in ["evil.test", "evil.test:8080", "localhost.evil.test", "", "127.0.0.1.evil.test", "a b"] {
+        for host in ["evil.test", "evil.test:8080", "localhost.evil.test", "", "127.0.0.1.evil.test"] {
             assert_eq!(code(&[("host", host)]), 421, "{host}");
         }
+    }
+
+    #[test]
+    fn whom_a_request_means_is_said_once_and_readably() {
+        let local = ("host", "localhost");
+        for headers in [
+            vec![],
+            vec![("host", "a b")],
+            vec![local, local],
+            vec![local, ("host", "evil.test")],
+            vec![local, ("origin", "http://localhost"), ("origin", "http://localhost")],
+            vec![local, ("sec-fetch-site", "none"), ("sec-fetch-site", "cross-site")],
+        ] {
+            assert_eq!(code(&headers), 400, "{headers:?}");
+        }
+        let check = |request: http::request::Builder| {
+            Welcome::default().check(&request.body(()).unwrap()).map_or_else(|e| e.code, |()| 200)
+        };
+        assert_eq!(check(Request::get("/").version(Version::HTTP_10)), 200);
+        let rebound = Request::get("/").version(Version::HTTP_10).header("host", "evil.test");
+        assert_eq!(check(rebound), 421);
+        let two = |host| Request::get("http://localhost:80/").version(Version::HTTP_2).header("host", host);
+        assert_eq!((check(two("localhost:80")), check(two("localhost"))), (200, 400));
     }
 
     #[test]
@@ -119,6 +171,11 @@ mod tests {
             (vec![local, ("origin", "http://localhost:8080")], 200),
             (vec![local, ("origin", "https://app.test")], 200),
             (vec![local, ("sec-fetch-site", "cross-site")], 403),
+            (vec![local, ("sec-fetch-site", "same-site")], 403),
+            (vec![local, ("sec-fetch-site", "anything")], 403),
+            (vec![local, ("sec-fetch-site", "same-origin")], 200),
+            (vec![local, ("sec-fetch-site", "same-site"), ("origin", "https://app.test")], 200),
+            (vec![local, ("sec-fetch-site", "same-origin"), ("origin", "https://evil.test")], 403),
             (vec![local, ("sec-fetch-site", "cross-site"), ("origin", "https://app.test")], 200),
             (vec![local, ("sec-fetch-site", "none")], 200),
         ] {

@@ -1,7 +1,27 @@
 //! What a gRPC path asks for, and in which form its messages are written.
 
+use std::borrow::Cow;
+
 use http::{HeaderMap, header::CONTENT_TYPE};
 use micro_sdk::{Error, Result};
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+
+/// What cannot stand in a path as it is.
+const ENCODED: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'%')
+    .add(b'/')
+    .add(b'?')
+    .add(b'#')
+    .add(b'"')
+    .add(b'<')
+    .add(b'>')
+    .add(b'\\')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
 
 /// `/<service>.<Handler>/<Method>`, taken apart (reference: Micro v4's proxy).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +36,8 @@ impl Target {
     /// Reads the path of a gRPC call.
     ///
     /// # Errors
-    /// 400 for a path without a service, 501 for one that is no method.
+    /// 400 for a path without a service, or with a name that has no canonical spelling; 501 for one
+    /// that is no method.
     pub(super) fn parse(path: &str) -> Result<Self> {
         let malformed = || Error::not_implemented(format!("malformed method name: {path:?}"));
         let (first, method) =
@@ -24,6 +45,7 @@ impl Target {
         if method.is_empty() || method.contains(['/', '.']) {
             return Err(malformed());
         }
+        let (first, method) = (decoded(first)?, decoded(method)?);
         let Some((service, handler)) = first.rsplit_once('.').filter(|(service, _)| !service.is_empty())
         else {
             return Err(Error::bad_request("service name is blank").with_id("go.micro.proxy"));
@@ -31,14 +53,48 @@ impl Target {
         if handler.is_empty() {
             return Err(malformed());
         }
-        Ok(Self { service: service.to_owned(), endpoint: format!("{handler}.{method}") })
+        Self::new(service.to_owned(), handler, &method)
+    }
+
+    /// The endpoint of a service by names that are not encoded any more. What rules are asked about
+    /// and what a service is called with is the same, so names have one spelling.
+    ///
+    /// # Errors
+    /// 400 for a handler or a method that is not made of letters, digits, `_` and `-`, and for a name
+    /// of a service with what no such name has.
+    pub(super) fn new(service: String, handler: &str, method: &str) -> Result<Self> {
+        let is_word = |name: &str| {
+            !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-'))
+        };
+        for name in [handler, method] {
+            if !is_word(name) {
+                let name: String = name.chars().take(100).collect();
+                return Err(Error::bad_request(format!("no handler or method can be called {name:?}")));
+            }
+        }
+        if service.contains(|c: char| c.is_control() || c.is_whitespace()) {
+            let service: String = service.chars().take(100).collect();
+            return Err(Error::bad_request(format!("no service can be called {service:?}")));
+        }
+        Ok(Self { service, endpoint: format!("{handler}.{method}") })
     }
 
     /// The path again, perhaps with another spelling of the method.
     pub(super) fn path(&self) -> String {
         let (handler, method) = self.endpoint.split_once('.').unwrap_or((&self.endpoint, ""));
-        format!("/{}.{handler}/{method}", self.service)
+        let encoded = |name| utf8_percent_encode(name, ENCODED);
+        format!("/{}.{}/{}", encoded(&self.service), encoded(handler), encoded(method))
     }
+}
+
+/// A segment of a path without its percent-encoding; a `/` that was encoded is part of it.
+///
+/// # Errors
+/// 400 for what is not text.
+pub(super) fn decoded(segment: &str) -> Result<Cow<'_, str>> {
+    percent_decode_str(segment)
+        .decode_utf8()
+        .map_err(|_| Error::bad_request("the path has percent-encoded bytes that are not UTF-8"))
 }
 
 /// How the messages of a call are written.
@@ -104,6 +160,36 @@ mod tests {
             let target = Target::parse(path).unwrap();
             assert_eq!((target.service.as_str(), target.endpoint.as_str()), (service, endpoint));
             assert_eq!(target.path(), path);
+        }
+    }
+
+    #[test]
+    fn a_name_has_one_spelling() {
+        for (path, canonical) in [
+            ("/a.B/%43", "/a.B/C"),
+            ("/a%2eB/C", "/a.B/C"),
+            ("/%61.B/C", "/a.B/C"),
+            ("/k%C3%A4se.B/C", "/k%C3%A4se.B/C"),
+            ("/käse.B/C", "/k%C3%A4se.B/C"),
+            ("/a%25.B/C", "/a%25.B/C"),
+        ] {
+            assert_eq!(Target::parse(path).unwrap().path(), canonical, "{path}");
+        }
+        for path in [
+            "/a.B/C%20",
+            "/a.B/%20C",
+            "/a.B/C%2e",
+            "/a.B/%2543",
+            "/a.B%20/C",
+            "/a%20.B/C",
+            "/a.B/C%00",
+            "/a.B/%ff",
+            "/a.B/C%2fD",
+            "/a.B/C%E2%80%8B",
+            "/a.B/C;x",
+            "/a.B/C%0a",
+        ] {
+            assert_eq!(Target::parse(path).unwrap_err().code, 400, "{path}");
         }
     }
 

@@ -5,6 +5,7 @@
 mod absent;
 pub(crate) mod auth;
 pub(crate) mod config;
+pub(crate) mod methods;
 pub(crate) mod registry;
 pub(crate) mod runtime;
 pub(crate) mod secrets;

@@ -15,6 +15,7 @@
 
 mod backoff;
 mod build;
+pub(crate) mod descriptors;
 mod disk;
 mod error;
 mod group;

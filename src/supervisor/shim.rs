@@ -1,7 +1,7 @@
 //! The first moments of a child: a re-exec of this program that ties the child to its server, then
 //! becomes the service.
 //!
-//! `micro __shim <server pid> -- program arguments…` asks the kernel to kill this process when its
+//! `micro __shim <server pid>[,<limit of descriptors>] -- program arguments…` asks the kernel to kill this process when its
 //! parent dies, makes sure the parent is still there, and execs the program. It needs no `unsafe`,
 //! which the same work between fork and exec would.
 //!
@@ -17,6 +17,8 @@ use std::{
     process::{Command, ExitCode},
 };
 
+use super::descriptors;
+
 /// The hidden command by which the program is told to be a shim.
 pub(crate) const COMMAND: &str = "__shim";
 
@@ -28,7 +30,10 @@ const NOT_STARTED: u8 = 127;
 /// Becomes the program named by the arguments after [`COMMAND`]; returns only when that failed, with
 /// 125 when the server is gone and 127 when the program cannot be started.
 pub(crate) fn run(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let server: Option<u32> = arguments.next().and_then(|pid| pid.to_str()?.parse().ok());
+    let first = arguments.next();
+    let word = first.as_ref().and_then(|word| word.to_str()).unwrap_or_default();
+    let (server, limit) = word.split_once(',').unwrap_or((word, ""));
+    let server: Option<u32> = server.parse().ok();
     let separator = arguments.next();
     let (Some(server), Some("--"), Some(program)) =
         (server, separator.as_ref().and_then(|word| word.to_str()), arguments.next())
@@ -42,8 +47,20 @@ pub(crate) fn run(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
     if std::os::unix::process::parent_id() != server {
         return refuse(ORPHANED, "the server is gone");
     }
+    if let Ok(limit) = limit.parse()
+        && let Err(error) = descriptors::set(limit)
+    {
+        return refuse(NOT_STARTED, &format!("cannot limit the file descriptors to {limit}: {error}"));
+    }
     let error = Command::new(&program).args(arguments).exec();
     refuse(NOT_STARTED, &format!("cannot start `{}`: {error}", program.display()))
+}
+
+/// What stands after [`COMMAND`]: the process that a child must not outlive, and the limit of descriptors it
+/// gets.
+pub(super) fn parent() -> String {
+    let server = std::process::id();
+    descriptors::original().map_or_else(|| server.to_string(), |limit| format!("{server},{limit}"))
 }
 
 /// The path by which this program can be started as a shim, also after its file was replaced.

@@ -153,7 +153,7 @@ fn command(program: Program, instance: &str, shim: Option<&PathBuf>) -> Command 
     let mut command = match shim {
         Some(shim) => {
             let mut command = Command::new(shim);
-            command.arg(shim::COMMAND).arg(std::process::id().to_string()).arg("--").arg(program.path);
+            command.arg(shim::COMMAND).arg(shim::parent()).arg("--").arg(program.path);
             command
         }
         None => Command::new(program.path),

@@ -8,15 +8,16 @@
 use super::{
     Invalid, encode,
     frames::{Frames, HEAD},
-    from_json,
+    from_json, weight,
     write::{self, Unwritable},
 };
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, header};
 use http_body::Frame;
-use micro_sdk::{Error, JSON_LIMIT, MESSAGE_LIMIT};
+use micro_sdk::{Error, JSON_LIMIT, MESSAGE_LIMIT, handler::apart};
 use prost_reflect::MessageDescriptor;
 use std::{
+    future::Future,
     pin::Pin,
     sync::{Arc, OnceLock},
     task::{Context, Poll, ready},
@@ -97,43 +98,21 @@ enum Direction {
     Response,
 }
 
-struct Recoded {
-    inner: Body,
+/// How messages are turned into the other form.
+#[derive(Clone)]
+struct Recoder {
     direction: Direction,
     descriptor: MessageDescriptor,
     limit: usize,
-    frames: Frames,
-    refusal: Refusal,
-    /// Ends the body once what came before it is passed on.
-    failed: Option<Error>,
-    done: bool,
 }
 
 /// How many times as long JSON may be: base64 and the names of fields make it longer.
 const GROWTH: usize = JSON_LIMIT / MESSAGE_LIMIT;
 
-type Item = Result<Frame<Bytes>, Status>;
+/// A message that is being recoded apart from other calls.
+type Apart = Pin<Box<dyn Future<Output = Result<Bytes, Error>> + Send>>;
 
-impl Recoded {
-    fn new(
-        inner: Body,
-        direction: Direction,
-        descriptor: MessageDescriptor,
-        limit: usize,
-        refusal: Refusal,
-    ) -> Self {
-        Self {
-            inner,
-            direction,
-            descriptor,
-            limit,
-            frames: Frames::new(limit),
-            refusal,
-            failed: None,
-            done: false,
-        }
-    }
-
+impl Recoder {
     fn recode(&self, message: &[u8]) -> Result<Bytes, Error> {
         match self.direction {
             Direction::Request => self.frame_of_protobuf(message),
@@ -141,30 +120,8 @@ impl Recoded {
         }
     }
 
-    /// The messages that are whole, recoded, in one piece: receivers take many small frames for an
-    /// attack and close the connection.
-    fn whole(&mut self) -> Option<Result<Bytes, Error>> {
-        let mut whole: Option<BytesMut> = None;
-        while whole.as_ref().is_none_or(|whole| whole.len() < ENOUGH) {
-            let recoded = match self.frames.next() {
-                Ok(Some(message)) => self.recode(&message),
-                Ok(None) => break,
-                Err(error) => Err(error),
-            };
-            match (recoded, &mut whole) {
-                (Ok(frame), None) => whole = Some(frame.into()),
-                (Ok(frame), Some(whole)) => whole.extend_from_slice(&frame),
-                (Err(error), None) => return Some(Err(error)),
-                (Err(error), Some(_)) => {
-                    self.failed = Some(error);
-                    break;
-                }
-            }
-        }
-        whole.map(|whole| Ok(whole.freeze()))
-    }
-
     fn frame_of_protobuf(&self, json: &[u8]) -> Result<Bytes, Error> {
+        weight::check_json(json)?;
         let message = from_json(&self.descriptor, json).map_err(|Invalid(what)| Error::bad_request(what))?;
         let message = encode::message(&message);
         let mut frame = BytesMut::with_capacity(HEAD + message.len());
@@ -201,10 +158,71 @@ impl Recoded {
             Error::too_large(format!("message of {length} bytes, the limit is {} bytes", self.written()))
         })
     }
+}
+
+struct Recoded {
+    inner: Body,
+    recoder: Recoder,
+    frames: Frames,
+    apart: Option<Apart>,
+    refusal: Refusal,
+    /// Ends the body once what came before it is passed on.
+    failed: Option<Error>,
+    done: bool,
+}
+
+type Item = Result<Frame<Bytes>, Status>;
+
+impl Recoded {
+    fn new(
+        inner: Body,
+        direction: Direction,
+        descriptor: MessageDescriptor,
+        limit: usize,
+        refusal: Refusal,
+    ) -> Self {
+        Self {
+            inner,
+            recoder: Recoder { direction, descriptor, limit },
+            frames: Frames::new(limit),
+            apart: None,
+            refusal,
+            failed: None,
+            done: false,
+        }
+    }
+
+    /// The messages that are whole, recoded, in one piece: receivers take many small frames for an
+    /// attack and close the connection.
+    fn whole(&mut self) -> Option<Result<Bytes, Error>> {
+        let mut whole: Option<BytesMut> = None;
+        while whole.as_ref().is_none_or(|whole| whole.len() < ENOUGH) {
+            let recoded = match self.frames.next() {
+                Ok(Some(message)) if message.len() > ENOUGH => {
+                    let recoder = self.recoder.clone();
+                    self.apart = Some(Box::pin(apart(message.len(), move || recoder.recode(&message))));
+                    break;
+                }
+                Ok(Some(message)) => self.recoder.recode(&message),
+                Ok(None) => break,
+                Err(error) => Err(error),
+            };
+            match (recoded, &mut whole) {
+                (Ok(frame), None) => whole = Some(frame.into()),
+                (Ok(frame), Some(whole)) => whole.extend_from_slice(&frame),
+                (Err(error), None) => return Some(Err(error)),
+                (Err(error), Some(_)) => {
+                    self.failed = Some(error);
+                    break;
+                }
+            }
+        }
+        whole.map(|whole| Ok(whole.freeze()))
+    }
 
     /// Ends the body for a reason of our own.
     fn fail(&mut self, error: Error) -> Item {
-        let status = match self.direction {
+        let status = match self.recoder.direction {
             Direction::Request => self.refusal.refuse(error),
             Direction::Response => self.refusal.named(error).into(),
         };
@@ -215,7 +233,7 @@ impl Recoded {
     fn stop(&mut self, status: Status) -> Item {
         self.done = true;
         self.inner = Body::empty();
-        match self.direction {
+        match self.recoder.direction {
             Direction::Request => Err(status),
             Direction::Response => {
                 let refused = self.refusal.error().map(|error| Status::from(error.clone()));
@@ -227,7 +245,7 @@ impl Recoded {
     /// The body is at its end, with these trailers if any.
     fn end(&mut self, received: Option<HeaderMap>) -> Option<Item> {
         let failed = received.as_ref().and_then(Status::from_header_map).filter(|s| s.code() != Code::Ok);
-        if self.direction == Direction::Response
+        if self.recoder.direction == Direction::Response
             && let Some(error) = self.refusal.error()
         {
             let status = error.clone().into();
@@ -235,7 +253,7 @@ impl Recoded {
         }
         if self.frames.is_partial() && failed.is_none() {
             let detail = "the body ends inside a message";
-            return Some(self.fail(match self.direction {
+            return Some(self.fail(match self.recoder.direction {
                 Direction::Request => Error::bad_request(detail),
                 Direction::Response => Error::internal(detail),
             }));
@@ -258,9 +276,18 @@ impl http_body::Body for Recoded {
             if let Some(error) = this.failed.take() {
                 return Poll::Ready(Some(this.fail(error)));
             }
+            if let Some(apart) = &mut this.apart {
+                let recoded = ready!(apart.as_mut().poll(cx));
+                this.apart = None;
+                return Poll::Ready(Some(match recoded {
+                    Ok(frame) => Ok(Frame::data(frame)),
+                    Err(error) => this.fail(error),
+                }));
+            }
             match this.whole() {
                 Some(Ok(frame)) => return Poll::Ready(Some(Ok(Frame::data(frame)))),
                 Some(Err(error)) => return Poll::Ready(Some(this.fail(error))),
+                None if this.apart.is_some() => continue,
                 None => {}
             }
             match ready!(Pin::new(&mut this.inner).poll_frame(cx)) {

@@ -14,6 +14,7 @@ mod lenient;
 mod number;
 mod place;
 mod read;
+mod weight;
 mod well_known;
 mod write;
 
@@ -21,6 +22,7 @@ mod write;
 mod tests;
 
 pub(crate) use body::{Refusal, request_body, response};
+pub(crate) use weight::{Weights, check_json};
 
 use bytes::Bytes;
 use place::{Fault, Place};

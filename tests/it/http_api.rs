@@ -83,6 +83,8 @@ fn a_request_is_a_query_or_json_or_a_form() {
         "/helloworld/helloworld/call?name=John",
         "//helloworld//Call/?name=John",
         "/helloworld/Call?name=J%6Fhn",
+        "/helloworld/%43all?name=John",
+        "/hello%77orld/helloworld/c%61ll?name=John",
     ] {
         assert_eq!(api.send("GET", path, &[], ""), greeting("John"), "{path}");
     }
@@ -266,6 +268,9 @@ fn strangers_are_kept_out_and_welcome_pages_let_in() {
         (vec![("Host", "localhost"), ("Origin", "https://evil.test")], 403),
         (vec![("Host", "localhost"), ("Origin", "null")], 403),
         (vec![("Host", "localhost"), ("Sec-Fetch-Site", "cross-site")], 403),
+        (vec![("Host", "localhost"), ("Sec-Fetch-Site", "same-site")], 403),
+        (vec![("Host", "localhost"), ("Origin", "http://localhost"), ("Origin", "http://localhost")], 400),
+        (vec![("Host", "localhost"), ("Sec-Fetch-Site", "same-origin")], 200),
         (vec![("Host", "localhost"), ("Sec-Fetch-Site", "none")], 200),
         (vec![("Host", "localhost"), ("Origin", "http://localhost")], 200),
         (vec![("Host", "[::1]:80"), ("Origin", "https://app.test")], 200),
@@ -276,12 +281,18 @@ fn strangers_are_kept_out_and_welcome_pages_let_in() {
     }
     let allowed = api.head("GET", CALL, "Origin: https://app.test\r\n");
     assert!(allowed.contains("access-control-allow-origin: https://app.test\r\n"), "{allowed}");
-    assert!(allowed.contains("vary: origin\r\n"), "{allowed}");
+    assert!(allowed.contains("vary: origin"), "{allowed}");
     let preflight =
         api.head("OPTIONS", CALL, "Origin: https://app.test\r\nAccess-Control-Request-Method: POST\r\n");
     assert!(preflight.starts_with("http/1.1 204"), "{preflight}");
     assert!(preflight.contains("access-control-allow-methods: get, post"), "{preflight}");
     assert!(preflight.contains("access-control-allow-headers:"), "{preflight}");
+    assert!(preflight.contains("access-control-max-age: 600\r\n"), "{preflight}");
+    let asked = "Origin: https://app.test\r\nAccess-Control-Request-Method: POST\r\n\
+                 Access-Control-Request-Headers: x-shop,content-type, Micro-Account, traceparent\r\n";
+    let preflight = api.head("OPTIONS", CALL, asked);
+    let reflected = "access-control-allow-headers: x-shop, content-type, traceparent\r\n";
+    assert!(preflight.contains(reflected), "{preflight}");
     let refused = api.head("OPTIONS", CALL, "Origin: https://evil.test\r\n");
     assert!(refused.starts_with("http/1.1 403") && !refused.contains("access-control"), "{refused}");
     assert!(!api.head("GET", CALL, "").contains("access-control"));
@@ -338,7 +349,10 @@ fn who_is_refused_before_the_body_is_read_is_told_that_the_connection_ends() {
 fn malformed_requests_are_refused_and_other_methods_answered() {
     let api = Api::new(&[]);
     for (expected, request) in [
-        ("421", "GET / HTTP/1.1\r\nConnection: close\r\n\r\n"),
+        ("400", "GET / HTTP/1.1\r\nConnection: close\r\n\r\n"),
+        ("400", "GET / HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\nConnection: close\r\n\r\n"),
+        ("400", "GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.test\r\nConnection: close\r\n\r\n"),
+        ("200", "GET / HTTP/1.0\r\n\r\n"),
         ("400", "GET /helloworld/Call\u{0} HTTP/1.1\r\nHost: localhost\r\n\r\n"),
         ("400", "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n"),
         ("400", "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"),
@@ -353,6 +367,7 @@ fn malformed_requests_are_refused_and_other_methods_answered() {
     assert!(head.starts_with("http/1.1 200") && head.ends_with("\r\n\r\n"), "{head}");
     let head = api.head("HEAD", CALL, "");
     assert!(head.starts_with("http/1.1 405") && head.ends_with("\r\n\r\n"), "{head}");
+    assert!(head.contains("\r\nallow: get, post, put, patch, delete, options\r\n"), "{head}");
     assert!(api.head("OPTIONS", CALL, "").starts_with("http/1.1 204"));
     assert!(api.head("GET", "/", "").contains("x-content-type-options: nosniff\r\n"));
     // The absolute form, as proxies send it.

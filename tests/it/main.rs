@@ -13,6 +13,7 @@ mod config;
 mod contract;
 mod daemon;
 mod debug;
+mod doors;
 mod dynamic;
 mod faults;
 mod faulty;

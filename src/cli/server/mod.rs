@@ -138,9 +138,40 @@ struct Options {
     /// Listen beyond this machine although nothing is encrypted.
     #[arg(long)]
     insecure: bool,
+    /// How many bytes of messages the server holds at once, such as 128MiB.
+    #[arg(
+        long,
+        value_name = "BYTES",
+        env = "MICRO_MAX_BYTES_IN_FLIGHT",
+        hide_env_values = true,
+        default_value = "128MiB",
+        value_parser = held
+    )]
+    max_bytes_in_flight: usize,
+    /// How long a connection over TCP may be open without calls.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "MICRO_IDLE_TIMEOUT",
+        hide_env_values = true,
+        default_value = "5m",
+        value_parser = humantime::parse_duration
+    )]
+    idle_timeout: Duration,
     /// How long calls, and then services, may take to end.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
     grace: Duration,
+}
+
+/// Reads how many bytes of messages may be held.
+fn held(text: &str) -> anyhow::Result<usize> {
+    let bytes = server::bytes(text)?;
+    anyhow::ensure!(
+        bytes >= server::LEAST_BYTES,
+        "less than {} MiB has no room for the largest messages",
+        server::LEAST_BYTES >> 20
+    );
+    Ok(bytes)
 }
 
 impl Options {
@@ -163,17 +194,22 @@ impl Options {
             arguments,
             insecure: self.insecure,
             grace: self.grace,
+            bytes: self.max_bytes_in_flight,
+            idle: self.idle_timeout,
         })
     }
 
     /// The same options for a server in the background. Those that came from variables are
     /// inherited, but saying them twice does no harm.
     fn arguments(&self) -> Vec<String> {
+        let duration = |time| humantime::format_duration(time).to_string().replace(' ', "");
         let mut arguments = vec![
             format!("--api-address={}", self.api_address),
             format!("--proxy-address={}", self.proxy_address),
             format!("--network-address={}", self.network_address),
-            format!("--grace={}", humantime::format_duration(self.grace).to_string().replace(' ', "")),
+            format!("--grace={}", duration(self.grace)),
+            format!("--idle-timeout={}", duration(self.idle_timeout)),
+            format!("--max-bytes-in-flight={}", self.max_bytes_in_flight),
         ];
         arguments.extend(self.hosts.iter().map(|host| format!("--allow-host={host}")));
         arguments.extend(self.origins.iter().map(|origin| format!("--allow-origin={origin}")));

@@ -5,11 +5,11 @@ mod path;
 mod payload;
 mod reply;
 
-use std::time::Duration;
+use std::{future::poll_fn, pin::Pin, sync::Arc, task::Poll, time::Duration};
 
 use axum::{
     Router as Axum,
-    body::{Body, to_bytes},
+    body::Body,
     extract::{Request, State},
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
@@ -18,18 +18,29 @@ use axum::{
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header, request::Parts};
 use http_body::Body as _;
-use micro_sdk::{Error, MESSAGE_LIMIT, Result};
+use micro_sdk::{Error, Result, handler::apart};
+use prost_reflect::MessageDescriptor;
 use tokio::time::timeout;
 
 use super::{
-    router::{Head, Route, Router, peer_of, version_text},
+    inbound::{Meter, Progress},
+    router::{Head, Route, Router, version_text},
     target::Wire,
+    travel::travels,
 };
 use crate::transcode;
 use payload::Form;
+use reply::Reader;
 
 /// How long a call may take for whoever names no time.
 const DEFAULT_TIMEOUT: Duration = Duration::from_mins(1);
+/// The methods that make calls, and the one that asks whether they may be made.
+const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE, OPTIONS");
+/// How long a browser may remember that a page is welcome.
+const PREFLIGHT_AGE: HeaderValue = HeaderValue::from_static("600");
+/// The headers that pages send, for a browser that does not say which.
+const PAGE_HEADERS: HeaderValue =
+    HeaderValue::from_static("Accept, Content-Type, Authorization, Micro-Namespace, Micro-Version, Timeout");
 /// The headers of HTTP/1 that concern one connection only (RFC 9110, section 7.6.1), and those
 /// that are made anew for the call.
 const NOT_FORWARDED: [HeaderName; 9] = [
@@ -77,23 +88,37 @@ async fn door(State(router): State<Router>, request: Request, next: Next) -> Res
     }
     let origin =
         router.welcome().origin(request.headers()).and_then(|origin| HeaderValue::from_str(origin).ok());
-    let mut response = if request.method() == Method::OPTIONS {
-        StatusCode::NO_CONTENT.into_response()
-    } else {
-        next.run(request).await
-    };
+    let asked = (request.method() == Method::OPTIONS).then(|| page_headers(request.headers()));
+    let mut response =
+        if asked.is_some() { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };
     let headers = response.headers_mut();
     headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
     if let Some(origin) = origin {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        headers.insert(header::VARY, HeaderValue::from_static("Origin"));
-        let methods = HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE, OPTIONS");
-        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
-        let allowed =
-            HeaderValue::from_static("Accept, Content-Type, Authorization, Micro-Namespace, Micro-Version");
-        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allowed);
+        headers.insert(header::VARY, HeaderValue::from_static("Origin, Access-Control-Request-Headers"));
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("Retry-After"));
+        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
+        if let Some(asked) = asked {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked);
+            headers.insert(header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_AGE);
+        }
     }
     response
+}
+
+/// The headers that a page may send, of those it asks for: all that travel with a call.
+fn page_headers(headers: &HeaderMap) -> HeaderValue {
+    let asked = headers.get_all(header::ACCESS_CONTROL_REQUEST_HEADERS).iter();
+    let names = asked.filter_map(|names| names.to_str().ok()).flat_map(|names| names.split(','));
+    let names = names.filter_map(|name| name.trim().parse::<HeaderName>().ok());
+    let names: Vec<String> = names
+        .filter(|name| *name == header::CONTENT_TYPE || (travels(name) && !NOT_FORWARDED.contains(name)))
+        .map(|name| name.to_string())
+        .collect();
+    if names.is_empty() {
+        return PAGE_HEADERS;
+    }
+    HeaderValue::from_str(&names.join(", ")).unwrap_or(PAGE_HEADERS)
 }
 
 async fn call(State(router): State<Router>, request: Request) -> Response {
@@ -104,7 +129,11 @@ async fn call(State(router): State<Router>, request: Request) -> Response {
             .await
             .unwrap_or_else(|error| reply::error(&error.with_id("micro.api"))),
         Err(error) => {
+            let refused = error.code == 405;
             let mut response = reply::error(&error.with_id("micro.api"));
+            if refused {
+                response.headers_mut().insert(header::ALLOW, METHODS);
+            }
             if unread {
                 // The body stands in the way of the next request, so there can be none.
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -124,10 +153,10 @@ async fn route(router: &Router, head: &Parts) -> Result<Route> {
             "WebSockets are not supported yet; a POST to the endpoint answers with one JSON document a line",
         ));
     }
-    let target = path::target(head.uri.path()).ok_or_else(|| Error::not_found("there is no such path"))?;
+    let target = path::target(head.uri.path())?.ok_or_else(|| Error::not_found("there is no such path"))?;
     let otherwise = path::without_version(head.uri.path());
-    let peer = peer_of(&head.extensions);
-    let route = router.resolve(Head { target, otherwise, headers: &head.headers, peer }, true).await?;
+    let connection = router.connection(&head.extensions);
+    let route = router.resolve(Head { target, otherwise, headers: &head.headers, connection }, true).await?;
     if route.described && route.method.is_none() {
         return Err(unknown_endpoint(&route));
     }
@@ -143,20 +172,19 @@ fn is_websocket(headers: &HeaderMap) -> bool {
 async fn answer(router: &Router, route: Route, head: Parts, body: Body) -> Result<Response> {
     let form = Form::of(&head.headers)?;
     let patience = micro_sdk::header::timeout(&head.headers).unwrap_or(DEFAULT_TIMEOUT);
-    let body = timeout(patience, read(body))
+    let body = timeout(patience, read(body, route.limit(), &route.meter))
         .await
         .map_err(|_| Error::timeout("the body did not come in time"))??;
-    let query = head.uri.query().unwrap_or_default();
-    let (wire, message) = match (&route.method, form) {
-        (_, Form::Protobuf) => (Wire::Protobuf, body),
-        (Some(method), form) => {
-            let value = payload::request(query, form, &body, false)?;
-            let message = transcode::value_to_protobuf(&method.input(), value);
-            (Wire::Protobuf, message.map_err(|invalid| Error::bad_request(invalid.0))?)
-        }
-        (None, form) => (Wire::Json, payload::request(query, form, &body, true)?.to_string().into()),
-    };
+    let query = head.uri.query().unwrap_or_default().to_owned();
     let (method, stream) = (route.method.clone(), route.stream);
+    let (wire, message) = if form == Form::Protobuf {
+        (Wire::Protobuf, body)
+    } else {
+        let wire = if method.is_some() { Wire::Protobuf } else { Wire::Json };
+        let input = method.as_ref().map(prost_reflect::MethodDescriptor::input);
+        (wire, apart(body.len(), move || message(&query, form, &body, input.as_ref())).await?)
+    };
+    let reader = Reader::new(&route.meter, router.connection(&head.extensions));
     let mut request = http::Request::post(route.target.path());
     if let Some(headers) = request.headers_mut() {
         *headers = forwarded(&head.headers);
@@ -167,13 +195,25 @@ async fn answer(router: &Router, route: Route, head: Parts, body: Body) -> Resul
         .map_err(|e| Error::bad_request(format!("the request cannot be forwarded: {e}")))?;
     let response = router.send(route, wire, request).await?;
     match (form, method) {
-        (Form::Protobuf, _) => reply::protobuf(response).await,
+        (Form::Protobuf, _) => reply::protobuf(response, reader).await,
         (_, Some(method)) if method.is_server_streaming() => {
-            Ok(reply::lines(response, Some(method.output())).await)
+            Ok(reply::lines(response, Some(method.output()), reader).await)
         }
-        (_, None) if stream => Ok(reply::lines(response, None).await),
-        (_, Some(method)) => reply::json(response, Some(&method.output())).await,
-        (_, None) => reply::json(response, None).await,
+        (_, None) if stream => Ok(reply::lines(response, None, reader).await),
+        (_, Some(method)) => reply::json(response, Some(method.output()), reader).await,
+        (_, None) => reply::json(response, None, reader).await,
+    }
+}
+
+/// The message of a call: of its type in protobuf, or JSON where that is not known.
+fn message(query: &str, form: Form, body: &Bytes, input: Option<&MessageDescriptor>) -> Result<Bytes> {
+    transcode::check_json(body)?;
+    let value = payload::request(query, form, body, input.is_none())?;
+    match input {
+        Some(input) => {
+            transcode::value_to_protobuf(input, value).map_err(|invalid| Error::bad_request(invalid.0))
+        }
+        None => Ok(value.to_string().into()),
     }
 }
 
@@ -182,17 +222,31 @@ fn unknown_endpoint(route: &Route) -> Error {
     Error::not_found(format!("service {} has no endpoint {}", target.service, target.endpoint))
 }
 
-async fn read(body: Body) -> Result<Bytes> {
-    let too_large = || Error::too_large(format!("the body is larger than {MESSAGE_LIMIT} bytes"));
+/// A whole body, which has to come at some rate and is counted from its first byte.
+async fn read(mut body: Body, limit: usize, meter: &Arc<Meter>) -> Result<Bytes> {
+    let too_large =
+        || Error::too_large(format!("the body is larger than {limit} bytes, which is the limit here"));
+    let expected = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     // What says beforehand that it is too large is not waited for.
-    if body.size_hint().lower() > MESSAGE_LIMIT as u64 {
+    if expected > limit {
         return Err(too_large());
     }
-    to_bytes(body, MESSAGE_LIMIT).await.map_err(|error| {
-        let limited = std::error::Error::source(&error)
-            .is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>);
-        if limited { too_large() } else { Error::bad_request(format!("the body broke off: {error}")) }
-    })
+    let (mut progress, mut whole) = (Progress::default(), BytesMut::with_capacity(expected));
+    loop {
+        let frame = poll_fn(|cx| match Pin::new(&mut body).poll_frame(cx) {
+            Poll::Ready(frame) => Poll::Ready(Ok(frame)),
+            Poll::Pending => progress.poll(cx).map(Err),
+        });
+        let Some(frame) = frame.await? else { return Ok(whole.freeze()) };
+        let frame = frame.map_err(|error| Error::bad_request(format!("the body broke off: {error}")))?;
+        let Ok(chunk) = frame.into_data() else { continue };
+        if whole.len() + chunk.len() > limit {
+            return Err(too_large());
+        }
+        progress.came(chunk.len());
+        meter.grow(chunk.len())?;
+        whole.extend_from_slice(&chunk);
+    }
 }
 
 /// One gRPC message.

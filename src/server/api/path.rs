@@ -1,12 +1,21 @@
 //! From the path of an HTTP request to a service and an endpoint (reference: Micro v4's gateway).
 
-use crate::server::target::Target;
+use std::borrow::Cow;
 
-/// The endpoint a path means; none for the root.
-pub(super) fn target(path: &str) -> Option<Target> {
-    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+use micro_sdk::Result;
+
+use crate::server::target::{Target, decoded};
+
+/// The endpoint a path means; none for the root. A `/` that is percent-encoded separates nothing.
+///
+/// # Errors
+/// 400 for a path that names no endpoint there can be.
+pub(super) fn target(path: &str) -> Result<Option<Target>> {
+    let parts: Vec<Cow<'_, str>> =
+        path.split('/').filter(|part| !part.is_empty()).map(decoded).collect::<Result<_>>()?;
+    let parts: Vec<&str> = parts.iter().map(|part| &**part).collect();
     let (service, handler, method) = match parts[..] {
-        [] => return None,
+        [] => return Ok(None),
         [service] => (service.to_owned(), service, "Call"),
         [service, method] => (service.to_owned(), service, method),
         [version, service, method] if is_version(version) => {
@@ -14,14 +23,14 @@ pub(super) fn target(path: &str) -> Option<Target> {
         }
         [ref service @ .., handler, method] => (service.join("."), handler, method),
     };
-    Some(Target { service, endpoint: format!("{}.{}", camel(handler), camel(method)) })
+    Target::new(service, &camel(handler), &camel(method)).map(Some)
 }
 
 /// What a path means when its first part is the version of the API: `/v1/helloworld/Call` as
 /// `/helloworld/Call`. None for a path that does not begin with a version.
 pub(super) fn without_version(path: &str) -> Option<Target> {
     let (version, rest) = path.trim_start_matches('/').split_once('/')?;
-    if is_version(version) { target(rest) } else { None }
+    if is_version(version) { target(rest).ok().flatten() } else { None }
 }
 
 /// `v1`, `v22`.
@@ -65,9 +74,28 @@ mod tests {
             ("//echo//call", "echo", "Echo.Call"),
         ] {
             let expected = Target { service: service.into(), endpoint: endpoint.into() };
-            assert_eq!(target(path), Some(expected), "{path}");
+            assert_eq!(target(path).unwrap(), Some(expected), "{path}");
         }
-        assert_eq!(target("/"), None);
+        assert_eq!(target("/").unwrap(), None);
+    }
+
+    #[test]
+    fn parts_are_decoded_after_they_are_separated() {
+        for (path, service, endpoint) in [
+            ("/foo/%62ar", "foo", "Foo.Bar"),
+            ("/f%6Fo/bar", "foo", "Foo.Bar"),
+            ("/foo/bar/baz%2Dxyz", "foo", "Bar.BazXyz"),
+            ("/a%2Fb/bar/baz", "a/b", "Bar.Baz"),
+            ("/k%C3%A4se/call", "käse", "Käse.Call"),
+        ] {
+            let expected = Target { service: service.into(), endpoint: endpoint.into() };
+            assert_eq!(target(path).unwrap(), Some(expected), "{path}");
+        }
+        for path in
+            ["/foo/bar%20", "/foo/bar%2e", "/foo/%2562ar", "/foo/b%2Far", "/foo/%ff", "/foo/%00", "/%20/a/b"]
+        {
+            assert_eq!(target(path).unwrap_err().code, 400, "{path}");
+        }
     }
 
     #[test]

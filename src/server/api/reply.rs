@@ -1,16 +1,28 @@
 //! From the answer of a call to an HTTP response: JSON, a JSON document a line, or an error with
 //! its status.
 
+use std::sync::Arc;
+
 use axum::{body::Body, response::Response};
 use bytes::{Buf as _, Bytes, BytesMut};
 use futures::stream;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http_body::Frame;
 use http_body_util::BodyExt as _;
-use micro_sdk::{Error, JSON_LIMIT, MESSAGE_LIMIT, Result};
+use http_body_util::Empty;
+use micro_sdk::{Error, JSON_LIMIT, MESSAGE_LIMIT, Result, handler::apart};
 use prost_reflect::MessageDescriptor;
 use tonic::Status;
 
-use crate::transcode;
+use crate::{
+    server::{
+        budget::{Hold, SMALL},
+        connection::Connection,
+        inbound::Meter,
+        outbound::Outbound,
+    },
+    transcode,
+};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -28,20 +40,50 @@ pub(super) fn error(error: &Error) -> Response {
     response
 }
 
+/// Who reads an answer: what is on its way to them is counted, and given up when they take nothing.
+pub(super) struct Reader {
+    hold: Hold,
+    connection: Arc<Connection>,
+}
+
+impl Reader {
+    pub(super) fn new(meter: &Meter, connection: &Arc<Connection>) -> Self {
+        Self { hold: meter.another(), connection: connection.clone() }
+    }
+
+    /// A whole answer.
+    ///
+    /// # Errors
+    /// 503 when the server holds as much as it may.
+    fn whole(mut self, body: Bytes, content_type: HeaderValue) -> Result<Response> {
+        let body = if body.len() <= SMALL {
+            Body::from(body)
+        } else {
+            self.hold.grow(body.len())?;
+            Body::new(Outbound::<Empty<Bytes>>::whole(body, self.hold, self.connection))
+        };
+        let mut response = Response::new(body);
+        response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+        Ok(response)
+    }
+}
+
 /// The messages of a gRPC response, then its error if it has one.
 struct Messages {
     body: tonic::body::Body,
     buffer: BytesMut,
+    /// For what is in the buffer.
+    hold: Hold,
     ended: bool,
 }
 
 impl Messages {
     /// # Errors
     /// The error of a response that has nothing else.
-    fn of(response: http::Response<tonic::body::Body>) -> Result<Self> {
+    fn of(response: http::Response<tonic::body::Body>, reader: &Reader) -> Result<Self> {
         let (head, body) = response.into_parts();
         failure(&head.headers)?;
-        Ok(Self { body, buffer: BytesMut::new(), ended: false })
+        Ok(Self { body, buffer: BytesMut::new(), hold: reader.hold.another(), ended: false })
     }
 
     async fn next(&mut self) -> Result<Option<Bytes>> {
@@ -56,7 +98,10 @@ impl Messages {
                 None => self.ended = true,
                 Some(Err(status)) => return Err(status.into()),
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => self.buffer.extend_from_slice(&data),
+                    Ok(data) => {
+                        self.hold.grow(data.len())?;
+                        self.buffer.extend_from_slice(&data);
+                    }
                     Err(frame) => {
                         self.ended = true;
                         failure(&frame.into_trailers().unwrap_or_default())?;
@@ -82,7 +127,11 @@ impl Messages {
             return Ok(None);
         }
         self.buffer.advance(5);
-        Ok(Some(self.buffer.split_to(length).freeze()))
+        let message = self.buffer.split_to(length).freeze();
+        if self.buffer.is_empty() {
+            self.hold.release();
+        }
+        Ok(Some(message))
     }
 }
 
@@ -99,17 +148,18 @@ fn failure(headers: &HeaderMap) -> Result<()> {
     }
 }
 
-fn to_json(message: &Bytes, output: Option<&MessageDescriptor>) -> Result<Bytes> {
-    match output {
-        None => Ok(message.clone()),
-        Some(output) => transcode::to_json(output, message, JSON_LIMIT).map_err(|invalid| {
+async fn to_json(message: Bytes, output: Option<MessageDescriptor>) -> Result<Bytes> {
+    let Some(output) = output else { return Ok(message) };
+    apart(message.len(), move || {
+        transcode::to_json(&output, &message, JSON_LIMIT).map_err(|invalid| {
             Error::internal(format!("the answer of the service cannot be JSON: {invalid}"))
-        }),
-    }
+        })
+    })
+    .await
 }
 
-async fn single(response: http::Response<tonic::body::Body>) -> Result<Bytes> {
-    let mut messages = Messages::of(response)?;
+async fn single(response: http::Response<tonic::body::Body>, reader: &Reader) -> Result<Bytes> {
+    let mut messages = Messages::of(response, reader)?;
     let message = messages.next().await?;
     // What follows can only be the status: a part of the answer is not passed off as all of it.
     if messages.next().await?.is_some() {
@@ -124,22 +174,23 @@ async fn single(response: http::Response<tonic::body::Body>) -> Result<Bytes> {
 /// What the service failed with.
 pub(super) async fn json(
     response: http::Response<tonic::body::Body>,
-    output: Option<&MessageDescriptor>,
+    output: Option<MessageDescriptor>,
+    reader: Reader,
 ) -> Result<Response> {
-    let body = to_json(&single(response).await?, output)?;
-    let mut response = Response::new(Body::from(body));
-    response.headers_mut().insert(header::CONTENT_TYPE, JSON);
-    Ok(response)
+    let body = to_json(single(response, &reader).await?, output).await?;
+    reader.whole(body, JSON)
 }
 
 /// A single answer, as the bytes of its message.
 ///
 /// # Errors
 /// What the service failed with.
-pub(super) async fn protobuf(response: http::Response<tonic::body::Body>) -> Result<Response> {
-    let mut response = Response::new(Body::from(single(response).await?));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/protobuf"));
-    Ok(response)
+pub(super) async fn protobuf(
+    response: http::Response<tonic::body::Body>,
+    reader: Reader,
+) -> Result<Response> {
+    let body = single(response, &reader).await?;
+    reader.whole(body, HeaderValue::from_static("application/protobuf"))
 }
 
 /// A stream of answers, one JSON document a line. An error before the first is the response; a
@@ -147,8 +198,9 @@ pub(super) async fn protobuf(response: http::Response<tonic::body::Body>) -> Res
 pub(super) async fn lines(
     response: http::Response<tonic::body::Body>,
     output: Option<MessageDescriptor>,
+    reader: Reader,
 ) -> Response {
-    let first = match Messages::of(response) {
+    let first = match Messages::of(response, &reader) {
         Ok(mut messages) => messages.next().await.map(|first| (first, messages)),
         Err(error) => Err(error),
     };
@@ -165,7 +217,11 @@ pub(super) async fn lines(
                 Some(message) => Ok(Some(message)),
                 None => messages.next().await,
             };
-            let line = next.and_then(|message| message.map(|m| to_json(&m, output.as_ref())).transpose());
+            let line = match next {
+                Ok(Some(message)) => to_json(message, output).await.map(Some),
+                Ok(None) => Ok(None),
+                Err(error) => Err(error),
+            };
             match line {
                 Ok(Some(line)) => {
                     Some((Ok::<_, std::convert::Infallible>(ended(&line)), (None, Some(messages))))
@@ -175,7 +231,10 @@ pub(super) async fn lines(
             }
         }
     });
-    let mut response = Response::new(Body::from_stream(body));
+    let Reader { hold, connection } = reader;
+    let refuse = |error: Error| Frame::data(ended(error.with_id("micro.api").to_json().as_bytes()));
+    let body = Outbound::new(Body::from_stream(body), hold, Some(connection), refuse);
+    let mut response = Response::new(Body::new(body));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
     response
 }

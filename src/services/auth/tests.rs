@@ -83,7 +83,7 @@ impl Block {
     async fn call<I, O>(&self, caller: &Caller, endpoint: &str, request: I) -> Result<O>
     where
         I: micro_sdk::prost::Message,
-        O: micro_sdk::prost::Message + Default,
+        O: micro_sdk::prost::Message + Default + 'static,
     {
         self.client(caller).unary(endpoint, &request).await
     }

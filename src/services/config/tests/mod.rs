@@ -60,7 +60,7 @@ impl Bench {
         Replies { status: head.headers, body, buffer: BytesMut::new() }
     }
 
-    async fn call<I: Message, O: Message + Default>(
+    async fn call<I: Message, O: Message + Default + 'static>(
         &self,
         caller: &Caller,
         method: &str,
@@ -101,7 +101,7 @@ struct Replies {
 }
 
 impl Replies {
-    async fn next<O: Message + Default>(&mut self) -> Result<Option<O>> {
+    async fn next<O: Message + Default + 'static>(&mut self) -> Result<Option<O>> {
         loop {
             if self.buffer.len() >= 5 {
                 let length = u32::from_be_bytes(self.buffer[1..5].try_into().unwrap()) as usize;

@@ -1,0 +1,339 @@
+//! How many bytes of messages the server holds at once, over all calls: of requests that are not yet
+//! dealt with, and of answers that are not yet read. What would go beyond is refused, never waited for.
+//!
+//! Nobody has it all: one address, user of this machine or account holds a quarter at most, a share is
+//! kept for small messages, and another one for the owner's socket.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv6Addr},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use micro_sdk::{Error, Result, proto::auth::Account};
+
+use super::listen::Peer;
+
+/// A message of up to so many bytes is small.
+pub(super) const SMALL: usize = 64 << 10;
+/// The least budget: of its quarter, what is not kept for small messages takes one of the largest.
+pub(crate) const LEAST: usize = 96 << 20;
+/// The budget of a server that is told none.
+#[cfg(test)]
+pub(super) const DEFAULT: usize = 128 << 20;
+/// After how many holders those that hold nothing are forgotten.
+const HOLDERS: usize = 1024;
+/// When it makes sense to try again, in seconds.
+const RETRY: u32 = 1;
+
+/// Who holds bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Holder {
+    /// An address; of IPv6 the first 64 bits, which one subscriber has all of.
+    Address(IpAddr),
+    /// A user of this machine.
+    User(u32),
+    /// An account, by its namespace, type and id.
+    Account(String, String, String),
+}
+
+/// Bytes that are counted for one holder, or for all.
+type Counter = Arc<AtomicUsize>;
+
+/// The budget of a server.
+#[derive(Debug)]
+pub(super) struct Budget {
+    total: usize,
+    all: Counter,
+    holders: Mutex<HashMap<Holder, Counter>>,
+}
+
+impl Budget {
+    pub(super) fn new(total: usize) -> Arc<Self> {
+        Arc::new(Self { total, all: Counter::default(), holders: Mutex::default() })
+    }
+
+    /// The most that one holder may have in messages that are not small.
+    pub(super) fn share(&self) -> usize {
+        let quarter = self.total / 4;
+        quarter - quarter / 8
+    }
+
+    fn counter(&self, holder: Holder) -> Counter {
+        let mut holders = self.holders.lock().unwrap_or_else(PoisonError::into_inner);
+        if holders.len() >= HOLDERS {
+            holders.retain(|_, counter| Arc::strong_count(counter) > 1);
+        }
+        holders.entry(holder).or_default().clone()
+    }
+}
+
+/// A connection, as far as the budget is concerned.
+#[derive(Debug)]
+pub(super) struct Purse {
+    budget: Arc<Budget>,
+    peer: Peer,
+    /// Of its address; what comes by a local socket has none.
+    address: Option<Counter>,
+    /// Of the user of this machine behind it, once that is known.
+    user: OnceLock<Counter>,
+}
+
+impl Purse {
+    pub(super) fn new(budget: Arc<Budget>, peer: Peer) -> Arc<Self> {
+        let address = match peer {
+            Peer::Owner | Peer::Service => None,
+            Peer::Unknown => Some(Ipv6Addr::UNSPECIFIED.into()),
+            Peer::Program(ends) => Some(network(ends.peer().ip())),
+        };
+        let address = address.map(|address| budget.counter(Holder::Address(address)));
+        Arc::new(Self { budget, peer, address, user: OnceLock::new() })
+    }
+
+    /// Whether it matters by now which user of this machine is behind it: for a body that is announced
+    /// not to be small, and once much is held by those who are not told apart.
+    pub(super) fn is_to_be_identified(&self, announced: Option<usize>) -> bool {
+        let (Peer::Program(ends), Some(held)) = (self.peer, &self.address) else { return false };
+        let is_large = announced.is_some_and(|bytes| bytes > SMALL);
+        ends.peer().ip().is_loopback()
+            && self.user.get().is_none()
+            && (is_large || held.load(Ordering::Relaxed) >= self.budget.share() / 8)
+    }
+
+    /// Finds out which user of this machine is behind it, so that users hold nothing for each other.
+    pub(super) async fn identify(&self) {
+        if let Peer::Program(ends) = self.peer
+            && let Some(user) = ends.caller_uid().await
+        {
+            self.user.get_or_init(|| self.budget.counter(Holder::User(user)));
+        }
+    }
+
+    /// What a message counts for, beside the server.
+    fn counters(&self, account: Option<&Account>, large: bool) -> Vec<Counter> {
+        let account = account.filter(|_| large).map(|account| {
+            let Account { issuer, r#type, id, .. } = account;
+            self.budget.counter(Holder::Account(issuer.clone(), r#type.clone(), id.clone()))
+        });
+        self.user.get().or(self.address.as_ref()).cloned().into_iter().chain(account).collect()
+    }
+}
+
+/// What counts as one address: all of 127.0.0.0/8 is this machine, and of IPv6 a subscriber has 64 bits.
+pub(super) fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) if address.is_loopback() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        IpAddr::V6(address) if !address.is_loopback() => {
+            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)))
+        }
+        address => address,
+    }
+}
+
+/// Bytes that a call holds, given back when this is dropped.
+#[derive(Debug)]
+pub(super) struct Hold {
+    purse: Arc<Purse>,
+    account: Option<Arc<Account>>,
+    /// What the bytes are counted for, beside the server.
+    counters: Vec<Counter>,
+    bytes: usize,
+}
+
+impl Hold {
+    /// Nothing yet.
+    pub(super) fn new(purse: Arc<Purse>, account: Option<Arc<Account>>) -> Self {
+        Self { purse, account, counters: Vec::new(), bytes: 0 }
+    }
+
+    /// Nothing yet, by the same peer and account.
+    pub(super) fn another(&self) -> Self {
+        Self::new(self.purse.clone(), self.account.clone())
+    }
+
+    /// Holds so many bytes more.
+    ///
+    /// # Errors
+    /// 413 for more than anyone may hold, 503 for what may be held another time.
+    pub(super) fn grow(&mut self, bytes: usize) -> Result<()> {
+        let budget = &self.purse.budget;
+        let (after, share, quarter) = (self.bytes.saturating_add(bytes), budget.share(), budget.total / 4);
+        if after > share {
+            return Err(Error::too_large(format!(
+                "the messages of a call take more than {share} bytes while they are dealt with, which is the limit"
+            )));
+        }
+        let large = after > SMALL;
+        let (all, one) = match (self.purse.peer, large) {
+            (Peer::Owner, _) => (budget.total, share),
+            (Peer::Service | Peer::Program(_) | Peer::Unknown, true) => (budget.total - quarter, share),
+            (Peer::Service | Peer::Program(_) | Peer::Unknown, false) => {
+                (budget.total - quarter / 2, quarter)
+            }
+        };
+        add(std::slice::from_ref(&budget.all), bytes, all, "the server holds")?;
+        let was_large = self.bytes > SMALL;
+        let counted = if large == was_large && self.bytes > 0 {
+            add(&self.counters, bytes, one, "who calls holds")
+        } else {
+            let counters = self.purse.counters(self.account.as_deref(), large);
+            add(&counters, after, one, "who calls holds").map(|()| {
+                subtract(&self.counters, self.bytes);
+                self.counters = counters;
+            })
+        };
+        if let Err(error) = counted {
+            subtract(std::slice::from_ref(&budget.all), bytes);
+            return Err(error);
+        }
+        self.bytes = after;
+        Ok(())
+    }
+
+    /// Gives back what is held.
+    pub(super) fn release(&mut self) {
+        if self.bytes > 0 {
+            subtract(std::slice::from_ref(&self.purse.budget.all), self.bytes);
+            subtract(&self.counters, self.bytes);
+            self.counters.clear();
+            self.bytes = 0;
+        }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+fn subtract(counters: &[Counter], bytes: usize) {
+    for counter in counters {
+        counter.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// Counts bytes for each holder or, where one would have too many, for none.
+fn add(counters: &[Counter], bytes: usize, most: usize, holder: &str) -> Result<()> {
+    for (index, counter) in counters.iter().enumerate() {
+        if counter.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > most {
+            subtract(&counters[..=index], bytes);
+            let text =
+                format!("{holder} as many bytes of messages as are allowed at once; try again in a moment");
+            return Err(Error::unavailable(text).with_retry_after(RETRY));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sockets;
+
+    const MIB: usize = 1 << 20;
+
+    fn purse(budget: &Arc<Budget>, peer: &str) -> Arc<Purse> {
+        let ends = sockets::Connection::new("127.0.0.1:9".parse().unwrap(), peer.parse().unwrap());
+        Purse::new(budget.clone(), Peer::Program(ends))
+    }
+
+    fn account(id: &str) -> Arc<Account> {
+        Arc::new(Account { id: id.into(), ..Account::default() })
+    }
+
+    fn code(result: Result<()>) -> i32 {
+        result.map_or_else(|error| error.code, |()| 200)
+    }
+
+    #[test]
+    fn one_address_holds_a_quarter_and_what_it_gives_back_counts_no_more() {
+        let budget = Budget::new(DEFAULT);
+        let mut first = Hold::new(purse(&budget, "10.0.0.1:1"), None);
+        let mut second = Hold::new(purse(&budget, "10.0.0.1:2"), None);
+        assert_eq!(code(first.grow(16 * MIB)), 200);
+        assert_eq!(code(second.grow(16 * MIB)), 503);
+        // Small messages go on, and others do.
+        assert_eq!(code(second.grow(SMALL)), 200);
+        assert_eq!(code(Hold::new(purse(&budget, "10.0.0.2:1"), None).grow(16 * MIB)), 200);
+        drop(first);
+        assert_eq!(code(second.grow(16 * MIB)), 200);
+        drop(second);
+        assert_eq!(budget.all.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn one_account_holds_a_quarter_wherever_it_comes_from() {
+        let budget = Budget::new(DEFAULT);
+        let hold = |peer: &str, id| Hold::new(purse(&budget, peer), Some(account(id)));
+        let mut first = hold("10.0.0.1:1", "a");
+        assert_eq!(code(first.grow(20 * MIB)), 200);
+        assert_eq!(code(hold("10.0.0.2:1", "a").grow(20 * MIB)), 503);
+        assert_eq!(code(hold("10.0.0.2:1", "b").grow(20 * MIB)), 200);
+        let owner = Purse::new(budget.clone(), Peer::Owner);
+        assert_eq!(code(Hold::new(owner.clone(), Some(account("a"))).grow(20 * MIB)), 503);
+        assert_eq!(code(Hold::new(owner, Some(account("c"))).grow(20 * MIB)), 200);
+    }
+
+    #[test]
+    fn a_share_is_kept_for_small_messages_and_one_for_the_owner() {
+        let budget = Budget::new(DEFAULT);
+        let mut holds = Vec::new();
+        for number in 0..1000 {
+            let mut hold =
+                Hold::new(purse(&budget, &format!("10.0.{}.{}:1", number / 250, number % 250)), None);
+            if code(hold.grow(16 * MIB)) != 200 {
+                break;
+            }
+            holds.push(hold);
+        }
+        assert_eq!(holds.len(), 6, "three quarters of 128 MiB");
+        let mut small = Vec::new();
+        let refused = loop {
+            let mut hold = Hold::new(purse(&budget, "10.9.0.1:1"), None);
+            match hold.grow(SMALL) {
+                Ok(()) => small.push(hold),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!((refused.code, refused.retry_after), (503, Some(RETRY)));
+        assert_eq!(small.len() * SMALL, 16 * MIB, "an eighth");
+        assert_eq!(code(Hold::new(Purse::new(budget.clone(), Peer::Owner), None).grow(16 * MIB)), 200);
+    }
+
+    #[test]
+    fn what_nobody_may_hold_is_too_large() {
+        let budget = Budget::new(DEFAULT);
+        let mut hold = Hold::new(Purse::new(budget.clone(), Peer::Owner), None);
+        assert_eq!(code(hold.grow(budget.share() + 1)), 413);
+        assert_eq!(code(hold.grow(usize::MAX)), 413);
+        assert!(Budget::new(LEAST).share() > micro_sdk::MESSAGE_LIMIT);
+    }
+
+    #[test]
+    fn neighbours_are_one_address() {
+        for (one, other, same) in [
+            ("127.0.0.1", "127.9.9.9", true),
+            ("127.0.0.1", "::1", true),
+            ("::ffff:127.0.0.1", "127.0.0.2", true),
+            ("2001:db8::1", "2001:db8::ffff:1", true),
+            ("2001:db8::1", "2001:db8:0:1::1", false),
+            ("10.0.0.1", "10.0.0.2", false),
+        ] {
+            let network = |text: &str| network(text.parse().unwrap());
+            assert_eq!(network(one) == network(other), same, "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn holders_that_hold_nothing_are_forgotten() {
+        let budget = Budget::new(DEFAULT);
+        for number in 0..3 * u32::try_from(HOLDERS).unwrap() {
+            drop(budget.counter(Holder::User(number)));
+        }
+        assert!(budget.holders.lock().unwrap().len() <= HOLDERS);
+    }
+}

@@ -1,0 +1,249 @@
+//! The body of a request on its way in, a stream of gRPC messages: each message has its limit, is counted
+//! in the budget of the server while it is dealt with, and has to come at some rate once it has begun.
+//! Between two messages a stream may be idle for as long as it likes.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use micro_sdk::{Error, Result, handler::Guard};
+use tokio::time::{Instant, Sleep, sleep_until};
+use tonic::{Status, body::Body};
+
+use super::{budget::Hold, target::Target};
+use crate::transcode::Weights;
+
+/// In each such time of waiting for a message, so many bytes of it have to come.
+const RATE: (Duration, usize) = (Duration::from_secs(10), 64 << 10);
+/// How long a message may be waited for altogether.
+const LONGEST: Duration = Duration::from_mins(2);
+/// The bytes before a message: a flag and its length.
+const HEAD: usize = 5;
+
+/// What a message of a building block may become in memory: so many times its size, or so many bytes
+/// where it is small.
+const WEIGHT: (usize, usize) = (8, 1 << 20);
+/// Messages of fewer bytes are not weighed: they become less than that.
+const WEIGHED: usize = 1 << 10;
+
+/// How the sender of a message gets on with it. Only time in which it is waited for counts.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    waiting_since: Option<Instant>,
+    /// Before now, in this measure of time and altogether.
+    waited: (Duration, Duration),
+    bytes: usize,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Progress {
+    /// So many bytes have come.
+    pub(super) fn came(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        if let Some(since) = self.waiting_since.take() {
+            self.waited.0 += since.elapsed();
+            self.waited.1 += since.elapsed();
+        }
+        if self.bytes >= RATE.1 {
+            (self.bytes, self.waited.0) = (0, Duration::ZERO);
+        }
+    }
+
+    /// Waits until it has taken too long.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        let now = Instant::now();
+        let since = *self.waiting_since.get_or_insert(now);
+        let left = (RATE.0.saturating_sub(self.waited.0)).min(LONGEST.saturating_sub(self.waited.1));
+        let at = since + left;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
+        if timer.deadline() != at {
+            timer.as_mut().reset(at);
+        }
+        ready!(timer.as_mut().poll(cx));
+        Poll::Ready(Error::timeout(format!(
+            "the message did not come in time: at least {} bytes are expected in {} s, and all of it in {} s",
+            RATE.1,
+            RATE.0.as_secs(),
+            LONGEST.as_secs(),
+        )))
+    }
+}
+
+/// What a call holds of the budget, shared by its request, its answer and its handler.
+#[derive(Debug)]
+pub(super) struct Meter {
+    hold: Mutex<Hold>,
+    /// Why the request was broken off.
+    refused: OnceLock<Error>,
+}
+
+impl Meter {
+    pub(super) fn new(hold: Hold) -> Arc<Self> {
+        Arc::new(Self { hold: Mutex::new(hold), refused: OnceLock::new() })
+    }
+
+    /// Holds so many bytes more, until the call ends.
+    ///
+    /// # Errors
+    /// 413 or 503, as [`Hold::grow`].
+    pub(super) fn grow(&self, bytes: usize) -> Result<()> {
+        self.hold.lock().unwrap_or_else(PoisonError::into_inner).grow(bytes)
+    }
+
+    /// Another hold, for what does not end with the call.
+    pub(super) fn another(&self) -> Hold {
+        self.hold.lock().unwrap_or_else(PoisonError::into_inner).another()
+    }
+
+    fn release(&self) {
+        self.hold.lock().unwrap_or_else(PoisonError::into_inner).release();
+    }
+
+    /// Why the request was broken off, if it was.
+    pub(super) fn refused(&self) -> Option<&Error> {
+        self.refused.get()
+    }
+
+    fn refuse(&self, error: Error) -> Status {
+        // One that goes beyond the budget is told to clients of gRPC as what is used up.
+        let error = if error.code == 503 { Error { code: 429, ..error } } else { error };
+        self.refused.get_or_init(|| error.with_id("micro.server")).clone().into()
+    }
+}
+
+/// Looks at the messages for a building block before they are decoded: what would become too large is
+/// refused, and what it takes is counted.
+pub(super) fn guard(weights: &Arc<Weights>, number: usize, target: &Target, meter: &Arc<Meter>) -> Guard {
+    let (weights, meter) = (weights.clone(), meter.clone());
+    let called = format!("{}.{}", target.service, target.endpoint);
+    Guard::new(move |message| {
+        if message.len() < WEIGHED {
+            return Ok(());
+        }
+        let most = WEIGHT.1.max(WEIGHT.0 * message.len());
+        let weight = weights.weigh(number, message, most);
+        let weight = weight.map_err(|invalid| Error::bad_request(invalid.0))?;
+        if weight > most {
+            return Err(Error::too_large(format!(
+                "the message for {called} has so many parts that it would take more than {most} bytes of memory, \
+                 which is the limit"
+            )));
+        }
+        meter.grow(weight.saturating_sub(message.len()))
+    })
+}
+
+/// What a request is held to.
+#[derive(Clone, Debug)]
+pub(super) struct Terms {
+    /// The largest message, in bytes.
+    pub(super) limit: usize,
+    /// Messages are collected here, so they count until they are dealt with.
+    pub(super) kept: bool,
+    /// The first message has to come without being waited for.
+    pub(super) prompt: bool,
+}
+
+/// The body of a request with its terms.
+pub(super) struct Inbound {
+    body: Body,
+    terms: Terms,
+    meter: Arc<Meter>,
+    head: [u8; HEAD],
+    /// Of the head of a message, what has come; of the message, what is missing.
+    had: usize,
+    missing: usize,
+    progress: Option<Progress>,
+    ended: bool,
+}
+
+impl Inbound {
+    pub(super) fn new(body: Body, terms: Terms, meter: Arc<Meter>) -> Self {
+        let progress = terms.prompt.then(Progress::default);
+        Self { body, terms, meter, head: [0; HEAD], had: 0, missing: 0, progress, ended: false }
+    }
+
+    /// Follows the messages through the bytes of a chunk.
+    fn follow(&mut self, mut chunk: &[u8]) -> Result<()> {
+        let bytes = chunk.len();
+        while !chunk.is_empty() {
+            if self.had == HEAD {
+                let taken = self.missing.min(chunk.len());
+                (self.missing, chunk) = (self.missing - taken, &chunk[taken..]);
+            } else {
+                if self.had == 0 && self.terms.kept {
+                    // What came before is dealt with: a receiver takes one message after the other.
+                    self.meter.release();
+                }
+                let taken = (HEAD - self.had).min(chunk.len());
+                self.head[self.had..self.had + taken].copy_from_slice(&chunk[..taken]);
+                (self.had, chunk) = (self.had + taken, &chunk[taken..]);
+                if self.had < HEAD {
+                    break;
+                }
+                let [_, length @ ..] = self.head;
+                self.missing = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+                if self.missing > self.terms.limit {
+                    return Err(Error::too_large(format!(
+                        "a message of {} bytes; the limit is {} bytes",
+                        self.missing, self.terms.limit
+                    )));
+                }
+            }
+            if self.had == HEAD && self.missing == 0 {
+                (self.had, self.progress) = (0, None);
+            }
+        }
+        if self.had > 0 {
+            self.progress.get_or_insert_default().came(bytes);
+        }
+        if self.terms.kept { self.meter.grow(bytes) } else { Ok(()) }
+    }
+
+    fn fail(&mut self, error: Error) -> Status {
+        self.ended = true;
+        self.body = Body::empty();
+        self.meter.refuse(error)
+    }
+}
+
+impl HttpBody for Inbound {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let me = &mut *self;
+        if me.ended {
+            return Poll::Ready(None);
+        }
+        let Poll::Ready(polled) = Pin::new(&mut me.body).poll_frame(cx) else {
+            let Some(progress) = &mut me.progress else { return Poll::Pending };
+            let late = ready!(progress.poll(cx));
+            return Poll::Ready(Some(Err(me.fail(late))));
+        };
+        if let Some(Ok(frame)) = &polled
+            && let Some(chunk) = frame.data_ref()
+            && let Err(error) = me.follow(chunk)
+        {
+            return Poll::Ready(Some(Err(me.fail(error))));
+        }
+        me.ended = polled.is_none();
+        Poll::Ready(polled)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended || self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,92 @@
+//! Which headers of a call travel on to whoever answers it, and which are refused before that.
+
+use base64::engine::{DecodePaddingMode, Engine as _, GeneralPurpose, GeneralPurposeConfig};
+use http::{HeaderMap, HeaderName, header::CONNECTION};
+use micro_sdk::{Error, Result, header};
+
+/// How bytes stand in a header: base64, with or without padding (gRPC over HTTP/2).
+const BINARY: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// Refuses headers that whoever answers could not read.
+///
+/// # Errors
+/// 400.
+pub(super) fn check(headers: &HeaderMap) -> Result<()> {
+    for (name, value) in headers {
+        let is_readable = |value: &[u8]| BINARY.decode(value.trim_ascii()).is_ok();
+        if name.as_str().ends_with("-bin") && !value.as_bytes().split(|byte| *byte == b',').all(is_readable) {
+            return Err(Error::bad_request(format!("the header {name} is not base64, as its name says")));
+        }
+        if *name == header::GRPC_TIMEOUT
+            && !value.to_str().is_ok_and(|text| header::grpc_timeout(text).is_some())
+        {
+            return Err(Error::bad_request(
+                "the header grpc-timeout is not at most 8 digits and a unit, one of H, M, S, m, u and n",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a header travels with a call: of those named `micro-…` only ours do, since a service may take
+/// others for what a framework says of the caller.
+pub(super) fn travels(name: &HeaderName) -> bool {
+    !name.as_str().starts_with("micro-") || [header::NAMESPACE, header::VERSION].contains(name)
+}
+
+/// Takes out what does not travel: headers that are not ours, and those that the caller names as
+/// concerning the connection only (RFC 9110, section 7.6.1).
+pub(super) fn keep(headers: &mut HeaderMap) {
+    let named = headers.get_all(CONNECTION).iter().filter_map(|names| names.to_str().ok());
+    let named = named.flat_map(|names| names.split(',')).filter_map(|name| name.trim().parse().ok());
+    let stays: Vec<HeaderName> = named.chain(headers.keys().filter(|name| !travels(name)).cloned()).collect();
+    for name in stays {
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn headers_that_nobody_can_read_are_refused() {
+        for (name, value, good) in [
+            ("x-bin", "AAEC", true),
+            ("x-bin", "AAE", true),
+            ("x-bin", "AAE=, AAEC", true),
+            ("x-bin", "", true),
+            ("x-bin", "a", false),
+            ("x-bin", "AAEC,?", false),
+            ("x-bin", "____", false),
+            ("x-bind", "?", true),
+            ("grpc-timeout", "5S", true),
+            ("grpc-timeout", "5Z", false),
+            ("grpc-timeout", "", false),
+            ("grpc-timeout", "-5S", false),
+            ("grpc-timeout", "123456789S", false),
+        ] {
+            let header = (HeaderName::from_static(name), HeaderValue::from_static(value));
+            assert_eq!(check(&HeaderMap::from_iter([header])).is_ok(), good, "{name}: {value}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_ours_and_what_is_named_by_connection_stays() {
+        let names =
+            ["micro-namespace", "micro-version", "micro-account", "micro-from-service", "x-a", "x-b", "x-c"];
+        let mut headers: HeaderMap =
+            names.iter().map(|name| (HeaderName::from_static(name), HeaderValue::from_static("v"))).collect();
+        headers.append(CONNECTION, HeaderValue::from_static("keep-alive, X-A"));
+        headers.append(CONNECTION, HeaderValue::from_static("x-b,,\t"));
+        keep(&mut headers);
+        let left: Vec<&str> =
+            headers.keys().map(HeaderName::as_str).filter(|name| *name != "connection").collect();
+        assert_eq!(left, ["micro-namespace", "micro-version", "x-c"]);
+    }
+}
