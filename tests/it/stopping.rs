@@ -1,6 +1,6 @@
 //! How services end: by name, by version, by folder, and with calls under way.
 
-use std::{fs, net::TcpStream, process::Stdio};
+use std::{fs, os::unix::net::UnixStream, process::Stdio};
 
 use serde_json::{Value, json};
 
@@ -52,7 +52,9 @@ async fn the_calls_that_are_under_way_are_answered_before_a_service_ends() {
     faulty::run(&home, &[]);
     let found = home.ok(["call", "registry", "Registry.GetService", r#"{"service": "helloworld"}"#]);
     let found: Value = serde_json::from_str(&found).unwrap();
-    let address = found["services"][0]["nodes"][0]["address"].as_str().unwrap().to_owned();
+    let address = found["services"][0]["nodes"][0]["address"].as_str().unwrap();
+    let socket = address.strip_prefix("unix:").unwrap().to_owned();
+    UnixStream::connect(&socket).unwrap();
 
     let raw = Raw::connect(&home.state().proxy).await;
     let mut stream = raw.start(PING_PONG, JSON, &[], frame(br#"{"stroke":1}"#)).await;
@@ -65,7 +67,7 @@ async fn the_calls_that_are_under_way_are_answered_before_a_service_ends() {
     let mut kill = home.command(["kill", "helloworld"]);
     let kill = kill.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     eventually("the service to take no new connections", || {
-        TcpStream::connect(&address).is_err().then_some(())
+        UnixStream::connect(&socket).is_err().then_some(())
     });
     stream.write(r#"{"stroke":2}"#).await;
     assert_eq!(stream.value().await, json!({"stroke": "2"}));
@@ -78,7 +80,7 @@ async fn the_calls_that_are_under_way_are_answered_before_a_service_ends() {
     let killed = kill.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&killed.stderr).into_owned();
     assert_eq!((killed.status.code(), said.as_str()), (Some(0), "helloworld has stopped\n"));
-    home.fails(5, ["helloworld", "call"]);
+    assert!(home.fails(8, ["helloworld", "call"]).contains("was stopped by `micro kill`"));
 }
 
 /// Where the system shows the environment of a process (proc(5)).
