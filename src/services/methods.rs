@@ -43,7 +43,7 @@ const fn upload(block: &'static str, endpoint: &'static str, who: Who) -> Method
 
 /// Every method of the contract, in order of block and endpoint. JSON writes some characters with six
 /// bytes and base64 with four for three, so that a limit leaves room for that.
-static METHODS: [Method; 53] = {
+static METHODS: [Method; 54] = {
     use Who::{Account, Anyone, Owner};
     [
         method("auth", "Accounts.ChangeSecret", 16 * KIB, Account),
@@ -80,6 +80,7 @@ static METHODS: [Method; 53] = {
         method("registry", "Registry.Register", 256 * KIB, Account),
         method("registry", "Registry.Watch", 4 * KIB, Account),
         method("runtime", "Build.Read", 16 * KIB, Anyone),
+        method("runtime", "Runtime.Clean", 4 * KIB, Account),
         method("runtime", "Runtime.Create", MIB, Account),
         method("runtime", "Runtime.Delete", 64 * KIB, Account),
         method("runtime", "Runtime.Logs", 64 * KIB, Account),

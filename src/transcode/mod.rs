@@ -19,7 +19,7 @@ mod well_known;
 mod write;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub(crate) use body::{Refusal, request_body, response};
 pub(crate) use weight::{Weights, check_json};
@@ -63,6 +63,12 @@ pub(crate) fn to_json(message: &MessageDescriptor, protobuf: &[u8], limit: usize
     let mut json = Vec::new();
     write::message(message, protobuf, &mut json, limit).map_err(|failure| Invalid(failure.to_string()))?;
     Ok(json.into())
+}
+
+/// Whether a message stands for any JSON, so that nothing is known of what is in it.
+pub(crate) fn is_free_form(message: &MessageDescriptor) -> bool {
+    use well_known::WellKnown;
+    matches!(WellKnown::of(message), Some(WellKnown::Struct | WellKnown::Value | WellKnown::ListValue))
 }
 
 /// JSON without the byte order mark that some editors and libraries put before it.

@@ -108,6 +108,35 @@ fn a_request_is_a_query_or_json_or_a_form() {
 }
 
 #[test]
+fn a_name_given_twice_is_a_list_where_the_endpoint_takes_one() {
+    let api = Api::new(&[]);
+    let login = api.post("/auth/Auth/Token", "\u{feff}{\"id\":\"admin\",\"secret\":\"micro\"}");
+    let login: Value = serde_json::from_str(&login.1).unwrap();
+    let bearer = format!("Bearer {}", login["token"]["access_token"].as_str().unwrap());
+    let form = ("Content-Type", "application/x-www-form-urlencoded");
+    let generate = |path: &str, body: &str| {
+        let (status, body) = api.send("POST", path, &[form, ("Authorization", &bearer)], body);
+        let answer: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(status, 200, "{answer}");
+        let account = &answer["account"];
+        json!([account["id"], account["scopes"], account["metadata"]["k"], account["metadata"]["l"]])
+    };
+    assert_eq!(
+        generate(
+            "/auth/Auth/Generate?scopes=a&id=query",
+            "id=form&scopes=b&scopes=c&metadata.k=1&metadata[l]=2"
+        ),
+        json!(["form", ["a", "b", "c"], "1", "2"])
+    );
+    assert_eq!(
+        generate("/auth/Auth/Generate", "id=once&scopes=a,b"),
+        json!(["once", ["a", "b"], null, null])
+    );
+    let query = api.send("GET", "/helloworld/Call?name=Jane&name=John", &[], "");
+    assert_eq!(query, greeting("John"));
+}
+
+#[test]
 fn protobuf_goes_in_and_comes_out() {
     let api = Api::new(&[]);
     for form in ["application/protobuf", "application/proto", "application/octet-stream"] {

@@ -1,6 +1,7 @@
 //! The HTTP API: `GET /helloworld/Call?name=John` becomes a call, its answer JSON. Nothing but a
 //! translation: who may call and where it goes is decided by the router, as at every door.
 
+mod parameters;
 mod path;
 mod payload;
 mod reply;
@@ -208,7 +209,7 @@ async fn answer(router: &Router, route: Route, head: Parts, body: Body) -> Resul
 /// The message of a call: of its type in protobuf, or JSON where that is not known.
 fn message(query: &str, form: Form, body: &Bytes, input: Option<&MessageDescriptor>) -> Result<Bytes> {
     transcode::check_json(body)?;
-    let value = payload::request(query, form, body, input.is_none())?;
+    let value = payload::request(query, form, body, input)?;
     match input {
         Some(input) => {
             transcode::value_to_protobuf(input, value).map_err(|invalid| Error::bad_request(invalid.0))

@@ -90,7 +90,8 @@ impl FileResolver for Schema {
     }
 }
 
-fn pool(schema: &'static str) -> DescriptorPool {
+/// The descriptors of a schema in one file, which may import the files of protobuf itself.
+pub(crate) fn pool(schema: &'static str) -> DescriptorPool {
     let mut resolver = ChainFileResolver::new();
     resolver.add(Schema(schema));
     resolver.add(GoogleFileResolver::new());
