@@ -27,7 +27,7 @@ const HEAD: usize = 5;
 
 /// What a message of a building block may become in memory: so many times its size, or so many bytes
 /// where it is small.
-const WEIGHT: (usize, usize) = (8, 1 << 20);
+const WEIGHT: (usize, usize) = (8, 4 << 20);
 /// Messages of fewer bytes are not weighed: they become less than that.
 const WEIGHED: usize = 1 << 10;
 
@@ -100,7 +100,8 @@ impl Meter {
         self.hold.lock().unwrap_or_else(PoisonError::into_inner).another()
     }
 
-    fn release(&self) {
+    /// Gives back what is held: the messages are dealt with.
+    pub(super) fn release(&self) {
         self.hold.lock().unwrap_or_else(PoisonError::into_inner).release();
     }
 

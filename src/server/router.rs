@@ -173,6 +173,7 @@ impl Router {
         let head = Head { target, otherwise: None, headers: request.headers(), connection: &connection };
         let route = self.resolve(head, wire == Wire::Json).await?;
         let (terms, meter) = (route.terms(wire), route.meter.clone());
+        let one_message = terms.prompt;
         let request = request.map(|body| Body::new(Inbound::new(body, terms, meter.clone())));
         let response = if wire == Wire::Json {
             // Apart: what it takes to translate would be carried, and copied, by each call.
@@ -185,6 +186,10 @@ impl Router {
             }
             response
         };
+        // What answers has read the only message there is; the answer may be as large.
+        if one_message {
+            meter.release();
+        }
         let hold = meter.another();
         Ok(response.map(|body| Body::new(Outbound::new(body, hold, Some(connection), over_budget))))
     }

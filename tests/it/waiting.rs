@@ -167,7 +167,7 @@ fn what_failed_or_was_stopped_is_told_as_such_and_its_output_to_administrators_a
     let said = home.fails(5, ["xyzzy", "call"]);
     assert!(said.contains("Unrecognized micro command: xyzzy"), "{said}");
     assert_eq!(home.http("/xyzzy/Call").0, 404);
-    assert_eq!(home.http("/helloworld%2fx/Call").0, 404);
+    assert_eq!(home.http("/helloworld%2fx/Call").0, 400, "no name has a slash");
 
     faulty::run(&home, &[]);
     assert_eq!(home.ok(CALL), hello("Jane"));

@@ -194,7 +194,10 @@ async fn answer(router: &Router, route: Route, head: Parts, body: Body) -> Resul
     let request = request
         .body(tonic::body::Body::new(http_body_util::Full::new(frame(&message))))
         .map_err(|e| Error::bad_request(format!("the request cannot be forwarded: {e}")))?;
+    let meter = route.meter.clone();
     let response = router.send(route, wire, request).await?;
+    // What answers has read the request; the answer may be as large.
+    meter.release();
     match (form, method) {
         (Form::Protobuf, _) => reply::protobuf(response, reader).await,
         (_, Some(method)) if method.is_server_streaming() => {
