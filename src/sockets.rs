@@ -179,11 +179,15 @@ async fn find(look: impl Fn(&Sockets) -> Option<u32>) -> Option<u32> {
     None
 }
 
-/// The program and process that listen on this TCP port, such as "`nginx` (pid 42)".
-pub(crate) fn owner_of_port(port: u16) -> Option<String> {
+/// The program and process that listen on this TCP address, or on all of the machine, such as
+/// "`nginx` (pid 42)".
+pub(crate) fn listener(address: SocketAddr) -> Option<String> {
     let inode = TABLES.iter().find_map(|table| {
         let text = fs::read_to_string(table).ok()?;
-        let listens = |row: &Row<'_>| row.state == LISTEN && row.local.port() == port;
+        let (ip, port) = (address.ip().to_canonical(), address.port());
+        let meets = |other: IpAddr| other == ip || other.is_unspecified() || ip.is_unspecified();
+        let listens =
+            |row: &Row<'_>| row.state == LISTEN && row.local.port() == port && meets(row.local.ip());
         rows(&text).find(listens).map(|row| row.inode.to_owned())
     })?;
     let socket = format!("socket:[{inode}]");
@@ -314,7 +318,7 @@ garbage
             assert_eq!(come.caller_uid().await, own);
             client.shutdown(std::net::Shutdown::Write).unwrap();
             assert_eq!(come.caller_uid().await, None);
-            assert!(owner_of_port(address.port()).unwrap().contains(&format!("pid {}", std::process::id())));
+            assert!(super::listener(address).unwrap().contains(&format!("pid {}", std::process::id())));
         }
     }
 }

@@ -35,6 +35,9 @@ pub struct State {
     pub proxy: String,
     /// The address services use.
     pub network: String,
+    /// The same doors at the other loopback address of this machine, `[::1]`, where it has that.
+    #[serde(default)]
+    pub also: Vec<String>,
     /// How long its calls and services may take to end when it stops, in milliseconds.
     #[serde(default)]
     pub grace: u64,

@@ -3,7 +3,7 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -27,11 +27,14 @@ use super::{
     budget::Budget,
     connection::{Connection, Introduced},
     places::Places,
+    settings::Place,
 };
 use crate::{sockets, tasks::Tasks};
 
 /// How many connections the system may hold for us before we take them.
 const BACKLOG: u32 = 4096;
+/// How many ports of the system's choice are tried until one is free on both loopback addresses.
+const PORTS: usize = 16;
 /// How long a client may take for its first bytes, and HTTP/1 for the head of a request.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
 /// How often a connection is looked at, at least.
@@ -49,21 +52,60 @@ const MAX_HEADERS: usize = 256;
 /// Flow-control windows of a stream and of a connection, in bytes.
 const WINDOWS: (u32, u32) = (1 << 20, 4 << 20);
 
-/// Opens a TCP port.
+/// Opens the TCP port of a door: one listener, or one for each loopback address.
 ///
 /// # Errors
-/// It is taken (the text says by whom, where the system tells), or not ours to take.
-pub(super) fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    let open = || -> io::Result<TcpListener> {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        socket.listen(BACKLOG)
+/// It is taken (the text says by whom, where the system tells), or not ours to take. One loopback
+/// address is not enough where another program has the other: what is sent to `localhost` would go there.
+pub(super) fn bind(place: Place) -> anyhow::Result<Vec<TcpListener>> {
+    let port = match place {
+        Place::At(address) => return Ok(vec![open(address).map_err(|error| cannot(address, error))?]),
+        Place::Loopbacks(port) => port,
     };
-    open().with_context(|| match sockets::owner_of_port(address.port()) {
+    let mut tries = 1..=PORTS;
+    loop {
+        let four = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let four = open(four).map_err(|error| cannot(four, error))?;
+        let taken = four.local_addr().context("cannot tell the port of a door")?.port();
+        let six = SocketAddr::from((Ipv6Addr::LOCALHOST, taken));
+        match open(six) {
+            Ok(six) => return Ok(vec![four, six]),
+            Err(error) if is_absent(&error) => {
+                tracing::debug!(%error, "this machine has no ::1");
+                return Ok(vec![four]);
+            }
+            // The system chose a port that is free on the first address only.
+            Err(error) if port == 0 && error.kind() == io::ErrorKind::AddrInUse && tries.next().is_some() => {
+            }
+            Err(error) => {
+                return Err(cannot(six, error)).context(format!(
+                    "what is sent to localhost:{taken} could go to another program; to do without ::1, give the \
+                     door the address 127.0.0.1:{taken}"
+                ));
+            }
+        }
+    }
+}
+
+fn open(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+fn cannot(address: SocketAddr, error: io::Error) -> anyhow::Error {
+    anyhow::Error::new(error).context(match sockets::listener(address) {
         Some(owner) => format!("cannot listen on {address}: {owner} uses the port"),
         None => format!("cannot listen on {address}"),
     })
+}
+
+/// Whether a machine without IPv6, or whose loopback interface has no address of it, says so.
+fn is_absent(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let absent = [Errno::ADDRNOTAVAIL, Errno::AFNOSUPPORT, Errno::PROTONOSUPPORT];
+    error.raw_os_error().is_some_and(|code| absent.iter().any(|errno| errno.raw_os_error() == code))
 }
 
 /// Where a connection comes from.

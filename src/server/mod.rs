@@ -4,6 +4,7 @@
 mod api;
 mod budget;
 mod connection;
+mod doors;
 mod fate;
 mod files;
 mod inbound;
@@ -19,16 +20,11 @@ mod travel;
 mod upstream;
 mod waiting;
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use hyper::{body::Incoming, service::service_fn};
-use hyper_util::service::TowerToHyperService;
 use micro_sdk::local::{self, State};
-use tokio::{
-    net::TcpListener,
-    signal::unix::{Signal, SignalKind, signal},
-};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     backend::{self, Kv},
@@ -47,7 +43,8 @@ use crate::{
     tasks::Tasks,
 };
 use budget::Budget;
-use listen::{Door, Peer, Terms};
+use doors::{Doors, Tcp};
+use listen::{Door, Peer};
 use router::Router;
 
 pub(crate) use crate::supervisor::INSTANCE_VARIABLE;
@@ -111,17 +108,18 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -
     let database = format!("sqlite:{}", home.server().join("micro.db").display());
     // Before any door: where the lock file was removed, this finds that another server has the home.
     let database = backend::open(&database).await?;
-    let (api, proxy, network) =
-        (listen::bind(settings.api)?, listen::bind(settings.proxy)?, listen::bind(settings.network)?);
+    let tcp = Tcp::bind(&settings)?;
     let files::Local { owners, services, socket, nodes } = files::bind_local(home)?;
     let services_socket = local::services_socket(&socket);
+    let ([api, proxy, network], also) = tcp.addresses()?;
     let state = State {
         pid: std::process::id(),
         version: VERSION.to_owned(),
         socket: socket.clone(),
-        api: local_address(&api)?,
-        proxy: local_address(&proxy)?,
-        network: local_address(&network)?,
+        api,
+        proxy,
+        network,
+        also,
         grace: settings.grace.as_millis() as u64,
         arguments: settings.arguments.clone(),
     };
@@ -132,11 +130,7 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -
     let auth = Auth::open(&database, &keys, &background).await?;
     let secrets = Arc::new(Secrets::open(&keys, std::env::var_os(secrets::VARIABLE))?);
     let config = Config::open(kv.clone(), auth.clone(), secrets.clone(), &background).await?;
-    let places = Places {
-        folder: nodes,
-        ports: ports([&api, &proxy, &network])?,
-        networks: settings.nodes_from.clone(),
-    };
+    let places = Places { folder: nodes, ports: tcp.ports()?, networks: settings.nodes_from.clone() };
     let registry = Registry::open(kv.clone(), &state.network, places, &background).await?;
     let server = runtime::Server { network: state.network.clone(), socket: services_socket.clone() };
     let runtime = Runtime::open(
@@ -156,11 +150,8 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -
 
     let connections = Tasks::default();
     let own = rustix::process::getuid().as_raw();
-    let doors = Doors {
-        api: Door::Tcp(api),
-        grpc: [Door::Tcp(proxy), Door::Tcp(network)],
-        local: [Door::Local(owners, own, Peer::Owner), Door::Local(services, own, Peer::Service)],
-    };
+    let local = [Door::Local(owners, own, Peer::Owner), Door::Local(services, own, Peer::Service)];
+    let doors = Doors { tcp, local };
     doors.open(&router, &budget, settings.idle, descriptors, &connections);
     if settings.insecure {
         tracing::warn!("--insecure: other machines may reach this server, and nothing is encrypted");
@@ -193,52 +184,4 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -
     files::remove_state(home, [&socket, &services_socket]);
     tracing::info!("stopped");
     Ok(())
-}
-
-/// The doors, bound and not yet open.
-struct Doors {
-    api: Door,
-    grpc: [Door; 2],
-    local: [Door; 2],
-}
-
-impl Doors {
-    /// Serves connections, for which there are shares of the file descriptors; the rest is for the
-    /// state, the services, and what they write.
-    fn open(
-        self,
-        router: &Router,
-        budget: &Arc<Budget>,
-        idle: Duration,
-        descriptors: usize,
-        connections: &Tasks,
-    ) {
-        let terms =
-            |descriptors| Terms { places: places::Places::new(descriptors), budget: budget.clone(), idle };
-        let tcp = terms(descriptors / 2);
-        let api_service = TowerToHyperService::new(api::api(router.clone()));
-        connections.spawn(self.api.serve(api_service, tcp.clone(), connections.clone()));
-        let router = router.clone();
-        let service = service_fn(move |request: http::Request<Incoming>| {
-            let router = router.clone();
-            // Boxed, since the library moves what it is given several times before it polls it.
-            Box::pin(async move { Ok::<_, Infallible>(router.serve(request).await) })
-        });
-        let grpc = self.grpc.into_iter().map(|door| (door, tcp.clone()));
-        let local = self.local.into_iter().map(|door| (door, terms(descriptors / 8)));
-        for (door, terms) in grpc.chain(local) {
-            connections.spawn(door.serve(service.clone(), terms, connections.clone()));
-        }
-    }
-}
-
-/// The ports of the doors, which are no place for a node.
-fn ports(doors: [&TcpListener; 3]) -> anyhow::Result<Vec<u16>> {
-    let port = |door: &TcpListener| Ok(door.local_addr().context("cannot tell the port of a door")?.port());
-    doors.into_iter().map(port).collect()
-}
-
-fn local_address(listener: &TcpListener) -> anyhow::Result<String> {
-    let address: SocketAddr = listener.local_addr().context("cannot tell the address of a door")?;
-    Ok(address.to_string())
 }

@@ -1,6 +1,7 @@
 //! What a server can be told: its addresses, who is welcome, how long it may take to stop.
 
 use std::{
+    fmt,
     net::{IpAddr, SocketAddr, ToSocketAddrs as _},
     path::PathBuf,
     time::Duration,
@@ -12,16 +13,35 @@ use ipnet::IpNet;
 use super::strangers::Welcome;
 use crate::{paths::Home, services::runtime, supervisor::Folders};
 
+/// Where a door listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// At this address.
+    At(SocketAddr),
+    /// At 127.0.0.1 and, where this machine has it, at `::1`, with this port: some clients try one
+    /// first for `localhost`, some the other.
+    Loopbacks(u16),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::At(address) => address.fmt(f),
+            Self::Loopbacks(port) => write!(f, "localhost:{port}"),
+        }
+    }
+}
+
 /// The settings of one server.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) home: Home,
     /// The HTTP API. Port 0 takes a free one, here and below.
-    pub(crate) api: SocketAddr,
+    pub(crate) api: Place,
     /// The gRPC proxy.
-    pub(crate) proxy: SocketAddr,
+    pub(crate) proxy: Place,
     /// The services' side.
-    pub(crate) network: SocketAddr,
+    pub(crate) network: Place,
     pub(crate) welcome: Welcome,
     /// Networks whose hosts may have nodes of services, beside this machine.
     pub(crate) nodes_from: Vec<IpNet>,
@@ -61,11 +81,12 @@ impl Settings {
     /// # Errors
     /// A door would be open to other machines.
     pub(super) fn check(&self) -> anyhow::Result<()> {
-        for (door, address) in [("api", self.api), ("proxy", self.proxy), ("network", self.network)] {
-            if !address.ip().is_loopback() && !self.insecure {
+        for (door, place) in [("api", self.api), ("proxy", self.proxy), ("network", self.network)] {
+            let Place::At(address) = place else { continue };
+            if !address.ip().to_canonical().is_loopback() && !self.insecure {
                 bail!(
                     "the {door} address {address} can be reached from other machines, and nothing is encrypted yet: \
-                     use 127.0.0.1, or accept the risk with --insecure"
+                     use localhost, or accept the risk with --insecure"
                 );
             }
         }
@@ -73,15 +94,22 @@ impl Settings {
     }
 }
 
-/// Reads `host:port` or `:port`, which means every address of this machine.
+/// Reads `host:port` or `:port`, which means every address of this machine. `localhost` is both of its
+/// loopback addresses.
 ///
 /// # Errors
 /// The text is no address, or the name is unknown.
-pub(crate) fn address(text: &str) -> anyhow::Result<SocketAddr> {
+pub(crate) fn address(text: &str) -> anyhow::Result<Place> {
+    if let Some((name, port)) = text.rsplit_once(':')
+        && name.eq_ignore_ascii_case("localhost")
+        && let Ok(port) = port.parse()
+    {
+        return Ok(Place::Loopbacks(port));
+    }
     let full = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
     let mut found =
         full.to_socket_addrs().with_context(|| format!("`{text}` is no address such as 127.0.0.1:8080"))?;
-    found.next().with_context(|| format!("`{text}` leads nowhere"))
+    found.next().map(Place::At).with_context(|| format!("`{text}` leads nowhere"))
 }
 
 /// Reads a network such as `10.0.0.0/8`, or one address.
@@ -132,8 +160,11 @@ mod tests {
     fn addresses_are_read_as_people_write_them() {
         assert_eq!(address("127.0.0.1:0").unwrap().to_string(), "127.0.0.1:0");
         assert_eq!(address(":8080").unwrap().to_string(), "0.0.0.0:8080");
-        assert!(address("localhost:80").unwrap().ip().is_loopback());
-        for bad in ["", "8080", "localhost", "127.0.0.1:99999"] {
+        assert_eq!(address("[::1]:80").unwrap().to_string(), "[::1]:80");
+        for both in ["localhost:80", "LOCALHOST:80"] {
+            assert_eq!(address(both).unwrap(), Place::Loopbacks(80));
+        }
+        for bad in ["", "8080", "localhost", "localhost:", "127.0.0.1:99999", "localhost:99999"] {
             assert!(address(bad).is_err(), "{bad}");
         }
     }

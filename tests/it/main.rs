@@ -30,6 +30,8 @@ mod layering;
 #[cfg(target_os = "linux")]
 mod limits;
 mod login;
+#[cfg(target_os = "linux")]
+mod loopbacks;
 mod manners;
 mod messages;
 mod misbehaving;

@@ -36,7 +36,7 @@ const BLOCK: u64 = 64 << 10;
 /// Run the server, or manage it in the background.
 ///
 /// Without a subcommand the server runs in the foreground until Ctrl-C. It serves the HTTP API on
-/// 127.0.0.1:8080, the gRPC proxy on 127.0.0.1:8081 and the services' side on 127.0.0.1:8443.
+/// localhost:8080, the gRPC proxy on localhost:8081 and the services' side on localhost:8443.
 #[derive(Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Server {
@@ -77,13 +77,13 @@ struct Logs {
 
 #[derive(Args)]
 struct Options {
-    /// The address of the HTTP API; port 0 takes a free one.
     #[arg(
+        help = "The address of the HTTP API; localhost is 127.0.0.1 and ::1, port 0 takes a free one",
         long,
         value_name = "HOST:PORT",
         env = "MICRO_API_ADDRESS",
         hide_env_values = true,
-        default_value = "127.0.0.1:8080"
+        default_value = "localhost:8080"
     )]
     api_address: String,
     /// The address of the gRPC proxy.
@@ -92,7 +92,7 @@ struct Options {
         value_name = "HOST:PORT",
         env = "MICRO_PROXY_ADDRESS",
         hide_env_values = true,
-        default_value = "127.0.0.1:8081"
+        default_value = "localhost:8081"
     )]
     proxy_address: String,
     /// The address services use.
@@ -101,7 +101,7 @@ struct Options {
         value_name = "HOST:PORT",
         env = "MICRO_NETWORK_ADDRESS",
         hide_env_values = true,
-        default_value = "127.0.0.1:8443"
+        default_value = "localhost:8443"
     )]
     network_address: String,
     /// Take free ports for all addresses.
@@ -178,7 +178,7 @@ impl Options {
     fn settings(self, cx: &Context) -> anyhow::Result<Settings> {
         let arguments = self.arguments();
         let address = |text: &str| {
-            if self.isolated { server::address("127.0.0.1:0") } else { server::address(text) }
+            if self.isolated { server::address("localhost:0") } else { server::address(text) }
                 .map_err(|e| Failure::usage(format!("{e:#}")))
         };
         let (api, proxy, network) =
@@ -291,6 +291,9 @@ fn show(state: &State, cx: &Context) {
     for (name, address) in rows {
         cx.ui.say(format_args!("  {name:<11}{address}"));
     }
+    if !state.also.is_empty() {
+        cx.ui.say(format_args!("  {:<11}{}", "also", state.also.join(", ")));
+    }
 }
 
 async fn stop(cx: &Context) -> anyhow::Result<()> {
@@ -309,9 +312,9 @@ async fn status(cx: &Context) -> anyhow::Result<()> {
     };
     let record = json!({
         "pid": state.pid, "version": state.version, "api": state.api, "proxy": state.proxy,
-        "network": state.network, "socket": state.socket,
+        "network": state.network, "also": state.also, "socket": state.socket,
     });
-    let head = ["PID", "VERSION", "API", "PROXY", "NETWORK"];
+    let head = ["PID", "VERSION", "API", "PROXY", "NETWORK", "ALSO"];
     cx.ui.records(&[record], &head, |_| {
         vec![
             state.pid.to_string(),
@@ -319,6 +322,7 @@ async fn status(cx: &Context) -> anyhow::Result<()> {
             state.api.clone(),
             state.proxy.clone(),
             state.network.clone(),
+            state.also.join(" "),
         ]
     })
 }
