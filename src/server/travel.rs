@@ -1,7 +1,10 @@
 //! Which headers of a call travel on to whoever answers it, and which are refused before that.
 
 use base64::engine::{DecodePaddingMode, Engine as _, GeneralPurpose, GeneralPurposeConfig};
-use http::{HeaderMap, HeaderName, header::CONNECTION};
+use http::{
+    HeaderMap, HeaderName,
+    header::{CONNECTION, PROXY_AUTHORIZATION},
+};
 use micro_sdk::{Error, Result, header};
 
 /// How bytes stand in a header: base64, with or without padding (gRPC over HTTP/2).
@@ -31,10 +34,16 @@ pub(super) fn check(headers: &HeaderMap) -> Result<()> {
     Ok(())
 }
 
+/// Headers that are meant for the next program on the way, and for nobody behind it (RFC 9110, sections
+/// 7.6.1 and 11.7.2).
+const NEXT_ONLY: [HeaderName; 3] =
+    [PROXY_AUTHORIZATION, HeaderName::from_static("proxy-connection"), HeaderName::from_static("keep-alive")];
+
 /// Whether a header travels with a call: of those named `micro-…` only ours do, since a service may take
 /// others for what a framework says of the caller.
 pub(super) fn travels(name: &HeaderName) -> bool {
-    !name.as_str().starts_with("micro-") || [header::NAMESPACE, header::VERSION].contains(name)
+    let ours = [header::NAMESPACE, header::VERSION].contains(name);
+    (ours || !name.as_str().starts_with("micro-")) && !NEXT_ONLY.contains(name)
 }
 
 /// Takes out what does not travel: headers that are not ours, and those that the caller names as
@@ -78,10 +87,11 @@ mod tests {
 
     #[test]
     fn what_is_not_ours_and_what_is_named_by_connection_stays() {
-        let names =
-            ["micro-namespace", "micro-version", "micro-account", "micro-from-service", "x-a", "x-b", "x-c"];
-        let mut headers: HeaderMap =
-            names.iter().map(|name| (HeaderName::from_static(name), HeaderValue::from_static("v"))).collect();
+        let names = "micro-namespace micro-version micro-account micro-from-service proxy-authorization keep-alive x-a x-b x-c";
+        let mut headers: HeaderMap = names
+            .split(' ')
+            .map(|name| (HeaderName::from_static(name), HeaderValue::from_static("v")))
+            .collect();
         headers.append(CONNECTION, HeaderValue::from_static("keep-alive, X-A"));
         headers.append(CONNECTION, HeaderValue::from_static("x-b,,\t"));
         keep(&mut headers);

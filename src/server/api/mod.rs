@@ -27,7 +27,7 @@ use super::{
     inbound::{Meter, Progress},
     router::{Head, Route, Router, version_text},
     target::Wire,
-    travel::travels,
+    travel::{self, travels},
 };
 use crate::transcode;
 use payload::Form;
@@ -266,6 +266,8 @@ fn frame(message: &[u8]) -> Bytes {
 /// The headers that travel with the call.
 fn forwarded(headers: &HeaderMap) -> HeaderMap {
     let mut forwarded = headers.clone();
+    // Before `Connection`, which names some of them, is removed itself.
+    travel::keep(&mut forwarded);
     for name in NOT_FORWARDED {
         forwarded.remove(name);
     }

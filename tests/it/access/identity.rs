@@ -10,7 +10,10 @@ use base64::{
 use serde_json::{Value, json};
 
 use super::doors::{Answer, Door, Doors};
-use crate::{faulty, support::Home};
+use crate::{
+    faulty,
+    support::{Home, http},
+};
 
 const WHO: &[u8] = br#"{"name":"who"}"#;
 
@@ -181,6 +184,29 @@ async fn a_service_is_told_one_namespace_and_no_token_that_was_not_looked_at() {
             let answer = doors.send(door, path(door), &headers, WHO, false).await;
             assert!(matches!(answer.code, 400 | 404), "{namespace}: {answer:?}");
         }
+    }
+}
+
+#[test]
+fn headers_for_the_next_program_on_the_way_reach_no_service() {
+    let home = Home::new();
+    home.ok(["server", "start"]);
+    faulty::run(&home, &[]);
+    let headers = [
+        ("Connection", "X-Hop, x-other"),
+        ("X-Hop", "1"),
+        ("X-Other", "1"),
+        ("Proxy-Authorization", "Bearer a.b.c"),
+        ("Keep-Alive", "timeout=5"),
+        ("Micro-Account", "admin"),
+        ("X-Kept", "1"),
+    ];
+    let body = r#"{"name":"headers"}"#;
+    let (status, seen) = http(&home.state().api, "POST", "/helloworld/Call", &headers, body);
+    assert_eq!(status, 200, "{seen}");
+    assert!(seen.contains("x-kept"), "{seen}");
+    for name in ["x-hop", "x-other", "proxy-authorization", "keep-alive", "micro-account", "connection"] {
+        assert!(!seen.contains(name), "{name} has arrived: {seen}");
     }
 }
 
