@@ -19,8 +19,10 @@ impl Quote {
         let mut written = String::new();
         match self {
             Self::None => {
+                // Of what begins with `~`, bash takes a name behind it for a user's.
+                let home = word.starts_with("~/");
                 for (at, c) in word.char_indices() {
-                    let plain = c.is_alphanumeric() || "_-./:=@%+,".contains(c) || (c == '~' && at == 0);
+                    let plain = c.is_alphanumeric() || "_-./:=@%+,".contains(c) || (home && at == 0);
                     if !plain {
                         written.push('\\');
                     }
@@ -129,7 +131,9 @@ mod tests {
                 assert_eq!(unquoted(&written), (word.to_owned(), quote), "{word} {quote:?}");
             }
         }
-        assert_eq!(Quote::None.apply("$(id) *").as_deref(), Some(r"\$\(id\)\ \*"));
+        for (word, written) in [("$(id) *", r"\$\(id\)\ \*"), ("~root", r"\~root"), ("~/a~b/", r"~/a\~b/")] {
+            assert_eq!(Quote::None.apply(word).as_deref(), Some(written));
+        }
         assert_eq!(Quote::Single.apply("it's"), None);
     }
 }
