@@ -4,10 +4,20 @@ import random
 import shutil
 import subprocess
 
-from home import Failed, Home, eventually, kill
+from home import ROOT, Failed, Home, eventually, kill, scaffold
 
 # After a server has died, its children may take this long to follow it, in seconds.
 ORPHAN_PATIENCE = 5
+# What the handler does beside greeting. A call of `slow` takes its time, so that there are calls in
+# flight whenever the server is stopped; `headers` shows what came with the call; what begins with
+# `fail` is an error in these words.
+HANDLER = """        match request.name.as_str() {
+            "slow" => micro_sdk::tokio::time::sleep(std::time::Duration::from_millis(300)).await,
+            "headers" => return Ok(CallResponse { msg: format!("{:?}", cx.metadata()) }),
+            words if words.starts_with("fail") => return Err(micro_sdk::Error::bad_request(words)),
+            _ => {}
+        }
+        Ok(CallResponse {"""
 
 
 class Campaign:
@@ -56,6 +66,16 @@ class Campaign:
         return f"{self.name}: {verdict}; seed {self.seed}; {counts}"
 
 
+def build_service(binary):
+    """Builds the service that campaigns and attacks run."""
+
+    def change(text):
+        text = text.replace("_cx: Context, request: CallRequest", "cx: Context, request: CallRequest", 1)
+        return text.replace("        Ok(CallResponse {", HANDLER, 1)
+
+    return scaffold(binary, ROOT / "target/campaign", change=change)
+
+
 def start(home):
     """Starts the server in the foreground, and waits until it answers a login."""
     process = home.spawn("server")
@@ -75,10 +95,10 @@ def start(home):
     return process
 
 
-def listening(home, environment=None):
+def listening(home, environment=None, *options):
     """Starts the server in the foreground and waits until it listens, or until it refuses to start:
     then it has a return code."""
-    process = home.spawn("server", environment=environment)
+    process = home.spawn("server", *options, environment=environment)
 
     def settled():
         state = home.state()
@@ -88,9 +108,9 @@ def listening(home, environment=None):
     return process
 
 
-def serving(home, environment=None):
+def serving(home, environment=None, *options):
     """Starts the server in the foreground, which has to succeed."""
-    process = listening(home, environment)
+    process = listening(home, environment, *options)
     if process.poll() is not None:
         raise Failed(f"the server ended with {process.returncode}: {log(home)}")
     return process
