@@ -20,8 +20,8 @@ use http::{
 };
 use hyper::body::Incoming;
 use prost::Message;
-use tokio::{sync::mpsc, time::timeout};
-use tokio_stream::{Stream, StreamExt as _, once, wrappers::ReceiverStream};
+use tokio::time::timeout;
+use tokio_stream::{Stream, StreamExt as _, once};
 use tonic::{Status, Streaming, body::Body, client::Grpc, codegen::Service as Tower};
 
 use crate::{
@@ -30,7 +30,7 @@ use crate::{
     context::not_connected,
     error::INSTEAD,
     header,
-    message::{decode, encode},
+    message::{Queue, decode, encode},
     platform::Platform,
 };
 
@@ -271,15 +271,12 @@ async fn only(mut messages: Streaming<Bytes>) -> Result<Bytes> {
 }
 
 /// What arrives in the queue of a [`Sender`], and an error at its end if it was abandoned.
-fn sent(
-    queue: mpsc::Receiver<Result<Bytes, Status>>,
-    abandoned: Arc<AtomicBool>,
-) -> impl Stream<Item = Result<Bytes, Status>> {
+fn sent(queue: Queue, abandoned: Arc<AtomicBool>) -> impl Stream<Item = Result<Bytes, Status>> {
     let broken = move |()| {
         let abandoned = abandoned.load(Ordering::Acquire);
         abandoned.then(|| Err(Status::cancelled("the caller gave the stream up")))
     };
-    ReceiverStream::new(queue).chain(once(()).filter_map(broken))
+    queue.chain(once(()).filter_map(broken))
 }
 
 impl fmt::Debug for Client {

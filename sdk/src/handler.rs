@@ -13,16 +13,13 @@ use std::{
 
 use bytes::Bytes;
 use prost::Message;
-use tokio::{
-    sync::mpsc,
-    time::{Instant, Sleep, sleep_until},
-};
+use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_stream::{Stream, once};
 use tonic::{Status, Streaming};
 
 use crate::{
     Context, Error, Receiver, Result, Sender, log,
-    message::{encode, take},
+    message::{Queue, encode, take},
 };
 
 pub use crate::message::apart;
@@ -173,7 +170,7 @@ where
 
 struct Driven<R> {
     handler: Option<CatchPanic<R>>,
-    queue: mpsc::Receiver<Result<Bytes, Status>>,
+    queue: Queue,
     failure: Option<Status>,
     deadline: Option<Pin<Box<Sleep>>>,
 }
@@ -184,7 +181,7 @@ impl<R: Future<Output = Result<()>>> Stream for Driven<R> {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Task<'_>) -> Poll<Option<Self::Item>> {
         loop {
             // What the handler sent before it ended or failed is delivered first.
-            match self.queue.poll_recv(cx) {
+            match Pin::new(&mut self.queue).poll_next(cx) {
                 Poll::Ready(Some(item)) => return Poll::Ready(Some(item)),
                 Poll::Ready(None) if self.handler.is_none() => {
                     return Poll::Ready(self.failure.take().map(Err));
@@ -210,7 +207,7 @@ impl<R: Future<Output = Result<()>>> Stream for Driven<R> {
                 // The runtime may hold back what the queue has, to give other tasks their turn (its
                 // cooperative budget): to go round again until it gives would be to go round for ever.
                 Poll::Pending => {
-                    return self.queue.try_recv().map_or(Poll::Pending, |item| Poll::Ready(Some(item)));
+                    return self.queue.try_next().map_or(Poll::Pending, |item| Poll::Ready(Some(Ok(item))));
                 }
             }
         }

@@ -3,21 +3,25 @@
 use std::{
     fmt,
     marker::PhantomData,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    task::{Context, Poll},
 };
 
 use bytes::Bytes;
 use prost::Message;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_stream::Stream;
 use tonic::{Status, Streaming};
 
 use crate::{Error, Result, handler::Guard};
 
-/// How many messages may wait between a sender and the connection.
-const WAITING: usize = 16;
+/// How many messages may wait between a sender and the connection, and how many bytes of them: one that is
+/// larger waits alone.
+const WAITING: (usize, usize) = (16, 1 << 20);
 
 /// Decodes a message, or says that the other side sent something else.
 pub(crate) fn decode<T: Message + Default>(bytes: Bytes) -> Result<T> {
@@ -62,15 +66,19 @@ pub(crate) fn encode<T: Message>(message: &T) -> Bytes {
 
 /// Where messages are sent. The stream ends when the sender, and each clone of it, is dropped.
 pub struct Sender<T> {
-    queue: mpsc::Sender<Result<Bytes, Status>>,
+    queue: mpsc::Sender<Waiting>,
+    /// A permit a byte that may wait.
+    room: Arc<Semaphore>,
     abandoned: Arc<AtomicBool>,
     of: PhantomData<fn(T)>,
 }
 
 impl<T: Message> Sender<T> {
-    pub(crate) fn new() -> (Self, mpsc::Receiver<Result<Bytes, Status>>) {
-        let (queue, receiver) = mpsc::channel(WAITING);
-        (Self { queue, abandoned: Arc::default(), of: PhantomData }, receiver)
+    pub(crate) fn new() -> (Self, Queue) {
+        let (queue, waiting) = mpsc::channel(WAITING.0);
+        let room = Arc::new(Semaphore::new(WAITING.1));
+        let sender = Self { queue, room: room.clone(), abandoned: Arc::default(), of: PhantomData };
+        (sender, Queue { waiting, room })
     }
 
     /// Sends a message; waits while the other side is slow.
@@ -78,8 +86,11 @@ impl<T: Message> Sender<T> {
     /// # Errors
     /// 499 when the other side has gone.
     pub async fn send(&self, message: T) -> Result<()> {
-        let gone = |_| Error::new(499, "the other side of the stream has gone");
-        self.queue.send(Ok(encode(&message))).await.map_err(gone)
+        let gone = || Error::new(499, "the other side of the stream has gone");
+        let message = encode(&message);
+        let room = message.len().min(WAITING.1) as u32;
+        let room = self.room.clone().acquire_many_owned(room).await.map_err(|_| gone())?;
+        self.queue.send(Waiting { message, _room: room }).await.map_err(|_| gone())
     }
 
     /// Ends the stream as one that is not whole: the other side gets an error where dropping the
@@ -101,13 +112,54 @@ impl<T: Message> Sender<T> {
 
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {
-        Self { queue: self.queue.clone(), abandoned: self.abandoned.clone(), of: PhantomData }
+        let (queue, room) = (self.queue.clone(), self.room.clone());
+        Self { queue, room, abandoned: self.abandoned.clone(), of: PhantomData }
     }
 }
 
 impl<T> fmt::Debug for Sender<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Sender")
+    }
+}
+
+/// A message that waits for the connection.
+struct Waiting {
+    message: Bytes,
+    _room: OwnedSemaphorePermit,
+}
+
+/// What a sender has sent and the connection has not taken.
+pub(crate) struct Queue {
+    waiting: mpsc::Receiver<Waiting>,
+    room: Arc<Semaphore>,
+}
+
+impl Queue {
+    /// The next message that is there already.
+    pub(crate) fn try_next(&mut self) -> Option<Bytes> {
+        self.waiting.try_recv().ok().map(|waiting| waiting.message)
+    }
+
+    /// Takes nothing more.
+    pub(crate) fn close(&mut self) {
+        self.waiting.close();
+        self.room.close();
+    }
+}
+
+impl Stream for Queue {
+    type Item = Result<Bytes, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.waiting.poll_recv(cx).map(|waiting| Some(Ok(waiting?.message)))
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        // Who waits for room is told that nobody makes any.
+        self.room.close();
     }
 }
 
@@ -144,5 +196,43 @@ impl<T: Message + Default + 'static> Receiver<T> {
 impl<T> fmt::Debug for Receiver<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Receiver")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_stream::StreamExt as _;
+
+    use super::*;
+
+    /// Sends messages of a size until one has to wait; how many did not.
+    async fn sent(sender: &Sender<Vec<u8>>, bytes: usize) -> usize {
+        let mut count = 0;
+        while let Ok(sent) =
+            tokio::time::timeout(std::time::Duration::ZERO, sender.send(vec![1; bytes])).await
+        {
+            sent.unwrap();
+            count += 1;
+        }
+        count
+    }
+
+    #[tokio::test]
+    async fn so_many_bytes_wait_and_no_more() {
+        for (bytes, expected) in [(10, WAITING.0), (WAITING.1 / 4, 3), (16 << 20, 1)] {
+            let (sender, mut queue) = Sender::new();
+            assert_eq!(sent(&sender, bytes).await, expected, "{bytes}");
+            assert!(queue.next().await.unwrap().unwrap().len() >= bytes);
+            assert_eq!(sent(&sender, bytes).await, 1, "what is taken makes room");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_room_is_told_that_the_other_side_has_gone() {
+        let (sender, queue) = Sender::new();
+        sender.send(vec![1; WAITING.1]).await.unwrap();
+        let message = vec![1; 10];
+        let (sent, ()) = tokio::join!(sender.send(message), async { drop(queue) });
+        assert_eq!(sent.unwrap_err().code, 499);
     }
 }
