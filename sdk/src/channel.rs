@@ -197,7 +197,7 @@ impl Channel {
             .keep_alive_timeout(KEEP_ALIVE.1)
             .initial_stream_window_size(WINDOWS.0)
             .initial_connection_window_size(WINDOWS.1)
-            .max_header_list_size(header::LIMIT)
+            .max_header_list_size(header::MOST)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(io::Error::other)?;
@@ -217,6 +217,15 @@ impl fmt::Debug for Channel {
     }
 }
 
+/// Why a request has no response.
+#[derive(Debug)]
+pub struct Unsent {
+    /// What went wrong.
+    pub error: Error,
+    /// The request, if no byte of it was sent.
+    pub request: Option<Box<Request<Body>>>,
+}
+
 /// An open connection that was ready when it was handed out.
 #[derive(Debug)]
 pub struct Connection {
@@ -229,17 +238,26 @@ impl Connection {
     ///
     /// # Errors
     /// 503 when the connection broke; the request may have been seen by the other side.
-    pub async fn send(&mut self, mut request: Request<Body>) -> Result<Response<Incoming>> {
+    pub async fn send(&mut self, request: Request<Body>) -> Result<Response<Incoming>> {
+        self.try_send(request).await.map_err(|unsent| unsent.error)
+    }
+
+    /// As [`Connection::send`]; a request that was not sent comes back with the error.
+    ///
+    /// # Errors
+    /// 503 when the connection broke.
+    pub async fn try_send(&mut self, mut request: Request<Body>) -> Result<Response<Incoming>, Unsent> {
         let path = request.uri().path_and_query().cloned();
         *request.uri_mut() = Uri::builder()
             .scheme("http")
             .authority(self.authority.clone())
             .path_and_query(path.unwrap_or_else(|| uri::PathAndQuery::from_static("/")))
             .build()
-            .map_err(|e| Error::bad_request(e.to_string()))?;
-        self.sender
-            .send_request(request)
-            .await
-            .map_err(|e| Error::unavailable(format!("the connection to {} broke: {e}", self.authority)))
+            .map_err(|e| Unsent { error: Error::bad_request(e.to_string()), request: None })?;
+        self.sender.try_send_request(request).await.map_err(|mut failed| {
+            let request = failed.take_message().map(Box::new);
+            let text = format!("the connection to {} broke: {}", self.authority, failed.into_error());
+            Unsent { error: Error::unavailable(text), request }
+        })
     }
 }

@@ -37,8 +37,12 @@ const RETRY_AFTER: &str = "retry-after";
 /// What to do about a message that is too large.
 pub(crate) const INSTEAD: &str = "send it in parts as a stream, or keep it as a blob and send its key";
 
+/// The most bytes that the id and the detail of an error take in the head of a response. Clients of other
+/// frameworks take heads of 8 or 16 KiB.
+const MOST_TEXT: (usize, usize) = (512, 7 << 10);
+
 /// HTTP code, its text, and the gRPC code it travels as (the table of Micro v4).
-const CODES: [(i32, &str, Code); 17] = [
+const CODES: [(i32, &str, Code); 19] = [
     (400, "Bad Request", Code::InvalidArgument),
     (401, "Unauthorized", Code::Unauthenticated),
     (403, "Forbidden", Code::PermissionDenied),
@@ -48,9 +52,11 @@ const CODES: [(i32, &str, Code); 17] = [
     (409, "Conflict", Code::AlreadyExists),
     (412, "Precondition Failed", Code::FailedPrecondition),
     (413, "Payload Too Large", Code::ResourceExhausted),
+    (414, "URI Too Long", Code::InvalidArgument),
     (415, "Unsupported Media Type", Code::InvalidArgument),
     (421, "Misdirected Request", Code::InvalidArgument),
     (429, "Too Many Requests", Code::ResourceExhausted),
+    (431, "Request Header Fields Too Large", Code::ResourceExhausted),
     (499, "Client Closed Request", Code::Cancelled),
     (500, "Internal Server Error", Code::Internal),
     (501, "Not Implemented", Code::Unimplemented),
@@ -121,14 +127,10 @@ impl Error {
         Self { retry_after: Some(seconds), ..self }
     }
 
-    /// The same error, short enough for the head of a response: text that is percent-encoded there takes
-    /// up to three times its size.
+    /// The same error, short enough for the head of a response.
     fn shortened(mut self) -> Self {
-        for (text, most) in [(&mut self.id, 1 << 10), (&mut self.detail, 8 << 10)] {
-            if text.len() > most {
-                text.truncate(text.floor_char_boundary(most));
-                text.push('…');
-            }
+        for (text, most) in [(&mut self.id, MOST_TEXT.0), (&mut self.detail, MOST_TEXT.1)] {
+            shorten(text, most);
         }
         self
     }
@@ -158,6 +160,45 @@ impl Error {
 #[must_use]
 pub fn status_text(code: i32) -> &'static str {
     CODES.iter().find(|row| row.0 == code).map_or("Unknown", |row| row.1)
+}
+
+/// The message of a status, short enough for the head of a response: the error in it is shortened, or
+/// the text. For who passes on what others wrote.
+#[must_use]
+pub fn shortened(message: &str) -> String {
+    if let Some(error) = Error::from_json(message) {
+        return error.shortened().to_json();
+    }
+    let mut text = message.to_owned();
+    shorten(&mut text, MOST_TEXT.1);
+    text
+}
+
+/// Cuts a text that takes more bytes than these in a header, as JSON that is percent-encoded.
+fn shorten(text: &mut String, most: usize) {
+    const CUT: char = '…';
+    let (mut bytes, mut end) = (0, 0);
+    for (at, letter) in text.char_indices() {
+        bytes += encoded(letter);
+        if bytes > most {
+            text.truncate(end);
+            text.push(CUT);
+            return;
+        }
+        if bytes + encoded(CUT) <= most {
+            end = at + letter.len_utf8();
+        }
+    }
+}
+
+/// The most bytes that a letter takes in a header.
+fn encoded(letter: char) -> usize {
+    match letter {
+        'a'..='z' | 'A'..='Z' | '0'..='9' | '-' | '_' | '.' | ',' | ':' | '/' => 1,
+        ' ' => 3,
+        _ if letter.is_ascii() => 6,
+        _ => 3 * letter.len_utf8(),
+    }
 }
 
 impl fmt::Display for Error {
@@ -266,12 +307,14 @@ mod tests {
 
     #[test]
     fn a_long_text_arrives_shortened_with_its_code() {
-        for text in ["x".repeat(100_000), "ä\u{1}\"".repeat(30_000)] {
+        for text in ["x".repeat(100_000), "two words ".repeat(2000), "ä\u{1}\"".repeat(30_000)] {
             let status = Status::from(Error::conflict(text.clone()).with_id("y".repeat(5000)));
             let mut headers = http::HeaderMap::new();
             status.add_header(&mut headers).unwrap();
             let bytes: usize = headers.values().map(http::HeaderValue::len).sum();
-            assert!(bytes < crate::header::LIMIT as usize, "{bytes}");
+            assert!(bytes < 8 << 10, "{bytes}");
+            let again = super::shortened(status.message());
+            assert_eq!(again, status.message(), "what is short stays as it is");
             let error = Error::from(status);
             assert!(error.code == 409 && text.starts_with(error.detail.trim_end_matches('…')), "{error:?}");
         }

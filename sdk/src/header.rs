@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, header::AUTHORIZATION};
+use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
 
 /// Selects the namespace in which a service is looked up.
 pub const NAMESPACE: HeaderName = HeaderName::from_static("micro-namespace");
@@ -16,8 +16,9 @@ pub const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 /// its path with the query. Nobody else can say these.
 pub const OF_HTTP: [HeaderName; 3] =
     [HeaderName::from_static("host"), HeaderName::from_static("method"), HeaderName::from_static("url")];
-/// The most bytes of the head of a request or a response, the same along the whole way of a call.
-pub const LIMIT: u32 = 64 << 10;
+/// The most bytes of the head of a request or a response that services and clients take. A server takes
+/// less (`micro server --max-header-bytes`), so it is the one that refuses, and says why.
+pub const MOST: u32 = 512 << 10;
 /// The namespace of whoever names none.
 pub const DEFAULT_NAMESPACE: &str = "micro";
 
@@ -45,6 +46,15 @@ pub fn timeout(headers: &HeaderMap) -> Option<Duration> {
     }
 }
 
+/// Takes time that has passed off how long the caller waits, if they say so.
+pub fn elapse(headers: &mut HeaderMap, passed: Duration) {
+    if let Some(left) = timeout(headers) {
+        headers.remove(GRPC_TIMEOUT);
+        let left = left.saturating_sub(passed).as_nanos().min(u64::MAX.into());
+        headers.insert(TIMEOUT, HeaderValue::from(left as u64));
+    }
+}
+
 /// Reads the standard form of a time-out; none for anything else.
 #[must_use]
 pub fn grpc_timeout(text: &str) -> Option<Duration> {
@@ -64,8 +74,6 @@ pub fn grpc_timeout(text: &str) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     #[test]
@@ -78,6 +86,18 @@ mod tests {
         assert_eq!(timeout(&headers), Some(Duration::from_secs(1)));
         headers.insert(GRPC_TIMEOUT, HeaderValue::from_static("999999999S"));
         assert_eq!(timeout(&headers), Some(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn time_that_has_passed_is_not_waited_again() {
+        let mut headers = HeaderMap::new();
+        elapse(&mut headers, Duration::from_secs(1));
+        assert!(headers.is_empty());
+        headers.insert(GRPC_TIMEOUT, HeaderValue::from_static("1500m"));
+        elapse(&mut headers, Duration::from_secs(1));
+        assert_eq!(timeout(&headers), Some(Duration::from_millis(500)));
+        elapse(&mut headers, Duration::from_secs(1));
+        assert_eq!(timeout(&headers), Some(Duration::ZERO));
     }
 
     #[test]

@@ -84,11 +84,11 @@ pub use tokio;
 pub use tonic;
 
 pub use address::{Address, NODE_REFUSED};
-pub use channel::{Channel, Check, Connection};
+pub use channel::{Channel, Check, Connection, Unsent};
 pub use client::{Client, DEFAULT_TIMEOUT, JSON_LIMIT, MESSAGE_LIMIT};
 pub use config::{Config, Watch};
 pub use context::Context;
-pub use error::{Error, Result, status_text};
+pub use error::{Error, Result, shortened, status_text};
 pub use message::{Receiver, Sender};
 pub use router::Router;
 pub use service::Service;

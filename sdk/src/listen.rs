@@ -279,7 +279,7 @@ where
         .max_concurrent_streams(MAX_STREAMS)
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(4 << 20)
-        .max_header_list_size(crate::header::LIMIT)
+        .max_header_list_size(crate::header::MOST)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     tokio::select! {

@@ -24,7 +24,7 @@ use super::{
     listen::Peer,
 };
 
-/// How long an answer that is not small may wait for its reader to take some more of it.
+/// How long an answer that is not small may wait for its reader to take some more of it, at most.
 const STALLED: Duration = Duration::from_mins(1);
 
 /// An open connection; each of its requests has it in its extensions.
@@ -58,10 +58,11 @@ impl Connection {
         (calls.open == 0).then(|| calls.idle_since.elapsed())
     }
 
-    /// Whether an answer waits for a reader that takes nothing.
-    pub(super) fn is_stalled(&self) -> bool {
+    /// Whether an answer waits for a reader that has taken nothing for as long as a connection may be
+    /// idle, or for a minute.
+    pub(super) fn is_stalled(&self, idle: Duration) -> bool {
         let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        answers.values().any(|progress| progress.elapsed() > STALLED)
+        answers.values().any(|progress| progress.elapsed() > STALLED.min(idle))
     }
 
     fn count(&self, more: bool) {

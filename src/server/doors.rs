@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use super::{
     api,
     budget::Budget,
+    heads::Limits,
     listen::{self, Door, Terms},
     places::Places,
     router::Router,
@@ -83,11 +84,12 @@ impl Doors {
         self,
         router: &Router,
         budget: &Arc<Budget>,
-        idle: Duration,
+        (idle, limits): (Duration, Limits),
         descriptors: usize,
         connections: &Tasks,
     ) {
-        let terms = |descriptors| Terms { places: Places::new(descriptors), budget: budget.clone(), idle };
+        let terms =
+            |descriptors| Terms { places: Places::new(descriptors), budget: budget.clone(), idle, limits };
         let tcp = terms(descriptors / 2);
         let api_service = TowerToHyperService::new(api::api(router.clone()));
         for door in self.tcp.api.into_iter().map(Door::Tcp) {

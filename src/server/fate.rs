@@ -22,7 +22,7 @@ use super::{
 
 /// The error of a call whose node could not be reached, or was lost, in terms of its service.
 pub(super) async fn of(error: Error, router: &Router, granted: &Granted) -> Error {
-    if error.code != 503 || error.id == UNTRUSTED {
+    if error.code != 503 || [UNTRUSTED, ID].contains(&&*error.id) {
         return error;
     }
     let (namespace, service) = (granted.namespace.as_str(), granted.target.service.as_str());

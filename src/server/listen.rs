@@ -4,9 +4,7 @@
 use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-    pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
     time::Duration,
 };
 
@@ -18,15 +16,17 @@ use hyper_util::{
     server::conn::auto,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream},
-    time::{Instant, Sleep, sleep_until, timeout},
+    time::{Instant, timeout},
 };
 
 use super::{
-    budget::Budget,
+    budget::{Budget, Hold},
     connection::{Connection, Introduced},
+    heads::Limits,
     places::Places,
+    reader::Reader,
     settings::Place,
 };
 use crate::{sockets, tasks::Tasks};
@@ -45,10 +45,8 @@ const PARTING: Duration = Duration::from_secs(1);
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
 /// How many calls one connection may have open.
 const MAX_STREAMS: u32 = 1024;
-/// The largest head of a request, in bytes.
-const MAX_HEAD: usize = micro_sdk::header::LIMIT as usize;
-/// The most headers of a request over HTTP/1.
-const MAX_HEADERS: usize = 256;
+/// What the library may take beyond the limits of a head, so that ours come first.
+const MORE_BYTES: usize = 8 << 10;
 /// Flow-control windows of a stream and of a connection, in bytes.
 const WINDOWS: (u32, u32) = (1 << 20, 4 << 20);
 
@@ -173,7 +171,8 @@ impl Door {
                         tracing::debug!(?peer, "a connection was refused: its address has too many");
                         continue;
                     };
-                    let served = serve(stream, connection, service.clone(), terms.idle, tasks.clone());
+                    let served =
+                        serve(stream, connection, service.clone(), (terms.idle, terms.limits), tasks.clone());
                     tasks.spawn(async move {
                         served.await;
                         drop(place);
@@ -197,13 +196,15 @@ pub(super) struct Terms {
     pub(super) budget: Arc<Budget>,
     /// How long a connection may be open without calls.
     pub(super) idle: Duration,
+    /// What the head of a request may have.
+    pub(super) limits: Limits,
 }
 
 async fn serve<S, B>(
     stream: Box<dyn Stream>,
     connection: Arc<Connection>,
     service: S,
-    idle: Duration,
+    (idle, limits): (Duration, Limits),
     tasks: Tasks,
 ) where
     S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
@@ -220,17 +221,18 @@ async fn serve<S, B>(
         .header_read_timeout(HEAD_DEADLINE)
         // Who has sent all there is still reads the answer.
         .half_close(true)
-        .max_headers(MAX_HEADERS)
-        .max_buf_size(MAX_HEAD)
+        .max_headers(limits.count + 1)
+        .max_buf_size(limits.bytes + MORE_BYTES)
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(KEEP_ALIVE.0)
         .keep_alive_timeout(KEEP_ALIVE.1)
         .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(MAX_HEAD as u32)
+        .max_header_list_size(u32::try_from(2 * limits.bytes).unwrap_or(u32::MAX))
         .initial_stream_window_size(WINDOWS.0)
         .initial_connection_window_size(WINDOWS.1);
-    let stream = TokioIo::new(Punctual::new(stream, Instant::now() + HEAD_DEADLINE));
+    let head = Hold::new(connection.purse.clone(), None);
+    let stream = TokioIo::new(Reader::new(stream, limits, head, Instant::now() + HEAD_DEADLINE));
     let service = Introduced { service, connection: connection.clone() };
     let mut served = std::pin::pin!(builder.serve_connection(stream, service));
     let ended = tokio::select! {
@@ -265,77 +267,8 @@ async fn outlived(connection: &Connection, idle: Duration) -> &'static str {
         if !may_idle && connection.idle().is_some_and(|time| time >= idle) {
             return "it has had no calls for too long";
         }
-        if connection.is_stalled() {
+        if connection.is_stalled(idle) {
             return "nobody reads the answer at its other end";
         }
-    }
-}
-
-/// A stream whose client has to say something before a deadline: a request line, or the HTTP/2
-/// preface with the settings frame that must follow it (RFC 9113, section 3.4).
-struct Punctual {
-    stream: Box<dyn Stream>,
-    deadline: Option<Pin<Box<Sleep>>>,
-    received: usize,
-    preface: bool,
-}
-
-/// The start of the HTTP/2 preface, and how much an HTTP/2 or an HTTP/1 client says at least.
-const PREFACE: (&[u8], usize, usize) = (b"PRI ", 24 + 9, 16);
-
-impl Punctual {
-    fn new(stream: Box<dyn Stream>, deadline: Instant) -> Self {
-        Self { stream, deadline: Some(Box::pin(sleep_until(deadline))), received: 0, preface: false }
-    }
-}
-
-impl AsyncRead for Punctual {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let me = &mut *self;
-        let before = buffer.filled().len();
-        let polled = Pin::new(&mut me.stream).poll_read(cx, buffer);
-        if let Some(deadline) = &mut me.deadline {
-            let new = &buffer.filled()[before..];
-            if me.received == 0 && !new.is_empty() {
-                me.preface = new.starts_with(&PREFACE.0[..new.len().min(PREFACE.0.len())]);
-            }
-            me.received += new.len();
-            if me.received >= if me.preface { PREFACE.1 } else { PREFACE.2 } {
-                me.deadline = None;
-            } else if polled.is_pending() && deadline.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-            }
-        }
-        polled
-    }
-}
-
-impl AsyncWrite for Punctual {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
     }
 }

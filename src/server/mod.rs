@@ -7,10 +7,12 @@ mod connection;
 mod doors;
 mod fate;
 mod files;
+mod heads;
 mod inbound;
 mod listen;
 mod outbound;
 mod places;
+mod reader;
 mod revocable;
 mod router;
 mod settings;
@@ -50,6 +52,7 @@ use router::Router;
 pub(crate) use crate::supervisor::INSTANCE_VARIABLE;
 pub(crate) use budget::LEAST as LEAST_BYTES;
 pub(crate) use files::{RunsAlready, holder};
+pub(crate) use heads::Limits;
 pub(crate) use settings::{Settings, address, bytes, network};
 pub(crate) use strangers::Welcome;
 
@@ -146,13 +149,13 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -
     let store = Store::open(kv.clone(), blobs, auth.clone(), &home.server(), &background);
     let blocks = Blocks::new(auth.clone(), &config, registry.clone(), runtime.clone(), &store);
     let budget = Budget::new(settings.bytes);
-    let router = Router::new(blocks, settings.welcome.clone(), budget.clone())?;
+    let router = Router::new(blocks, settings.welcome.clone(), budget.clone(), settings.heads)?;
 
     let connections = Tasks::default();
     let own = rustix::process::getuid().as_raw();
     let local = [Door::Local(owners, own, Peer::Owner), Door::Local(services, own, Peer::Service)];
     let doors = Doors { tcp, local };
-    doors.open(&router, &budget, settings.idle, descriptors, &connections);
+    doors.open(&router, &budget, (settings.idle, settings.heads), descriptors, &connections);
     if settings.insecure {
         tracing::warn!("--insecure: other machines may reach this server, and nothing is encrypted");
     }

@@ -9,7 +9,7 @@ use http::{
     header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER},
 };
 use http_body::Body as HttpBody;
-use micro_sdk::{Error, MESSAGE_LIMIT, Result, handler::Guard, header};
+use micro_sdk::{Error, MESSAGE_LIMIT, Result, Unsent, handler::Guard, header};
 use prost_reflect::MethodDescriptor;
 use tokio::time::Instant;
 use tonic::body::Body;
@@ -19,6 +19,7 @@ use super::{
     budget::{Budget, Hold},
     connection::Connection,
     fate::{self, Fated},
+    heads::Limits,
     inbound::{self, Inbound, Meter, Terms},
     listen::Peer,
     outbound::Outbound,
@@ -26,14 +27,14 @@ use super::{
     strangers::Welcome,
     target::{Target, Wire},
     travel, upstream,
-    waiting::{Lost, Waiting},
+    waiting::{Lost, Waiting, send_again},
 };
 use crate::{
     services::{
         Blocks, PLATFORM,
         auth::{Caller, Resource},
         methods::Method,
-        registry::{CatalogNode, Schema},
+        registry::{Schema, Target as Nodes},
     },
     sockets,
     transcode::{self, Weights},
@@ -48,6 +49,7 @@ struct Inner {
     schema: Arc<Schema>,
     weights: Arc<Weights>,
     welcome: Welcome,
+    heads: Limits,
     waiting: Waiting,
     /// Of requests of which nobody knows where they come from.
     unknown: Arc<Connection>,
@@ -74,7 +76,7 @@ pub(super) struct Route {
 
 enum To {
     Block(micro_sdk::Router, Option<&'static Method>),
-    Nodes(Vec<Arc<CatalogNode>>),
+    Nodes(Nodes),
 }
 
 /// The head of a call.
@@ -112,13 +114,18 @@ impl Route {
 }
 
 impl Router {
-    pub(super) fn new(blocks: Arc<Blocks>, welcome: Welcome, budget: Arc<Budget>) -> Result<Self> {
+    pub(super) fn new(
+        blocks: Arc<Blocks>,
+        welcome: Welcome,
+        budget: Arc<Budget>,
+        heads: Limits,
+    ) -> Result<Self> {
         let schema = Arc::new(Schema::decode(micro_sdk::proto::DESCRIPTORS)?);
         let method = schema.method_in("auth", "Auth.Token");
         let pool = method.map(|method| method.parent_pool().clone()).unwrap_or_default();
         let weights = Arc::new(Weights::of(&pool));
         let (waiting, unknown) = (Waiting::default(), Connection::new(budget, Peer::Unknown));
-        Ok(Self(Arc::new(Inner { blocks, schema, weights, welcome, waiting, unknown })))
+        Ok(Self(Arc::new(Inner { blocks, schema, weights, welcome, heads, waiting, unknown })))
     }
 
     /// The connection a request came by; one of nobody, who is not trusted, where that is not known.
@@ -138,6 +145,15 @@ impl Router {
         &self.0.welcome
     }
 
+    /// Lets the head of a request in, or not.
+    ///
+    /// # Errors
+    /// 431 for one that is too large, else as [`Welcome::check`].
+    pub(super) fn admit<B>(&self, request: &Request<B>) -> Result<()> {
+        self.0.heads.check(request).map_err(|error| error.with_id("micro.server"))?;
+        self.0.welcome.check(request)
+    }
+
     /// What tokens can be verified with, as a JSON web key set.
     pub(super) fn public_keys(&self) -> serde_json::Value {
         self.0.blocks.auth.public_keys()
@@ -149,8 +165,10 @@ impl Router {
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<tonic::codegen::StdError>,
     {
-        if let Err(error) = self.0.welcome.check(&request) {
-            return refuse(&error);
+        if let Err(error) = self.admit(&request) {
+            // A page of a browser speaks no gRPC; whoever sends too many headers may.
+            let is_grpc = error.code == 431 && Wire::of(request.headers()).is_ok();
+            return if is_grpc { error.into_response() } else { refuse(&error) };
         }
         if request.method() == http::Method::GET && request.uri().path() == "/" {
             return version();
@@ -244,13 +262,15 @@ impl Router {
                 self.authorise(&caller, &asked, &target)?;
                 let since = Instant::now();
                 let (caller, namespace, service) = (&caller, asked.as_str(), target.service.as_str());
-                let lost = Lost { caller, namespace, service, version, patience: header::timeout(headers) };
+                let patience = header::timeout(headers);
+                let lost = Lost { caller, namespace, service, version, patience, refused: None };
                 // Apart: what it takes to wait would be carried, and copied, by each call.
                 let found = Box::pin(lost.found(self)).await?;
                 waited = since.elapsed();
                 found
             };
-            (asked, To::Nodes(found.nodes), found.descriptor_hash)
+            let hash = Some(found.service.descriptor_hash.clone()).filter(|hash| !hash.is_empty());
+            (asked, To::Nodes(found), hash)
         };
         let described = hash.is_some() || matches!(to, To::Block(..));
         let catalog = &self.0.blocks.registry.catalog;
@@ -366,12 +386,8 @@ impl Router {
         let namespace = HeaderValue::from_str(&route.namespace)
             .map_err(|_| Error::bad_request("the namespace cannot stand in a header"))?;
         headers.insert(header::NAMESPACE, namespace);
-        if !route.waited.is_zero()
-            && let Some(left) = header::timeout(headers)
-        {
-            headers.remove(header::GRPC_TIMEOUT);
-            let left = left.saturating_sub(route.waited).as_nanos().min(u64::MAX.into());
-            headers.insert(header::TIMEOUT, HeaderValue::from(left as u64));
+        if !route.waited.is_zero() {
+            header::elapse(headers, route.waited);
         }
         let Route { caller, epoch, namespace, target, to, meter, .. } = route;
         let block = matches!(to, To::Block(..));
@@ -390,8 +406,16 @@ impl Router {
                 granted.look(response.headers());
                 Ok(response.map(|body| Body::new(Revocable::new(body, Way::Out, granted))))
             }
-            To::Nodes(nodes) => {
-                match upstream::forward(&self.0.blocks.registry, nodes, request).await {
+            To::Nodes(Nodes { nodes, service }) => {
+                let answer = match upstream::forward(&self.0.blocks.registry, nodes, request).await {
+                    Ok(response) => Ok(response),
+                    Err(Unsent { error, request: None }) => Err(error),
+                    // Apart: what it takes to wait would be carried, and copied, by each call.
+                    Err(Unsent { error, request: Some(request) }) => {
+                        Box::pin(send_again(self, &granted, &service.version, (error, *request))).await
+                    }
+                };
+                match answer {
                     Ok(response) => Ok(response.map(|body| {
                         let body = Fated::new(body, self.clone(), granted.clone());
                         Body::new(Revocable::new(body, Way::Out, granted))

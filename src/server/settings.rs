@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use ipnet::IpNet;
 
-use super::strangers::Welcome;
+use super::{heads::Limits, strangers::Welcome};
 use crate::{paths::Home, services::runtime, supervisor::Folders};
 
 /// Where a door listens.
@@ -57,6 +57,8 @@ pub(crate) struct Settings {
     pub(crate) bytes: usize,
     /// How long a connection may be open without calls.
     pub(crate) idle: Duration,
+    /// What the head of a request may have.
+    pub(crate) heads: Limits,
 }
 
 impl Settings {

@@ -12,10 +12,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
-use micro_sdk::{Error, Result, header};
+use micro_sdk::{Error, Result, Unsent, header, shortened};
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use tonic::{Status, body::Body};
 
@@ -27,16 +27,20 @@ const FOREVER: Duration = Duration::from_hours(24 * 365);
 /// Who says that a node is not to be trusted.
 pub(super) const UNTRUSTED: &str = "micro.registry";
 
+/// The longest text of a status, and the most details of it, that pass as a service wrote them, in bytes.
+const MOST_TEXT: usize = 8 << 10;
+
 /// Sends a call to one of the nodes. Those that turn out to be dead, or not to be trusted, get no
 /// further calls.
 ///
 /// # Errors
-/// 503 when none can be reached, 408 when the caller's deadline passes.
+/// 503 when none can be reached, 408 when the caller's deadline passes. The request comes back when no
+/// byte of it was sent and every node is dead: one that comes in their place may get it.
 pub(super) async fn forward(
     registry: &Registry,
     mut nodes: Vec<Arc<CatalogNode>>,
     request: Request<Body>,
-) -> Result<Response<Forwarded>> {
+) -> Result<Response<Forwarded>, Unsent> {
     static TURN: AtomicUsize = AtomicUsize::new(0);
     if nodes.len() > 1 {
         // Equally loaded nodes take turns.
@@ -47,7 +51,7 @@ pub(super) async fn forward(
     let deadline = header::timeout(request.headers()).map(|left| Instant::now() + left.min(FOREVER));
     let mut sending = pin!(send(registry, &nodes, request));
     let (response, in_flight) = match deadline {
-        Some(at) => timeout_at(at, sending.as_mut()).await.map_err(|_| late())??,
+        Some(at) => timeout_at(at, sending.as_mut()).await.map_err(|_| lost(late()))??,
         None => sending.await?,
     };
     let deadline = deadline.map(|at| Box::pin(sleep_until(at)));
@@ -58,32 +62,61 @@ fn late() -> Error {
     Error::timeout("the deadline of the call passed").with_id("micro.network")
 }
 
+/// An error whose request is not to be sent again.
+fn lost(error: Error) -> Unsent {
+    Unsent { error: error.with_id("micro.network"), request: None }
+}
+
 async fn send(
     registry: &Registry,
     nodes: &[Arc<CatalogNode>],
-    request: Request<Body>,
-) -> Result<(Response<Incoming>, InFlight)> {
-    let mut failure = Error::unavailable("the service has no nodes");
+    mut request: Request<Body>,
+) -> Result<(Response<Incoming>, InFlight), Unsent> {
+    let (mut failure, mut dead) = (Error::unavailable("the service has no nodes"), !nodes.is_empty());
     for node in nodes {
         if let Some(why) = node.refusal() {
-            failure = untrusted(node, why);
+            (failure, dead) = (untrusted(node, why), false);
             continue;
         }
         match node.channel.open().await {
             Ok(mut connection) => {
                 let in_flight = node.begin();
-                let response = connection.send(request).await.map_err(|e| e.with_id("micro.network"))?;
-                return Ok((response, in_flight));
+                match connection.try_send(request).await {
+                    Ok(mut response) => {
+                        shorten(response.headers_mut());
+                        return Ok((response, in_flight));
+                    }
+                    Err(Unsent { error, request: None }) => return Err(lost(error)),
+                    // The connection broke just before: its node may have ended.
+                    Err(Unsent { error, request: Some(unsent) }) => (failure, request) = (error, *unsent),
+                }
             }
             Err(error) => {
                 // Apart: what it takes would be carried, and copied, by each call.
-                Box::pin(registry.unreachable(node, &error)).await;
+                dead &= Box::pin(registry.unreachable(node, &error)).await;
                 let unavailable = || node.channel.unavailable(&error);
                 failure = node.refusal().map_or_else(unavailable, |why| untrusted(node, why));
             }
         }
     }
-    Err(failure.with_id("micro.network"))
+    let request = dead.then(|| Box::new(request));
+    Err(Unsent { error: failure.with_id("micro.network"), request })
+}
+
+/// Shortens the text of a status that clients would not take.
+fn shorten(headers: &mut HeaderMap) {
+    const DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
+    let is_long = |value: Option<&HeaderValue>| value.is_some_and(|value| value.len() > MOST_TEXT);
+    if is_long(headers.get(Status::GRPC_MESSAGE))
+        && let Some(status) = Status::from_header_map(headers)
+    {
+        let status = Status::new(status.code(), shortened(status.message()));
+        // A status is always representable: its message is percent-encoded.
+        drop(status.add_header(headers));
+    }
+    if is_long(headers.get(DETAILS)) {
+        headers.remove(DETAILS);
+    }
 }
 
 /// The error for a node that is there and gets no calls.
@@ -121,7 +154,12 @@ impl HttpBody for Forwarded {
             return Poll::Ready(Some(Ok(trailers(late()))));
         }
         match ready!(polled) {
-            Some(Ok(frame)) => Poll::Ready(Some(Ok(frame))),
+            Some(Ok(mut frame)) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    shorten(trailers);
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
             Some(Err(error)) => {
                 self.ended = true;
                 let text = format!("the connection to the service broke: {error}");

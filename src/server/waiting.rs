@@ -7,10 +7,16 @@ use std::{
     time::Duration,
 };
 
-use micro_sdk::{Error, Result};
+use http::{Request, Response};
+use micro_sdk::{Error, Result, Unsent, header};
 use tokio::time::{Instant, timeout_at};
+use tonic::body::Body;
 
-use super::router::Router;
+use super::{
+    revocable::Granted,
+    router::Router,
+    upstream::{self, Forwarded},
+};
 use crate::services::{
     auth::Caller,
     registry::{Catalog, Missing, Target},
@@ -75,6 +81,43 @@ pub(super) struct Lost<'a> {
     pub(super) version: Option<&'a str>,
     /// How long the caller waits, if they say so.
     pub(super) patience: Option<Duration>,
+    /// Why it did not reach the nodes that were there, if there were some: one of them may come back,
+    /// also where nobody but itself runs it.
+    pub(super) refused: Option<&'a Error>,
+}
+
+/// Sends a call, of which no byte was sent since all nodes of this version of its service are dead, to a
+/// node of that version that comes in their place.
+///
+/// # Errors
+/// As [`Lost::found`], and as [`upstream::forward`].
+pub(super) async fn send_again(
+    router: &Router,
+    granted: &Granted,
+    version: &str,
+    (mut refused, mut request): (Error, Request<Body>),
+) -> Result<Response<Forwarded>> {
+    let deadline =
+        Instant::now() + header::timeout(request.headers()).map_or(LONGEST, |time| time.min(LONGEST));
+    loop {
+        let since = Instant::now();
+        let lost = Lost {
+            caller: &granted.caller,
+            namespace: &granted.namespace,
+            service: &granted.target.service,
+            version: Some(version),
+            patience: Some(deadline.saturating_duration_since(since)),
+            refused: Some(&refused),
+        };
+        let found = lost.found(router).await?;
+        granted.still()?;
+        header::elapse(request.headers_mut(), since.elapsed());
+        match upstream::forward(&router.blocks().registry, found.nodes, request).await {
+            Ok(response) => return Ok(response),
+            Err(Unsent { error, request: Some(unsent) }) => (refused, request) = (error, *unsent),
+            Err(Unsent { error, request: None }) => return Err(error),
+        }
+    }
 }
 
 impl Lost<'_> {
@@ -84,7 +127,7 @@ impl Lost<'_> {
     /// 404 for a service that nobody knows; 503 for one that does not run, is not there in time,
     /// or is waited for by too many.
     pub(super) async fn found(self, router: &Router) -> Result<Target> {
-        let Self { namespace, service, version, .. } = self;
+        let Self { namespace, service, version, refused, .. } = self;
         let deadline = Instant::now() + self.patience.map_or(LONGEST, |patience| patience.min(LONGEST));
         let blocks = router.blocks();
         let detailed = self.caller.may_administer(namespace).is_ok();
@@ -105,7 +148,10 @@ impl Lost<'_> {
                 Some(outlook) if !outlook.is_coming() => return Err(unavailable(outlook.words(detailed))),
                 Some(outlook) => outlook.words(detailed),
                 None if missing == Missing::Ready => format!("{service} is registered but not ready yet"),
-                None => return Err(absent(missing, service, namespace, version)),
+                None => match refused {
+                    Some(refused) => refused.detail.clone(),
+                    None => return Err(absent(missing, service, namespace, version)),
+                },
             };
             if place.is_none() {
                 let Some(taken) = router.waiting().place(namespace, service) else {

@@ -202,3 +202,64 @@ fn connections_without_calls_keep_nobody_out() {
     home.ok(["store", "write", "a", "b"]);
     drop(connections);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_comes_too_slowly_is_given_up() {
+    let home = Home::new();
+    home.ok(["server", "start"]);
+    let state = home.state();
+    let api = state.api.clone();
+    // Some of it comes all the time, and never enough.
+    let trickle = tokio::task::spawn_blocking(move || {
+        let mut writes = connect(&api);
+        let mut reads = writes.try_clone().unwrap();
+        writes.write_all(head("/auth/Auth/Token", &[JSON], 4000).as_bytes()).unwrap();
+        let thread = std::thread::spawn(move || {
+            while writes.write_all(b" ").is_ok() {
+                std::thread::sleep(std::time::Duration::from_millis(50));
+            }
+        });
+        let mut said = [0; 1024];
+        let length = reads.read(&mut said).unwrap();
+        reads.shutdown(std::net::Shutdown::Both).unwrap();
+        thread.join().unwrap();
+        String::from_utf8_lossy(&said[..length]).into_owned()
+    });
+    let raw = Raw::connect(&state.proxy).await;
+    let begun = Bytes::from_static(&[0, 0, 0, 0, 100]);
+    let reply = raw.start("/auth.Auth/Token", "application/grpc", &[], begun).await.end().await;
+    assert_eq!((reply.failure().0, reply.failure().1), (4, 408), "{reply:?}");
+    assert!(reply.failure().2.contains("did not come in time"), "{reply:?}");
+    let said = trickle.await.unwrap();
+    assert!(said.starts_with("HTTP/1.1 408") && said.contains("did not come in time"), "{said}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn who_does_not_read_the_answer_is_cut_off() {
+    let home = Home::new();
+    home.ok(["server", "start", "--idle-timeout", "1s"]);
+    let api = home.state().api;
+    let token = token(&api);
+    let authorization = ("Authorization", token.as_str());
+    let record = json!({ "record": { "key": "k", "value": "A".repeat(14 << 20) } }).to_string();
+    assert_eq!(http(&api, "POST", "/store/Store/Write", &[JSON, authorization], &record).0, 200);
+    let read = r#"{"key":"k"}"#;
+    let mut stream = connect(&api);
+    let request = head("/store/Store/Read", &[JSON, authorization], read.len()) + read;
+    stream.write_all(request.as_bytes()).unwrap();
+    stream.read_exact(&mut [0; 1024]).unwrap();
+    // The end of the server, in the table of the system, is open no more.
+    let end = |address: std::net::SocketAddr| {
+        let std::net::IpAddr::V4(ip) = address.ip() else { panic!("{address}") };
+        format!("{:08X}:{:04X}", u32::from_ne_bytes(ip.octets()), address.port())
+    };
+    let ends = format!(" {} {} 01 ", end(stream.peer_addr().unwrap()), end(stream.local_addr().unwrap()));
+    let table = || std::fs::read_to_string("/proc/net/tcp").unwrap();
+    assert!(table().contains(&ends));
+    eventually("the connection to be closed", || (!table().contains(&ends)).then_some(()));
+    let mut rest = Vec::new();
+    drop(stream.read_to_end(&mut rest));
+    assert!(rest.len() < 14 << 20, "all of it was sent");
+    assert_eq!(home.http("/").0, 200);
+}

@@ -16,6 +16,7 @@ const CALL: &str = r#"
         match request.name.as_str() {
             "panic" => panic!("the handler gave up"),
             "large" => return Ok(CallResponse { msg: "x".repeat(20_000_000) }),
+            "long" => return Err(micro_sdk::Error::conflict("much too long ".repeat(1500))),
             // Each of them is six bytes in JSON.
             "wide" => return Ok(CallResponse { msg: "\u{1}".repeat(3_000_000) }),
             "exit" => {

@@ -102,6 +102,11 @@ async fn answer(
         trailers.insert("grpc-status", "6".parse().unwrap());
         let error = r#"{"id":"shop.Shop.Fail","code":409,"detail":"sold out, 100%25","status":"Conflict"}"#;
         trailers.insert("grpc-message", error.parse().unwrap());
+    } else if path.ends_with("/Long") {
+        trailers.insert("grpc-status", "6".parse().unwrap());
+        let detail = "much too long ".repeat(1500);
+        let error = json!({ "id": "shop.Shop.Long", "code": 409, "detail": detail, "status": "Conflict" });
+        trailers.insert("grpc-message", error.to_string().parse().unwrap());
     } else if path.ends_with("/Count") || path.ends_with("/Twice") {
         for count in ["1", "2", "3"] {
             frames.push(Ok(Frame::data(frame(json!({ "count": count }).to_string().as_bytes()))));

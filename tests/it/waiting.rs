@@ -14,6 +14,7 @@ use serde_json::Value;
 use crate::{
     completion::{candidates, has},
     faulty,
+    go_service::{Door, Node, node, shop},
     raw::{Raw, soon},
     support::{Home, eventually, hello, outcome},
 };
@@ -244,4 +245,60 @@ fn nobody_is_told_that_a_service_is_unknown_while_it_is_brought_back() {
     }
     let ended = outcome(&mut home.command(CALL));
     assert_eq!(ended.stdout, hello("Jane"), "{ended:?}");
+}
+
+#[test]
+fn a_call_whose_nodes_are_all_dead_is_held_until_one_is_back() {
+    let home = Home::new();
+    open(&home);
+    run_gated(&home, false);
+    let victim = pid(&home);
+    close(&home);
+    // Its process may not come back before it is let, so no call finds it alive after this.
+    kill(&victim);
+    let calls: Vec<_> = (0..8).map(|_| spawn(&mut home.command(CALL))).collect();
+    let api = home.state().api;
+    let over_http =
+        thread::spawn(move || crate::support::http(&api, "GET", "/helloworld/Call?name=Jane", &[], ""));
+    starting(&home);
+    open(&home);
+    for call in calls {
+        let ended = call.wait_with_output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&ended.stdout), hello("Jane"), "{ended:?}");
+    }
+    assert_eq!(over_http.join().unwrap(), (200, "{\"msg\":\"Hello Jane\"}".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_to_a_dead_node_that_nobody_runs_goes_to_the_one_in_its_place() {
+    let home = Home::new();
+    home.ok(["server", "start"]);
+    let door = Door::open(&home).await;
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let dead = free.local_addr().unwrap().to_string();
+    drop(free);
+    let register = |nodes: &[Value]| shop("latest", "90", nodes);
+    door.register(&register(&[node("1", &dead)])).await;
+    // No longer than its caller waits.
+    let reply =
+        door.raw.unary("/shop.Shop/Buy", "application/grpc+json", &[("grpc-timeout", "300m")], "{}").await;
+    assert!(reply.failure().0 == 14 && reply.failure().2.contains(&dead), "{reply:?}");
+    assert_eq!(reply.header("retry-after"), "1");
+
+    door.register(&register(&[node("1", &dead)])).await;
+    let (called, ()) = tokio::join!(door.call("/shop.Shop/Buy", ""), async {
+        let gone = || async {
+            let found = door.registry("GetService", &serde_json::json!({"service": "shop"})).await;
+            found.failure().1 == 404
+        };
+        soon("the dead node to be taken out", async {
+            while !gone().await {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        let alive = Node::start("alive").await;
+        door.register(&register(&[alive.wire("2")])).await;
+    });
+    assert_eq!(called.value()["node"], "alive");
 }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use clap::{Args, Subcommand, builder::FalseyValueParser};
+use clap::{Args, Subcommand, builder::FalseyValueParser, value_parser};
 use ipnet::IpNet;
 use micro_sdk::local::State;
 use serde_json::json;
@@ -158,6 +158,26 @@ struct Options {
         value_parser = humantime::parse_duration
     )]
     idle_timeout: Duration,
+    /// How large the head of a request may be, such as 64KiB.
+    #[arg(
+        long,
+        value_name = "BYTES",
+        env = "MICRO_MAX_HEADER_BYTES",
+        hide_env_values = true,
+        default_value = "64KiB",
+        value_parser = head
+    )]
+    max_header_bytes: usize,
+    /// How many headers a request may have.
+    #[arg(
+        long,
+        value_name = "COUNT",
+        env = "MICRO_MAX_HEADERS",
+        hide_env_values = true,
+        default_value_t = 256,
+        value_parser = value_parser!(u16).range(32..=4096)
+    )]
+    max_headers: u16,
     /// How long calls, and then services, may take to end.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
     grace: Duration,
@@ -170,6 +190,20 @@ fn held(text: &str) -> anyhow::Result<usize> {
         bytes >= server::LEAST_BYTES,
         "less than {} MiB has no room for the largest messages",
         server::LEAST_BYTES >> 20
+    );
+    Ok(bytes)
+}
+
+/// Reads how large the head of a request may be. Beyond that, services would not take it.
+fn head(text: &str) -> anyhow::Result<usize> {
+    const LEAST: usize = 8 << 10;
+    const MOST: usize = micro_sdk::header::MOST as usize / 2;
+    let bytes = server::bytes(text)?;
+    anyhow::ensure!(
+        (LEAST..=MOST).contains(&bytes),
+        "between {} KiB and {} KiB are possible",
+        LEAST >> 10,
+        MOST >> 10
     );
     Ok(bytes)
 }
@@ -196,6 +230,7 @@ impl Options {
             grace: self.grace,
             bytes: self.max_bytes_in_flight,
             idle: self.idle_timeout,
+            heads: server::Limits { bytes: self.max_header_bytes, count: self.max_headers.into() },
         })
     }
 
@@ -210,6 +245,8 @@ impl Options {
             format!("--grace={}", duration(self.grace)),
             format!("--idle-timeout={}", duration(self.idle_timeout)),
             format!("--max-bytes-in-flight={}", self.max_bytes_in_flight),
+            format!("--max-header-bytes={}", self.max_header_bytes),
+            format!("--max-headers={}", self.max_headers),
         ];
         arguments.extend(self.hosts.iter().map(|host| format!("--allow-host={host}")));
         arguments.extend(self.origins.iter().map(|origin| format!("--allow-origin={origin}")));

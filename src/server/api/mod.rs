@@ -84,7 +84,7 @@ async fn public_keys(State(router): State<Router>) -> Response {
 
 /// Keeps strangers out, and tells the browsers of welcome pages that they are.
 async fn door(State(router): State<Router>, request: Request, next: Next) -> Response {
-    if let Err(error) = router.welcome().check(&request) {
+    if let Err(error) = router.admit(&request) {
         return reply::error(&error);
     }
     let origin =

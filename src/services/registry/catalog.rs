@@ -55,8 +55,8 @@ pub(crate) struct Change {
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub(crate) nodes: Vec<Arc<Node>>,
-    /// The schema; none for services that registered without one.
-    pub(crate) descriptor_hash: Option<String>,
+    /// The version they are of, as it is registered.
+    pub(crate) service: Arc<Service>,
 }
 
 /// Why a call can go nowhere.
@@ -314,8 +314,7 @@ impl Catalog {
             return Err(Missing::Ready);
         }
         let nodes = version.callable().ok_or(Missing::Healthy)?;
-        let descriptor_hash = Some(version.wire.descriptor_hash.clone()).filter(|hash| !hash.is_empty());
-        Ok(Target { nodes, descriptor_hash })
+        Ok(Target { nodes, service: version.wire.clone() })
     }
 
     /// Every version of a service, the newest first.

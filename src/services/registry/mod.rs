@@ -95,14 +95,16 @@ impl Registry {
     }
 
     /// No connection to a node came up: a dead one is taken out, one that is not proven to be of
-    /// this user gets no calls. Any other failure may be over before its lease is.
-    pub(crate) async fn unreachable(&self, node: &Arc<CatalogNode>, error: &io::Error) {
+    /// this user gets no calls. Any other failure may be over before its lease is. Whether it was
+    /// taken out.
+    pub(crate) async fn unreachable(&self, node: &Arc<CatalogNode>, error: &io::Error) -> bool {
         match error.kind() {
             ErrorKind::ConnectionRefused | ErrorKind::NotFound => {
                 self.catalog.take_out(node);
                 if let Ok(Address::Unix(path)) = node.address.parse() {
                     self.places.sweep_socket(&path).await;
                 }
+                return true;
             }
             ErrorKind::PermissionDenied => {
                 tracing::warn!(node = node.id, address = node.address, %error, "a node gets no calls");
@@ -110,6 +112,7 @@ impl Registry {
             }
             _ => {}
         }
+        false
     }
 
     fn register_blocks(&self, address: &str) {
