@@ -88,9 +88,25 @@ fn part_follows_rule(part: &str) -> bool {
         && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
 }
 
-/// Whether a name belongs to the platform.
+/// Whether a name belongs to the platform: also with versions of the API before it, since the HTTP API takes
+/// `/v1/auth/…` for both `v1.auth` and `auth`.
 pub(crate) fn is_reserved(name: &str) -> bool {
+    let name = without_versions(name);
     RESERVED.contains(&name) || name == "grpc" || name.starts_with("grpc.")
+}
+
+/// A name without `v1.`, `v22.` before it.
+fn without_versions(name: &str) -> &str {
+    match name.split_once('.') {
+        Some((version, rest)) if is_version(version) => without_versions(rest),
+        _ => name,
+    }
+}
+
+/// Whether a part of a name or a path is a version of the API: `v1`, `v22`.
+pub(crate) fn is_version(part: &str) -> bool {
+    part.strip_prefix('v')
+        .is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// Refuses a name of the platform, and what looks like one.
@@ -98,7 +114,7 @@ fn check_reserved(name: &str) -> Result<(), Refused> {
     if is_reserved(name) {
         return Err(Refused::Reserved(name.to_owned()));
     }
-    let looks = looks(name);
+    let looks = looks(without_versions(name));
     if looks.iter().any(|look| look == "grpc" || look.starts_with("grpc.")) {
         return Err(Refused::Alike(name.to_owned(), "grpc".to_owned()));
     }
@@ -184,6 +200,8 @@ mod tests {
     fn names_of_the_platform_are_reserved_everywhere() {
         for name in RESERVED {
             assert!(check(name).is_err() && check_registered(name).is_err(), "{name}");
+            let versioned = [format!("v1.{name}"), format!("v1.v22.{name}")];
+            assert!(versioned.iter().all(|name| check_registered(name).is_err()), "{name}");
         }
     }
 
@@ -200,6 +218,7 @@ mod tests {
             ("ApI", "api"),
             ("gRPC.health", "grpc"),
             ("Favicon.ico", "favicon.ico"),
+            ("v1.Auth", "auth"),
         ] {
             let refused = check_registered(name).map_err(|refused| refused.to_string());
             let refused = refused.expect_err(name);
@@ -209,7 +228,18 @@ mod tests {
             assert!(check_registered(name).is_err(), "{name}");
         }
         assert!(check("c0nfig").is_err() && check("openapi.json").is_err() && check("grpc.x").is_err());
-        for name in ["google", "google.pubsub", "authority", "grpcweb", "stores", "käse"] {
+        for name in [
+            "v1.shop",
+            "v.auth",
+            "shop.auth",
+            "v1",
+            "google",
+            "google.pubsub",
+            "authority",
+            "grpcweb",
+            "stores",
+            "käse",
+        ] {
             check_registered(name).unwrap();
         }
     }

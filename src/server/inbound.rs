@@ -148,6 +148,8 @@ pub(super) struct Terms {
     pub(super) kept: bool,
     /// The first message has to come without being waited for.
     pub(super) prompt: bool,
+    /// Messages may be compressed: the receiver is told how, and reads them itself.
+    pub(super) compressed: bool,
 }
 
 /// The body of a request with its terms.
@@ -187,7 +189,19 @@ impl Inbound {
                 if self.had < HEAD {
                     break;
                 }
-                let [_, length @ ..] = self.head;
+                let [flag, length @ ..] = self.head;
+                match flag {
+                    0 => {}
+                    1 if self.terms.compressed => {}
+                    1 => {
+                        return Err(Error::not_implemented(
+                            "a compressed message: send it as it is, nothing else is read here",
+                        ));
+                    }
+                    _ => {
+                        return Err(Error::bad_request(format!("not a gRPC message: flag {flag} before it")));
+                    }
+                }
                 self.missing = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
                 if self.missing > self.terms.limit {
                     return Err(Error::too_large(format!(
@@ -236,8 +250,9 @@ impl HttpBody for Inbound {
         {
             return Poll::Ready(Some(Err(me.fail(error))));
         }
-        me.ended = polled.is_none();
-        Poll::Ready(polled)
+        // A request of gRPC has no trailers; as headers they would go past what is looked at.
+        me.ended = polled.as_ref().is_none_or(|polled| polled.as_ref().is_ok_and(Frame::is_trailers));
+        Poll::Ready(if me.ended { None } else { polled })
     }
 
     fn is_end_stream(&self) -> bool {
@@ -246,5 +261,49 @@ impl HttpBody for Inbound {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+    use http_body_util::{BodyExt as _, StreamBody};
+
+    use super::*;
+    use crate::server::{
+        budget::{Budget, Purse},
+        listen::Peer,
+    };
+
+    fn inbound(frames: Vec<Frame<Bytes>>, compressed: bool) -> Inbound {
+        let purse = Purse::new(Budget::new(1 << 20), Peer::Unknown);
+        let frames = futures::stream::iter(frames.into_iter().map(Ok::<_, Status>));
+        let terms = Terms { limit: 100, kept: true, prompt: false, compressed };
+        Inbound::new(Body::new(StreamBody::new(frames)), terms, Meter::new(Hold::new(purse, None)))
+    }
+
+    #[tokio::test]
+    async fn trailers_of_a_request_end_here() {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("micro-account", "evil".parse().unwrap());
+        let data = Bytes::from_static(b"\0\0\0\0\x01x");
+        let mut body = inbound(vec![Frame::data(data.clone()), Frame::trailers(trailers)], false);
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), data);
+        assert!(body.frame().await.is_none() && body.is_end_stream());
+    }
+
+    #[tokio::test]
+    async fn flags_that_cannot_be_read_are_the_fault_of_who_sends_them() {
+        for (flag, compressed, code) in [
+            (0, false, None),
+            (1, true, None),
+            (1, false, Some(501)),
+            (2, true, Some(400)),
+            (7, false, Some(400)),
+        ] {
+            let data = Bytes::from(vec![flag, 0, 0, 0, 0]);
+            let refused = inbound(vec![Frame::data(data)], compressed).frame().await.unwrap().err();
+            assert_eq!(refused.map(|status| Error::from(status).code), code, "{flag} {compressed}");
+        }
     }
 }

@@ -32,7 +32,7 @@ use super::{
 use crate::{
     services::{
         Blocks, PLATFORM,
-        auth::{Caller, Resource},
+        auth::Caller,
         methods::Method,
         registry::{Schema, Target as Nodes},
     },
@@ -97,18 +97,20 @@ impl Route {
         }
     }
 
-    /// What the body of the call is held to; messages are collected here where they are JSON.
-    fn terms(&self, wire: Wire) -> Terms {
+    /// What the body of the call is held to; messages are collected here where they are JSON. `encoded`:
+    /// the caller says how they are compressed.
+    fn terms(&self, wire: Wire, encoded: bool) -> Terms {
         match (&self.to, &self.method) {
             (To::Block(_, method), _) => {
                 let prompt = method.is_some_and(|method| !method.streams);
-                Terms { limit: self.limit(), kept: true, prompt }
+                Terms { limit: self.limit(), kept: true, prompt, compressed: false }
             }
             (To::Nodes(_), Some(method)) if wire == Wire::Json => {
-                Terms { limit: MESSAGE_LIMIT, kept: true, prompt: !method.is_client_streaming() }
+                let prompt = !method.is_client_streaming();
+                Terms { limit: MESSAGE_LIMIT, kept: true, prompt, compressed: false }
             }
             // It passes unopened, and the service has a limit of its own.
-            (To::Nodes(_), _) => Terms { limit: usize::MAX, kept: false, prompt: false },
+            (To::Nodes(_), _) => Terms { limit: usize::MAX, kept: false, prompt: false, compressed: encoded },
         }
     }
 }
@@ -190,7 +192,8 @@ impl Router {
         let connection = self.connection(request.extensions()).clone();
         let head = Head { target, otherwise: None, headers: request.headers(), connection: &connection };
         let route = self.resolve(head, wire == Wire::Json).await?;
-        let (terms, meter) = (route.terms(wire), route.meter.clone());
+        let encoded = request.headers().contains_key("grpc-encoding");
+        let (terms, meter) = (route.terms(wire, encoded), route.meter.clone());
         let one_message = terms.prompt;
         let request = request.map(|body| Body::new(Inbound::new(body, terms, meter.clone())));
         let response = if wire == Wire::Json {
@@ -247,10 +250,17 @@ impl Router {
         let asked = header::text(headers, header::NAMESPACE).map(str::to_owned);
         let asked = asked.or(issuer).unwrap_or_else(|| PLATFORM.to_owned());
         if let Some(otherwise) = otherwise {
-            target = Box::pin(self.known(&asked, target, otherwise)).await?;
+            target = Box::pin(self.known(&caller, &asked, target, otherwise)).await?;
+        }
+        let block = self.0.blocks.find(&target.service);
+        let home = if block.is_some() { PLATFORM.to_owned() } else { asked.clone() };
+        let mut allowed = self.allows(&caller, &home, &target);
+        // Before anything is looked up for the call.
+        if !allowed && !self.may_allow(&caller, &home, &target) {
+            return Err(self.refuse(&caller, &home, &target, &target.endpoint));
         }
         let mut waited = Duration::ZERO;
-        let (namespace, mut to, hash) = if let Some(block) = self.0.blocks.find(&target.service) {
+        let (namespace, mut to, hash) = if let Some(block) = block {
             (asked, To::Block(block.clone(), None), None)
         } else {
             let version = header::text(headers, header::VERSION);
@@ -259,7 +269,9 @@ impl Router {
                 found
             } else {
                 // Who may not call does not wait, and is not told how a service is doing.
-                self.authorise(&caller, &asked, &target)?;
+                if !allowed {
+                    return Err(self.refuse(&caller, &home, &target, &target.endpoint));
+                }
                 let since = Instant::now();
                 let (caller, namespace, service) = (&caller, asked.as_str(), target.service.as_str());
                 let patience = header::timeout(headers);
@@ -283,12 +295,19 @@ impl Router {
             }
             _ => Ok(None),
         };
-        // Rules name a method as it is called, not as the caller spells it.
+        // Rules name a method as it is called, not as the caller spells it. A refusal says it as the caller
+        // does, who learns nothing of it.
+        let mut spelled = None;
         if let Ok(Some(method)) = &method {
-            target.endpoint = format!("{}.{}", method.parent_service().name(), method.name());
+            let endpoint = format!("{}.{}", method.parent_service().name(), method.name());
+            if endpoint != target.endpoint {
+                spelled = Some(std::mem::replace(&mut target.endpoint, endpoint));
+                allowed = self.allows(&caller, &home, &target);
+            }
         }
-        let home = if matches!(to, To::Block(..)) { PLATFORM } else { &namespace };
-        self.authorise(&caller, home, &target)?;
+        if !allowed {
+            return Err(self.refuse(&caller, &home, &target, spelled.as_deref().unwrap_or(&target.endpoint)));
+        }
         if let To::Block(_, known) = &mut to {
             *known = Method::find(&target.service, &target.endpoint);
             if let Some(Err(error)) = known.map(|method| method.admit(&caller)) {
@@ -306,12 +325,25 @@ impl Router {
         Ok(Route { target, method: method?, described, stream, caller, epoch, namespace, waited, to, meter })
     }
 
-    /// The first of two targets, unless only the service of the other is known.
-    async fn known(&self, namespace: &str, first: Target, other: Target) -> Result<Target> {
-        if !self.knows(namespace, &first.service).await? && self.knows(namespace, &other.service).await? {
+    /// The first of two targets, unless only the service of the other is known. What the caller may not
+    /// call does not count, so that they learn nothing of it.
+    async fn known(&self, caller: &Caller, namespace: &str, first: Target, other: Target) -> Result<Target> {
+        let block = self.0.blocks.find(&other.service).is_some();
+        // No service is called before a building block by taking the name of a version of it.
+        if block && first.service.rsplit('.').next() == Some(&other.service) {
             return Ok(other);
         }
-        Ok(first)
+        let may = |target: &Target, home: &str| {
+            self.allows(caller, home, target) || self.may_allow(caller, home, target)
+        };
+        let goes = match (may(&first, namespace), may(&other, if block { PLATFORM } else { namespace })) {
+            (_, false) => first,
+            (false, true) => other,
+            (true, true) if self.knows(namespace, &first.service).await? => first,
+            (true, true) if self.knows(namespace, &other.service).await? => other,
+            (true, true) => first,
+        };
+        Ok(goes)
     }
 
     /// Whether a service is there, or on its way.
@@ -322,9 +354,18 @@ impl Router {
             || blocks.runtime.outlook(namespace, service, None).await?.is_some())
     }
 
-    fn authorise(&self, caller: &Caller, namespace: &str, target: &Target) -> Result<()> {
-        let resource = Resource { namespace, service: &target.service, endpoint: &target.endpoint };
-        self.0.blocks.auth.authorise(caller, resource).map_err(|e| e.with_id("auth"))
+    fn allows(&self, caller: &Caller, namespace: &str, target: &Target) -> bool {
+        self.0.blocks.auth.allows(caller, target.in_namespace(namespace))
+    }
+
+    /// Whether the call could be allowed once the spelling of its method is known.
+    fn may_allow(&self, caller: &Caller, namespace: &str, target: &Target) -> bool {
+        self.0.blocks.auth.may_allow(caller, target.in_namespace(namespace))
+    }
+
+    /// The refusal of a call, of which the caller spells the endpoint like this.
+    fn refuse(&self, caller: &Caller, namespace: &str, target: &Target, spelled: &str) -> Error {
+        self.0.blocks.auth.refuse(caller, target.in_namespace(namespace), spelled).with_id("auth")
     }
 
     /// Looks at the messages for a building block before they are decoded.
@@ -437,7 +478,7 @@ fn over_budget(error: Error) -> http_body::Frame<Bytes> {
     upstream::trailers(Error { code: 429, ..error }.with_id("micro.server"))
 }
 
-/// The version as JSON, spelt as Micro v4 does.
+/// The version as JSON, spelled as Micro v4 does.
 pub(super) fn version_text() -> String {
     format!("{{\"version\": \"v{VERSION}\"}}\n")
 }

@@ -6,6 +6,8 @@ use http::{HeaderMap, header::CONTENT_TYPE};
 use micro_sdk::{Error, Result};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
+use crate::services::auth::Resource;
+
 /// What cannot stand in a path as it is.
 const ENCODED: &AsciiSet = &CONTROLS
     .add(b' ')
@@ -77,6 +79,11 @@ impl Target {
             return Err(Error::bad_request(format!("no service can be called {service:?}")));
         }
         Ok(Self { service, endpoint: format!("{handler}.{method}") })
+    }
+
+    /// It as what rules of a namespace are about.
+    pub(super) fn in_namespace<'a>(&'a self, namespace: &'a str) -> Resource<'a> {
+        Resource { namespace, service: &self.service, endpoint: &self.endpoint }
     }
 
     /// The path again, perhaps with another spelling of the method.

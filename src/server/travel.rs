@@ -3,9 +3,11 @@
 use base64::engine::{DecodePaddingMode, Engine as _, GeneralPurpose, GeneralPurposeConfig};
 use http::{
     HeaderMap, HeaderName,
-    header::{CONNECTION, PROXY_AUTHORIZATION},
+    header::{CONNECTION, CONTENT_TYPE, PROXY_AUTHORIZATION},
 };
 use micro_sdk::{Error, Result, header};
+
+use crate::names;
 
 /// How bytes stand in a header: base64, with or without padding (gRPC over HTTP/2).
 const BINARY: GeneralPurpose = GeneralPurpose::new(
@@ -13,11 +15,47 @@ const BINARY: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// Refuses headers that whoever answers could not read.
+/// The headers that say something of the call itself, so that there can be one of each.
+const ONCE: [HeaderName; 5] =
+    [header::NAMESPACE, header::VERSION, header::TIMEOUT, header::GRPC_TIMEOUT, CONTENT_TYPE];
+/// The longest version that a call can ask for, in bytes, as in a registration.
+const MAX_VERSION: usize = 255;
+
+/// A header of ours as text, if it is there and not empty.
+fn text(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>> {
+    let value = headers.get(&name).map(|value| value.to_str());
+    let value = value.transpose();
+    let value = value
+        .map_err(|_| Error::bad_request(format!("the header {name} has characters that are not ASCII")))?;
+    Ok(value.filter(|value| !value.is_empty()))
+}
+
+/// Refuses headers that the server, or the program that answers, could not read.
 ///
 /// # Errors
 /// 400.
 pub(super) fn check(headers: &HeaderMap) -> Result<()> {
+    for name in ONCE {
+        // Another program on the way might read the other one.
+        if headers.get_all(&name).iter().nth(1).is_some() {
+            return Err(Error::bad_request(format!("there are two {name} headers")));
+        }
+    }
+    if let Some(namespace) = text(headers, header::NAMESPACE)? {
+        names::check_namespace(namespace)
+            .map_err(|e| Error::bad_request(format!("the header {}: {e}", header::NAMESPACE)))?;
+    }
+    if text(headers, header::VERSION)?.is_some_and(|version| version.len() > MAX_VERSION) {
+        return Err(Error::bad_request(format!(
+            "the header {} has at most {MAX_VERSION} bytes",
+            header::VERSION
+        )));
+    }
+    if let Some(time) = headers.get(header::TIMEOUT)
+        && !time.to_str().is_ok_and(|time| time.parse::<u64>().is_ok())
+    {
+        return Err(Error::bad_request("the header timeout is not a number of nanoseconds, in digits"));
+    }
     for (name, value) in headers {
         let is_readable = |value: &[u8]| BINARY.decode(value.trim_ascii()).is_ok();
         if name.as_str().ends_with("-bin") && !value.as_bytes().split(|byte| *byte == b',').all(is_readable) {
@@ -79,9 +117,34 @@ mod tests {
             ("grpc-timeout", "", false),
             ("grpc-timeout", "-5S", false),
             ("grpc-timeout", "123456789S", false),
+            ("timeout", "5000000000", true),
+            ("timeout", "18446744073709551616", false),
+            ("timeout", "-5", false),
+            ("timeout", "10s", false),
+            ("timeout", "", false),
+            ("micro-namespace", "shop", true),
+            ("micro-namespace", "", true),
+            ("micro-namespace", "käse", false),
+            ("micro-namespace", "*", false),
+            ("micro-namespace", "a, b", false),
+            ("micro-version", "1.0 (beta)", true),
+            ("micro-version", "käse", false),
         ] {
-            let header = (HeaderName::from_static(name), HeaderValue::from_static(value));
+            let header = (HeaderName::from_static(name), HeaderValue::from_bytes(value.as_bytes()).unwrap());
             assert_eq!(check(&HeaderMap::from_iter([header])).is_ok(), good, "{name}: {value}");
+        }
+    }
+
+    #[test]
+    fn what_a_call_is_about_is_said_once() {
+        for name in ["micro-namespace", "micro-version", "timeout", "grpc-timeout", "content-type"] {
+            let value = if name == "grpc-timeout" { "5S" } else { "5" };
+            let value = if name == "micro-namespace" { "shop" } else { value };
+            let mut headers = HeaderMap::new();
+            headers.append(name, HeaderValue::from_static(value));
+            check(&headers).unwrap();
+            headers.append(name, HeaderValue::from_static(value));
+            assert_eq!(check(&headers).unwrap_err().code, 400, "{name}");
         }
     }
 

@@ -20,7 +20,10 @@ const MAY_USE: [(&str, &[&str]); 15] = [
     ("config", &["paths", "private"]),
     ("scaffold", &["names", "paths", "private"]),
     ("services", &["backlog", "backend", "supervisor", "tasks", "names", "paths", "private", "sockets"]),
-    ("server", &["services", "backend", "supervisor", "transcode", "tasks", "paths", "private", "sockets"]),
+    (
+        "server",
+        &["services", "backend", "supervisor", "transcode", "tasks", "names", "paths", "private", "sockets"],
+    ),
     ("cli", &["server", "config", "paths", "private", "names", "scaffold", "transcode"]),
 ];
 

@@ -4,7 +4,10 @@ use std::borrow::Cow;
 
 use micro_sdk::Result;
 
-use crate::server::target::{Target, decoded};
+use crate::{
+    names::is_version,
+    server::target::{Target, decoded},
+};
 
 /// The endpoint a path means; none for the root. A `/` that is percent-encoded separates nothing.
 ///
@@ -31,12 +34,6 @@ pub(super) fn target(path: &str) -> Result<Option<Target>> {
 pub(super) fn without_version(path: &str) -> Option<Target> {
     let (version, rest) = path.trim_start_matches('/').split_once('/')?;
     if is_version(version) { target(rest).ok().flatten() } else { None }
-}
-
-/// `v1`, `v22`.
-fn is_version(part: &str) -> bool {
-    part.strip_prefix('v')
-        .is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// `foo-bar` as `FooBar`; what is upper case stays so.

@@ -153,6 +153,12 @@ pub(crate) struct Resource<'a> {
     pub(crate) endpoint: &'a str,
 }
 
+impl<'a> Resource<'a> {
+    pub(super) fn subject(&self) -> Subject<'a> {
+        Subject { r#type: "service", name: self.service, separator: None, endpoint: self.endpoint }
+    }
+}
+
 /// What is kept for a namespace, beside its services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {

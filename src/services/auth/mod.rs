@@ -50,7 +50,7 @@ use caller::{SERVICE, USER};
 use place::Place;
 use revocation::Revocations;
 pub(crate) use revocation::Ties;
-use rules::{Rules, Subject};
+use rules::Rules;
 use token::{Tokens, now};
 use turns::Turns;
 
@@ -214,27 +214,46 @@ impl Auth {
     }
 
     /// Decides each call, at every door, before it is routed, by the rules of the namespace the
-    /// service lives in. Whoever mends the rules of the platform cannot be shut out by them.
+    /// service lives in.
     ///
     /// # Errors
-    /// 401 for an anonymous call that is refused, 403 for that of an account.
+    /// As [`Auth::refuse`], for a call that is not allowed.
     pub(crate) fn authorise(&self, caller: &Caller, resource: Resource<'_>) -> Result<()> {
-        let Resource { namespace, service, endpoint } = resource;
-        let subject = Subject { r#type: "service", name: service, separator: None, endpoint };
-        let account = caller.account.as_deref();
-        if self.0.rules.allow(account, subject, namespace) || (service == "auth" && caller.rules_all()) {
+        if self.allows(caller, resource) {
             return Ok(());
         }
+        Err(self.refuse(caller, resource, resource.endpoint))
+    }
+
+    /// Whether a call is allowed. An administrator who mends the rules of the platform cannot be shut out
+    /// by them.
+    pub(crate) fn allows(&self, caller: &Caller, resource: Resource<'_>) -> bool {
+        let Resource { namespace, service, .. } = resource;
+        self.0.rules.allow(caller.account.as_deref(), resource.subject(), namespace)
+            || (service == "auth" && caller.rules_all())
+    }
+
+    /// Whether a call could be allowed if the method were spelled otherwise, in case, `-` and `_`: before
+    /// the schema is known, the caller's spelling is all there is.
+    pub(crate) fn may_allow(&self, caller: &Caller, resource: Resource<'_>) -> bool {
+        self.0.rules.may_allow(caller.account.as_deref(), resource.subject(), resource.namespace)
+    }
+
+    /// The refusal of a call, which is noted. It shows the endpoint as the caller spelled it.
+    ///
+    /// # Errors
+    /// 401 for an anonymous call, 403 for that of an account.
+    pub(crate) fn refuse(&self, caller: &Caller, resource: Resource<'_>, spelled: &str) -> Error {
+        let Resource { namespace, service, endpoint } = resource;
         self.note_refusal(caller, namespace, &format!("{service}.{endpoint}"), "a rule");
-        Err(match account {
-            None => {
-                Error::unauthorized(format!("{service} {endpoint} is not open to everybody: log in first"))
-            }
+        let words = format!("{} {}", names::shown(service), names::shown(spelled));
+        match caller.account.as_deref() {
+            None => Error::unauthorized(format!("{words} is not open to everybody: log in first")),
             Some(account) => Error::forbidden(format!(
-                "the rules of namespace {namespace} do not let account {} call {service} {endpoint}",
+                "the rules of namespace {namespace} do not let account {} call {words}",
                 account.id
             )),
-        })
+        }
     }
 
     /// The id and secret with which a new process of a service proves who it is. They end with

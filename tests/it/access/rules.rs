@@ -285,3 +285,63 @@ async fn no_spelling_of_a_method_is_a_way_round_a_rule() {
     let listed: Value = serde_json::from_str(&listed.text).unwrap();
     assert_eq!(listed["keys"], json!([]), "nothing was written");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_runs_in_a_closed_namespace_is_not_told() {
+    let home = Home::new();
+    home.run_helloworld();
+    let doors = Doors::open(&home).await;
+    let open = |name| Rule {
+        id: format!("open-{name}"),
+        scope: "",
+        kind: "service",
+        name,
+        endpoint: "*",
+        granted: true,
+        priority: 1,
+    };
+    create(&doors, &open("elsewhere")).await;
+    delete(&doors, "default").await;
+    let told = async |door: Door, path: String, name: &str| {
+        let answer = doors.send(door, &path, &[], b"{}", false).await;
+        assert_eq!(answer.code, 401, "{path}: {answer:?}");
+        let error = answer.text.find("{\"id\"").map(|at| &answer.text[at..]).unwrap_or_default();
+        let error = serde_json::Deserializer::from_str(error).into_iter::<Value>().next().unwrap().unwrap();
+        let detail = error["detail"].as_str().unwrap();
+        detail.to_lowercase().replace(name, "").replace("helloworld", "")
+    };
+    for (door, path) in [
+        (Door::Api, "/NAME/hello-world/call"),
+        (Door::Api, "/v1/NAME/NAME/call"),
+        (Door::Api, "/v1/NAME"),
+        (Door::ProxyJson, "/NAME.Hello_World/c-all"),
+        (Door::ProxyJson, "/NAME.helloworld/call"),
+    ] {
+        let mut answers = Vec::new();
+        for name in ["helloworld", "nothing"] {
+            answers.push(told(door, path.replace("NAME", name), name).await);
+        }
+        assert_eq!(answers[0], answers[1], "{path}");
+    }
+    // What is open is found behind the version of the API, and a method in every spelling.
+    create(&doors, &Rule { endpoint: "Helloworld.Call", ..open("helloworld") }).await;
+    for path in ["/v1/helloworld/call", "/v1/helloworld/Hello-World/c_all", "/helloworld/HELLOWORLD/Call"] {
+        let answer = doors.send(Door::Api, path, &[], br#"{"name":"Jane"}"#, false).await;
+        assert!(answer.code == 200 && answer.text.contains("Hello Jane"), "{path}: {answer:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_service_comes_before_a_building_block() {
+    let home = Home::new();
+    home.ok(["server", "start"]);
+    let doors = Doors::open(&home).await;
+    for name in ["auth", "v1.auth", "v2.store", "v1.v1.config", "v1.Auth"] {
+        let service = json!({"name": name, "nodes": [{"id": "a", "address": "127.0.0.1:45871"}]});
+        let answer = doors.ask(Door::Socket, "registry.Registry.Register", &[], &service.to_string()).await;
+        assert_eq!(answer.code, 400, "{name}: {answer:?}");
+    }
+    let login = br#"{"id":"admin","secret":"micro"}"#;
+    let answer = doors.send(Door::Api, "/v1/auth/Auth/Token", &[], login, false).await;
+    assert!(answer.code == 200 && answer.text.contains("access_token"), "{answer:?}");
+}

@@ -64,6 +64,18 @@ impl Rules {
         self.with(namespace, |set| set.decide(&types, account, subject, namespace)).unwrap_or(false)
     }
 
+    /// As [`Rules::allow`], for any spelling of the endpoint.
+    pub(super) fn may_allow(&self, account: Option<&Account>, subject: Subject<'_>, namespace: &str) -> bool {
+        let types = [ANY, subject.r#type];
+        self.with(namespace, |set| {
+            let mut spellings = set.spellings(subject.endpoint);
+            spellings.any(|endpoint| {
+                let subject = Subject { endpoint, ..subject };
+                set.decide(&types, account, subject, namespace).unwrap_or(false)
+            })
+        })
+    }
+
     /// What the rules say that name this type of thing; nothing if none does. A rule for every
     /// type, such as the default rule, does not open what is kept for a namespace.
     pub(super) fn say(&self, account: &Account, subject: Subject<'_>, namespace: &str) -> Option<bool> {

@@ -143,6 +143,13 @@ pub(super) struct Set {
     by_id: HashMap<String, Arc<Stored>>,
     /// By type, name and endpoint in lower case.
     index: HashMap<String, BTreeMap<String, HashMap<String, List>>>,
+    /// How rules spell the endpoints that are the same but for case, `-` and `_`, and how many do.
+    spellings: HashMap<String, BTreeMap<String, usize>>,
+}
+
+/// An endpoint without what may differ in its spelling.
+fn folded(endpoint: &str) -> String {
+    endpoint.chars().filter(|c| !matches!(c, '-' | '_')).flat_map(char::to_lowercase).collect()
 }
 
 impl Set {
@@ -172,7 +179,9 @@ impl Set {
         let rule = Arc::new(rule);
         let names = self.index.entry(rule.r#type.to_lowercase()).or_default();
         let endpoints = names.entry(rule.name.to_lowercase()).or_default();
-        let list = endpoints.entry(rule.endpoint.to_lowercase()).or_default();
+        let endpoint = rule.endpoint.to_lowercase();
+        *self.spellings.entry(folded(&endpoint)).or_default().entry(endpoint.clone()).or_default() += 1;
+        let list = endpoints.entry(endpoint).or_default();
         list.insert(list.partition_point(|known| known.place() < rule.place()), rule.clone());
         self.by_id.insert(rule.id.clone(), rule);
     }
@@ -182,6 +191,7 @@ impl Set {
         let Some(rule) = self.by_id.remove(id) else { return };
         let (r#type, name) = (rule.r#type.to_lowercase(), rule.name.to_lowercase());
         let endpoint = rule.endpoint.to_lowercase();
+        self.forget_spelling(&endpoint);
         let Some(names) = self.index.get_mut(&r#type) else { return };
         let Some(endpoints) = names.get_mut(&name) else { return };
         let Some(list) = endpoints.get_mut(&endpoint) else { return };
@@ -193,6 +203,26 @@ impl Set {
         if endpoints.is_empty() {
             names.remove(&name);
         }
+    }
+
+    fn forget_spelling(&mut self, endpoint: &str) {
+        let folded = folded(endpoint);
+        let Some(spellings) = self.spellings.get_mut(&folded) else { return };
+        if let Some(count) = spellings.get_mut(endpoint) {
+            *count -= 1;
+            if *count == 0 {
+                spellings.remove(endpoint);
+            }
+        }
+        if spellings.is_empty() {
+            self.spellings.remove(&folded);
+        }
+    }
+
+    /// How rules spell an endpoint, and one spelling that none has.
+    pub(super) fn spellings(&self, endpoint: &str) -> impl Iterator<Item = &str> {
+        let known = self.spellings.get(&folded(endpoint));
+        known.into_iter().flat_map(BTreeMap::keys).map(String::as_str).chain([""])
     }
 
     /// What the first rule says that concerns the caller and one of these types.
@@ -388,6 +418,22 @@ mod tests {
             let expected = oracle(&rules, account.as_ref(), subject, "n");
             prop_assert_eq!(set.allows(account.as_ref(), subject, "n"), expected);
         }
+    }
+
+    #[test]
+    fn every_spelling_that_a_rule_has_is_known_while_it_has_it() {
+        let mut set = Set::new([
+            rule("a", "*", "service:shop:Shop.Buy_Tea", true, 0),
+            rule("b", "*", "service:*:SHOP.BUY-TEA", true, 0),
+            rule("c", "*", "service:shop:shop.buy-tea", true, 0),
+        ]);
+        let known = |set: &Set| set.spellings("Shop.BuyTea").map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(known(&set), ["shop.buy-tea", "shop.buy_tea", ""]);
+        set.remove("b");
+        set.remove("a");
+        assert_eq!(known(&set), ["shop.buy-tea", ""]);
+        set.remove("c");
+        assert_eq!((known(&set), set.spellings.len()), (vec![String::new()], 0));
     }
 
     #[test]
