@@ -4,6 +4,7 @@ mod backend;
 mod backlog;
 mod cli;
 mod config;
+mod editions;
 mod error;
 mod names;
 mod paths;

@@ -6,7 +6,7 @@ use std::{
 };
 
 /// A module of the root crate, and the ones it may name. Neutral ones name nothing but each other.
-const MAY_USE: [(&str, &[&str]); 15] = [
+const MAY_USE: [(&str, &[&str]); 16] = [
     ("names", &[]),
     ("sockets", &[]),
     ("tasks", &[]),
@@ -14,12 +14,16 @@ const MAY_USE: [(&str, &[&str]); 15] = [
     ("private", &[]),
     ("transcode", &[]),
     ("backlog", &[]),
+    ("editions", &[]),
     ("backend", &["tasks", "private"]),
     ("supervisor", &["tasks", "private"]),
     ("error", &["backend", "supervisor"]),
     ("config", &["paths", "private"]),
-    ("scaffold", &["names", "paths", "private"]),
-    ("services", &["backlog", "backend", "supervisor", "tasks", "names", "paths", "private", "sockets"]),
+    ("scaffold", &["editions", "names", "paths", "private"]),
+    (
+        "services",
+        &["backlog", "editions", "backend", "supervisor", "tasks", "names", "paths", "private", "sockets"],
+    ),
     (
         "server",
         &["services", "backend", "supervisor", "transcode", "tasks", "names", "paths", "private", "sockets"],

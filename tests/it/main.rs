@@ -45,6 +45,7 @@ mod python;
 mod quickstart;
 mod raw;
 mod registrations;
+mod schemas;
 mod services;
 mod settings;
 mod shells;

@@ -209,6 +209,20 @@ impl Catalog {
         }
     }
 
+    /// The schema with this hash cannot be used: the versions that wait for it are called without one.
+    pub(crate) fn undescribed(&self, hash: &str) {
+        let waits = |version: &Version| version.wire.descriptor_hash == hash && !version.described;
+        for position in self.find(None, None, |_, version| waits(version)) {
+            self.change(&position, |version| {
+                if !waits(version) {
+                    return None;
+                }
+                Arc::make_mut(&mut version.wire).descriptor_hash.clear();
+                Some((Action::Update, version.refresh()))
+            });
+        }
+    }
+
     /// Whether a service of a namespace, or any of it, has promised the schema with this hash.
     pub(crate) fn has_promised(&self, namespace: &str, name: Option<&str>, hash: &str) -> bool {
         !self.find(Some(namespace), name, |_, version| version.wire.descriptor_hash == hash).is_empty()

@@ -2,6 +2,8 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    fmt,
+    num::NonZeroUsize,
     sync::{Arc, Mutex, PoisonError, RwLock},
     time::{Duration, Instant},
 };
@@ -11,8 +13,12 @@ use lru::LruCache;
 use micro_sdk::{Error, Result, prost::encoding::decode_varint};
 use prost_reflect::{DescriptorPool, MethodDescriptor};
 use sha2::{Digest as _, Sha256};
+use tokio::task::JoinError;
 
-use crate::backend::{Commit, Kv, Range};
+use crate::{
+    backend::{Commit, Kv, Range},
+    editions, names,
+};
 
 /// The table they are stored in.
 const TABLE: &str = "descriptors";
@@ -25,6 +31,8 @@ const PER_BYTE: usize = 2;
 const PER_ELEMENT: usize = 400;
 /// How deep messages are nested, at most (as prost reads them).
 const DEPTH: usize = 100;
+/// How many sets are remembered as unusable; of the others it is found out again.
+const UNUSABLE: NonZeroUsize = NonZeroUsize::new(1024).expect("it is not zero");
 /// How long a set is kept that no service has.
 const KEPT: Duration = Duration::from_hours(24);
 
@@ -40,10 +48,13 @@ impl Schema {
     /// Decodes a set.
     ///
     /// # Errors
-    /// 400 when it is not a valid set of descriptors.
+    /// 400 when it is not a valid set of descriptors, or one of a later edition of protobuf.
     pub(crate) fn decode(set: &[u8]) -> Result<Self> {
-        let pool = DescriptorPool::decode(set)
-            .map_err(|e| Error::bad_request(format!("invalid descriptors: {e}")))?;
+        if let Some((file, syntax)) = editions::unsupported(set).map_err(invalid)? {
+            let (file, syntax) = (names::shown(&file), names::shown(&syntax));
+            return Err(invalid(format!("`{file}` has the syntax `{syntax}`: {}", editions::ADVICE)));
+        }
+        let pool = DescriptorPool::decode(set).map_err(invalid)?;
         let mut schema = Self { methods: HashMap::new(), folded: HashMap::new(), packages: HashMap::new() };
         for method in pool.services().flat_map(|service| service.methods().collect::<Vec<_>>()) {
             let endpoint = format!("{}.{}", method.parent_service().name(), method.name());
@@ -66,6 +77,10 @@ impl Schema {
     }
 }
 
+fn invalid(why: impl fmt::Display) -> Error {
+    Error::bad_request(format!("invalid descriptors: {why}"))
+}
+
 fn fold(endpoint: &str) -> String {
     endpoint.chars().filter(|c| !matches!(c, '-' | '_')).flat_map(char::to_lowercase).collect()
 }
@@ -76,6 +91,8 @@ pub(crate) struct Descriptors {
     /// The hashes of the stored ones, and since when no service has them.
     known: RwLock<HashMap<String, Option<Instant>>>,
     decoded: Mutex<Decoded>,
+    /// The hashes of sets that were handed over and cannot be used.
+    unusable: Mutex<LruCache<String, ()>>,
     /// Held by who decodes one: several at once would need the memory of all of them.
     decoding: tokio::sync::Mutex<()>,
 }
@@ -123,6 +140,7 @@ impl Descriptors {
             kv,
             known: RwLock::new(known),
             decoded: Mutex::new(decoded),
+            unusable: Mutex::new(LruCache::new(UNUSABLE)),
             decoding: tokio::sync::Mutex::default(),
         })
     }
@@ -132,20 +150,35 @@ impl Descriptors {
         self.known.read().unwrap_or_else(PoisonError::into_inner).contains_key(hash)
     }
 
-    /// Stores a set under its hash.
+    /// Whether the set with this hash was handed over, and cannot be used: it need not come again.
+    pub(crate) fn is_unusable(&self, hash: &str) -> bool {
+        self.unusable.lock().unwrap_or_else(PoisonError::into_inner).contains(hash)
+    }
+
+    /// Stores a set under its hash. One that cannot be used is remembered as such.
     ///
     /// # Errors
     /// 400 when the hash is not that of the set, or the set is none; 413 when it is too large.
     pub(crate) async fn put(&self, hash: &str, set: Vec<u8>) -> Result<()> {
+        let actual = hex::encode(Sha256::digest(&set));
+        if actual != hash {
+            let hash = names::shown(hash);
+            return Err(Error::bad_request(format!("the descriptors have hash {actual}, not {hash}")));
+        }
+        let stored = self.store(hash, set).await;
+        if stored.as_ref().is_err_and(|error| matches!(error.code, 400 | 413)) {
+            let mut unusable = self.unusable.lock().unwrap_or_else(PoisonError::into_inner);
+            unusable.put(hash.to_owned(), ());
+        }
+        stored
+    }
+
+    async fn store(&self, hash: &str, set: Vec<u8>) -> Result<()> {
         if set.len() > MAX_SIZE {
             return Err(Error::too_large(format!(
                 "descriptors of {} bytes; at most {MAX_SIZE} are accepted",
                 set.len()
             )));
-        }
-        let actual = hex::encode(Sha256::digest(&set));
-        if actual != hash {
-            return Err(Error::bad_request(format!("the descriptors have hash {actual}, not {hash}")));
         }
         let weight = weight(&set)?;
         let _decoding = self.decoding.lock().await;
@@ -220,7 +253,15 @@ impl Descriptors {
 /// Decodes a set away from the threads that serve calls: a large one takes some time.
 async fn decode(set: Bytes) -> Result<Arc<Schema>> {
     let decoded = tokio::task::spawn_blocking(move || Schema::decode(&set)).await;
-    decoded.map_err(|e| Error::internal(e.to_string())).flatten().map(Arc::new)
+    // It only computes: what makes it panic is the set.
+    let broken = |error: JoinError| {
+        if error.is_panic() {
+            invalid("they contradict themselves in a way that is not understood")
+        } else {
+            Error::unavailable(error.to_string())
+        }
+    };
+    decoded.map_err(broken).flatten().map(Arc::new)
 }
 
 /// What a set weighs when it is decoded, in bytes of memory. What is small on the wire may be large
@@ -274,7 +315,9 @@ fn within(mut fields: &[u8], depth: usize) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use micro_sdk::prost::Message as _;
-    use prost_types::{DescriptorProto, FileDescriptorProto, FileDescriptorSet};
+    use prost_types::{
+        DescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet, field_descriptor_proto,
+    };
 
     use super::*;
     use crate::backend;
@@ -324,6 +367,48 @@ mod tests {
         }
         assert_eq!(put(&descriptors, &set("a", 2)).await, 200);
         assert_eq!(put(&descriptors, &vec![0; MAX_SIZE + 1]).await, 413);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_used_is_refused_by_the_file_and_remembered() {
+        let descriptors = open().await;
+        let file = |name: &str, syntax: &str| FileDescriptorProto {
+            name: Some(name.to_owned()),
+            syntax: Some(syntax.to_owned()),
+            ..FileDescriptorProto::default()
+        };
+        let edition =
+            FileDescriptorSet { file: vec![file("a.proto", "proto3"), file("b.proto", "editions")] };
+        let edition = edition.encode_to_vec();
+        let error = descriptors.put(&hash(&edition), edition.clone()).await.unwrap_err();
+        assert_eq!(error.code, 400);
+        assert!(error.detail.contains("`b.proto` has the syntax `editions`"), "{error}");
+        assert!(error.detail.contains("syntax = \"proto3\";"), "{error}");
+        assert!(descriptors.is_unusable(&hash(&edition)) && !descriptors.has(&hash(&edition)));
+        // protoc takes such names.
+        let field = |name: &str, number: i32| FieldDescriptorProto {
+            name: Some(name.to_owned()),
+            number: Some(number),
+            r#type: Some(field_descriptor_proto::Type::Bool.into()),
+            ..FieldDescriptorProto::default()
+        };
+        let alike = DescriptorProto {
+            name: Some("M".to_owned()),
+            field: vec![field("ab", 1), field("a_b", 2)],
+            ..DescriptorProto::default()
+        };
+        let alike = FileDescriptorProto { message_type: vec![alike], ..file("c.proto", "proto3") };
+        let alike = FileDescriptorSet { file: vec![alike] }.encode_to_vec();
+        assert_eq!(put(&descriptors, &alike).await, 400);
+        assert!(descriptors.is_unusable(&hash(&alike)));
+        let large = vec![0; MAX_SIZE + 1];
+        assert_eq!(put(&descriptors, &large).await, 413);
+        assert!(descriptors.is_unusable(&hash(&large)));
+        // Of what came under another's hash nothing is remembered.
+        let valid = set("a", 1);
+        assert_eq!(descriptors.put(&hash(&valid), edition).await.unwrap_err().code, 400);
+        assert!(!descriptors.is_unusable(&hash(&valid)));
+        assert_eq!(put(&descriptors, &valid).await, 200);
     }
 
     #[tokio::test]

@@ -176,6 +176,9 @@ impl blocks::registry::Registry for Registry {
         let lease = options.map_or(0, |options| options.ttl);
         let lease =
             (lease != 0).then(|| Duration::from_secs(u64::try_from(lease).unwrap_or(0)).min(MAX_LEASE));
+        if self.descriptors.is_unusable(&service.descriptor_hash) {
+            service.descriptor_hash.clear();
+        }
         let described = self.descriptors.has(&service.descriptor_hash);
         let descriptors_needed = !described && !service.descriptor_hash.is_empty();
         self.catalog.register(&namespace, service, lease, described)?;
@@ -195,8 +198,13 @@ impl blocks::registry::Registry for Registry {
                 "no service of this account has registered descriptors with hash {hash}: register it first"
             )));
         }
-        self.descriptors.put(&request.descriptor_hash, request.descriptor_set).await?;
-        self.catalog.described(&request.descriptor_hash);
+        let hash = request.descriptor_hash;
+        let stored = self.descriptors.put(&hash, request.descriptor_set).await;
+        if self.descriptors.is_unusable(&hash) {
+            self.catalog.undescribed(&hash);
+        }
+        stored?;
+        self.catalog.described(&hash);
         Ok(EmptyResponse::default())
     }
 
