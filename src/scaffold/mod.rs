@@ -195,6 +195,29 @@ mod tests {
     }
 
     #[test]
+    fn names_of_short_parts_are_in_the_program_as_they_are_generated() {
+        let (_guard, parent) = parent();
+        for (name, title) in [
+            ("a-b", "Ab"),
+            ("x.y", "Xy"),
+            ("s3-x", "S3x"),
+            ("a1-b2", "A1b2"),
+            ("foo-a-b", "FooAb"),
+            ("a.b.c", "Abc"),
+            ("a-bc", "ABc"),
+        ] {
+            let folder = create(&parent, name).unwrap().folder;
+            let package = name.replace(['.', '-'], "");
+            let generated = fs::read_to_string(folder.join(format!("src/proto/{package}.rs"))).unwrap();
+            for declared in [format!("pub trait {title}:"), format!("pub struct {title}Server<")] {
+                assert!(generated.contains(&declared), "{name}: {declared} is missing in {generated}");
+            }
+            let program = fs::read_to_string(folder.join("src/main.rs")).unwrap();
+            assert!(program.contains(&format!("{package}::{title}Server;")), "{name}: {program}");
+        }
+    }
+
+    #[test]
     fn the_last_part_of_a_path_is_the_name() {
         let (_guard, parent) = parent();
         let created = create(&parent, "services/shop/foo/").unwrap();

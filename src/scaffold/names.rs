@@ -3,6 +3,7 @@
 
 use thiserror::Error;
 
+use super::generate;
 use crate::names::{RULE, follows_rule, is_reserved};
 
 /// Words that Rust or cargo would not take as the name of a module or of a binary.
@@ -61,7 +62,8 @@ impl Names {
     fn forms(name: &str) -> Self {
         Self {
             name: name.to_owned(),
-            title: name.split(['.', '-']).map(capitalized).collect(),
+            // As the generator writes it: it reads `AB` as one word.
+            title: generate::type_name(&name.split(['.', '-']).map(capitalized).collect::<String>()),
             package: name.replace(['.', '-'], ""),
             crate_name: name.replace('.', "-"),
         }

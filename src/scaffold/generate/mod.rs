@@ -29,6 +29,7 @@ use sources::Source;
 
 pub use contract::contract;
 pub(crate) use foreign::keep;
+pub(super) use names::type_name;
 
 /// The thread that compiles, and its stack in bytes.
 const THREAD: &str = "proto";

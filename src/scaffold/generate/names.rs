@@ -249,7 +249,7 @@ fn number(index: usize) -> i32 {
 }
 
 /// As prost names a type.
-fn type_name(name: &str) -> String {
+pub(in crate::scaffold) fn type_name(name: &str) -> String {
     let name = name.to_upper_camel_case();
     match name.chars().next() {
         Some(first) if first.is_ascii_digit() => format!("_{name}"),
