@@ -1,7 +1,4 @@
-use std::{
-    collections::HashSet,
-    path::{Path, PathBuf},
-};
+use std::{collections::HashSet, path::PathBuf};
 
 use clap::Args;
 
@@ -41,11 +38,11 @@ impl Gen {
             .hint("run it in the folder of a service; make one with `micro new NAME`")
             .into());
         }
-        let mut changed = Vec::new();
+        let mut fetched = Vec::new();
         for service in &self.from {
-            changed.extend(fetch(cx, &self.folder, service).await?);
+            fetched.push(fetch(cx, service).await?);
         }
-        changed.extend(generate::generate(&self.folder)?);
+        let changed = generate::generate_with(&self.folder, &fetched)?;
         for path in &changed {
             cx.ui.line(path.display())?;
         }
@@ -59,8 +56,8 @@ impl Gen {
     }
 }
 
-/// Keeps the descriptors of a registered service in the project; the path, if they are new.
-async fn fetch(cx: &Context, project: &Path, service: &str) -> anyhow::Result<Option<PathBuf>> {
+/// The descriptors of a registered service, and their path in the project.
+async fn fetch(cx: &Context, service: &str) -> anyhow::Result<(PathBuf, Vec<u8>)> {
     if BLOCKS.contains(&service) {
         return Err(Failure::usage(format!("`{service}` is a building block, whose client the SDK has"))
             .hint("see `Context` of micro-sdk, and its module `blocks`")
@@ -81,6 +78,5 @@ async fn fetch(cx: &Context, project: &Path, service: &str) -> anyhow::Result<Op
     if handlers.is_empty() {
         return Err(Failure::new(exit::FAILED, format!("`{service}` has no methods to call")).into());
     }
-    let (path, changed) = generate::keep(project, service, &handlers, &descriptors)?;
-    Ok(changed.then_some(path))
+    generate::fetched(service, &handlers, &descriptors)
 }

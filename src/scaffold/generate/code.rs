@@ -2,16 +2,15 @@
 //!
 //! [`handlers`]: super::handlers
 
-use std::{
-    collections::HashMap,
-    panic::{AssertUnwindSafe, catch_unwind},
-};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use anyhow::{Context as _, Result, bail};
 use prost_build::{Config, Module, ServiceGenerator};
 use prost_types::{DescriptorProto, FileDescriptorProto, field_descriptor_proto::Type};
 
-use super::{format_rust, sources::Source, well_known};
+use syn::{Field, Ident, Meta};
+
+use super::{formatted, names, sources::Source, well_known};
 
 /// Where the type of a message is told in an `Any`.
 const TYPE_URL: &str = "type.googleapis.com";
@@ -50,45 +49,80 @@ pub(super) fn of(
     if let Some(services) = services {
         config.service_generator(services);
     }
-    let requests = sources.iter().map(|source| (source.module(), readable(&source.file))).collect();
     // What prost refuses by panicking is checked before; this is for what was overlooked.
-    let generated = catch_unwind(AssertUnwindSafe(|| config.generate(requests)));
-    let Ok(generated) = generated else {
-        let names: Vec<_> = culprits(sources, style).collect();
-        bail!("no Rust code can be generated from {}", names.join(", "));
+    let generated = catch_unwind(AssertUnwindSafe(|| config.generate(requests(sources))));
+    let generated = match generated {
+        Ok(generated) => generated?,
+        Err(panic) => {
+            let reason = super::reason(&*panic);
+            bail!("no Rust code can be generated from {}: {reason}", culprit(sources, style));
+        }
     };
-    let standard = Module::from_protobuf_package_name("google.protobuf");
     let wanted = well_known::is_generated(sources);
+    let is_standard =
+        |module: &Module| well_known::PACKAGES.contains(&&*module.parts().collect::<Vec<_>>().join("."));
     let mut modules: Vec<_> =
-        generated?.into_iter().filter(|(module, _)| wanted || *module != standard).collect();
+        generated.into_iter().filter(|(module, _)| wanted || !is_standard(module)).collect();
     modules.sort_by(|a, b| a.0.cmp(&b.0));
     let format = |(module, code): (Module, String)| {
-        let code = format_rust(&code)
+        let mut file = syn::parse_file(&code)
             .with_context(|| format!("no Rust code can be generated from package `{module}`"))?;
+        rename_maps(&mut file.items);
+        let code = formatted(&file);
         Ok((module, code))
     };
     modules.into_iter().map(format).collect()
 }
 
-/// The files that cannot be generated, each tried with those it imports.
-fn culprits(sources: &[Source], style: Style) -> impl Iterator<Item = String> {
-    let by_name: HashMap<&str, &Source> = sources.iter().map(|source| (source.file.name(), source)).collect();
-    let panics = move |source: &&Source| {
-        let mut wanted = vec![source.file.name()];
-        let mut files: Vec<&str> = Vec::new();
-        while let Some(name) = wanted.pop() {
-            if let Some(found) = by_name.get(name).filter(|_| !files.contains(&name)) {
-                files.push(name);
-                wanted.extend(found.file.dependency.iter().map(String::as_str));
-            }
-        }
-        let requests = files.iter().filter_map(|name| by_name.get(name));
-        let requests = requests.map(|source| (source.module(), readable(&source.file))).collect();
+fn requests(sources: &[Source]) -> Vec<(Module, FileDescriptorProto)> {
+    sources.iter().map(|source| (source.module(), readable(&source.file))).collect()
+}
+
+/// The first file with which nothing can be generated; what it imports stands before it.
+fn culprit(sources: &[Source], style: Style) -> String {
+    let panics = |sources: &[Source]| {
         let mut config = Config::new();
         well_known::configure(&mut config, style.prost, style.types);
-        catch_unwind(AssertUnwindSafe(|| drop(config.generate(requests)))).is_err()
+        catch_unwind(AssertUnwindSafe(|| drop(config.generate(requests(sources))))).is_err()
     };
-    sources.iter().filter(panics).map(|source| format!("`{}`", source.place(&[])))
+    let first = (0..sources.len()).find(|last| panics(&sources[..=*last]));
+    first.map_or_else(|| "the services".to_owned(), |index| format!("`{}`", sources[index].place(&[])))
+}
+
+/// The name of a field that is a map of enums. prost makes functions of it, and of `r#type` it cannot.
+pub(super) fn member_of_map(name: &str) -> String {
+    if names::is_keyword(name) { format!("{name}_") } else { name.to_owned() }
+}
+
+/// Gives the fields that are maps of enums their names.
+fn rename_maps<'a>(items: impl IntoIterator<Item = &'a mut syn::Item>) {
+    for item in items {
+        match item {
+            syn::Item::Mod(module) => {
+                rename_maps(module.content.iter_mut().flat_map(|(_, items)| items).collect::<Vec<_>>());
+            }
+            syn::Item::Struct(message) => {
+                for field in message.fields.iter_mut().filter(|field| is_map_of_enums(field)) {
+                    if let Some(ident) = &mut field.ident
+                        && let Some(bare) = ident.to_string().strip_prefix("r#")
+                    {
+                        *ident = Ident::new(&member_of_map(bare), ident.span());
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn is_map_of_enums(field: &Field) -> bool {
+    field.attrs.iter().any(|attribute| match &attribute.meta {
+        Meta::List(list) if list.path.is_ident("prost") => {
+            let terms = list.tokens.to_string();
+            terms.starts_with("map") && terms.contains("enumeration")
+        }
+        _ => false,
+    })
 }
 
 /// The fields that hold a group. prost sees no circle that leads through one, and without a box the

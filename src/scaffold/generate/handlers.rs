@@ -31,9 +31,13 @@ pub(super) struct Generator {
 impl ServiceGenerator for Generator {
     fn generate(&mut self, mut service: Service, buffer: &mut String) {
         let full_name = format!("{}.{}", service.package, service.proto_name);
+        // The client's own constructor has that name.
+        let mut taken = HashSet::from(["new".to_owned()]);
         for method in &mut service.methods {
-            // The client's own constructor has that name.
-            if method.name == "new" {
+            if method.name.is_empty() {
+                method.name.push_str("unnamed");
+            }
+            while !taken.insert(method.name.clone()) {
                 method.name.push('_');
             }
         }
@@ -59,21 +63,19 @@ fn deprecation(deprecated: bool) -> &'static str {
     if deprecated { "#[deprecated]\n" } else { "" }
 }
 
-/// The four kinds of methods, by which sides stream.
-enum Kind {
-    Unary,
-    ServerStream,
-    ClientStream,
-    Stream,
-}
-
-fn kind(method: &Method) -> Kind {
-    match (method.client_streaming, method.server_streaming) {
-        (false, false) => Kind::Unary,
-        (false, true) => Kind::ServerStream,
-        (true, false) => Kind::ClientStream,
-        (true, true) => Kind::Stream,
-    }
+/// What differs between methods by the sides that stream.
+struct Form {
+    /// How the server takes the call apart.
+    adapter: &'static str,
+    /// What the handler is given beside the context: the names, and with their types.
+    arguments: &'static str,
+    parameters: String,
+    /// What the handler returns.
+    result: String,
+    /// The client's function, from its name on.
+    client: String,
+    /// Whether that function waits, and may fail.
+    waits: bool,
 }
 
 fn documentation(comments: &Comments, otherwise: &str, buffer: &mut String) {
@@ -92,6 +94,59 @@ impl Writer<'_> {
         }
     }
 
+    fn form(&self, method: &Method) -> Form {
+        let sdk = self.paths.sdk;
+        let (input, output) = (self.message(&method.input_type), self.message(&method.output_type));
+        let endpoint = format!("{}.{}", self.service.proto_name, method.proto_name);
+        match (method.client_streaming, method.server_streaming) {
+            (false, false) => Form {
+                adapter: "unary",
+                arguments: "request",
+                parameters: format!("request: {input}"),
+                client: format!(
+                    "(&self, request: {input}) -> {sdk}::Result<{output}>
+                     {{ self.0.unary(\"{endpoint}\", &request).await }}"
+                ),
+                result: output,
+                waits: true,
+            },
+            (false, true) => Form {
+                adapter: "server_stream",
+                arguments: "request, replies",
+                parameters: format!("request: {input}, replies: {sdk}::Sender<{output}>"),
+                client: format!(
+                    "(&self, request: {input}) -> {sdk}::Result<{sdk}::Receiver<{output}>>
+                     {{ self.0.server_stream(\"{endpoint}\", &request).await }}"
+                ),
+                result: "()".to_owned(),
+                waits: true,
+            },
+            (true, false) => Form {
+                adapter: "client_stream",
+                arguments: "requests",
+                parameters: format!("requests: {sdk}::Receiver<{input}>"),
+                client: format!(
+                    "(&self) -> ({sdk}::Sender<{input}>,
+                         impl ::core::future::Future<Output = {sdk}::Result<{output}>> + ::core::marker::Send + use<>)
+                     {{ self.0.client_stream(\"{endpoint}\") }}"
+                ),
+                result: output,
+                waits: false,
+            },
+            (true, true) => Form {
+                adapter: "stream",
+                arguments: "requests, replies",
+                parameters: format!("requests: {sdk}::Receiver<{input}>, replies: {sdk}::Sender<{output}>"),
+                client: format!(
+                    "(&self) -> {sdk}::Result<({sdk}::Sender<{input}>, {sdk}::Receiver<{output}>)>
+                     {{ self.0.stream(\"{endpoint}\").await }}"
+                ),
+                result: "()".to_owned(),
+                waits: true,
+            },
+        }
+    }
+
     /// The parts of the package's name, each of them a module.
     fn depth(&self) -> usize {
         self.service.package.split('.').filter(|part| !part.is_empty()).count()
@@ -103,21 +158,10 @@ impl Writer<'_> {
         let mut body = String::new();
         for method in &service.methods {
             documentation(&method.comments, &format!("Answers `{}`.", method.proto_name), &mut body);
-            let (input, output) = (self.message(&method.input_type), self.message(&method.output_type));
-            let (arguments, result) = match kind(method) {
-                Kind::Unary => (format!("request: {input}"), output),
-                Kind::ServerStream => {
-                    (format!("request: {input}, replies: {sdk}::Sender<{output}>"), "()".to_owned())
-                }
-                Kind::ClientStream => (format!("requests: {sdk}::Receiver<{input}>"), output),
-                Kind::Stream => (
-                    format!("requests: {sdk}::Receiver<{input}>, replies: {sdk}::Sender<{output}>"),
-                    "()".to_owned(),
-                ),
-            };
+            let Form { parameters, result, .. } = self.form(method);
             write!(
                 body,
-                "{}fn {}(&self, cx: {sdk}::Context, {arguments}) \
+                "{}fn {}(&self, cx: {sdk}::Context, {parameters}) \
                  -> impl ::core::future::Future<Output = {sdk}::Result<{result}>> + ::core::marker::Send;",
                 deprecation(method.options.deprecated()),
                 method.name
@@ -136,15 +180,10 @@ impl Writer<'_> {
     fn server(&self, buffer: &mut String) {
         let (sdk, ServiceNames { handler, server, .. }) = (self.paths.sdk, self.names);
         let arms: String = self.service.methods.iter().map(|method| {
-            let (adapter, arguments) = match kind(method) {
-                Kind::Unary => ("unary", "cx, request"),
-                Kind::ServerStream => ("server_stream", "cx, request, replies"),
-                Kind::ClientStream => ("client_stream", "cx, requests"),
-                Kind::Stream => ("stream", "cx, requests, replies"),
-            };
+            let Form { adapter, arguments, .. } = self.form(method);
             // By the trait's name: `handler.clone(…)` would copy the pointer.
             format!(
-                "\"{}\" => call.{adapter}(move |{arguments}| async move {{ <T_ as {handler}>::{}(&handler, {arguments}).await }}),",
+                "\"{}\" => call.{adapter}(move |cx, {arguments}| async move {{ <T_ as {handler}>::{}(&handler, cx, {arguments}).await }}),",
                 method.proto_name, method.name
             )
         }).collect();
@@ -187,35 +226,13 @@ impl Writer<'_> {
         let mut methods = String::new();
         for method in &self.service.methods {
             documentation(&method.comments, &format!("Calls `{}`.", method.proto_name), &mut methods);
-            let (input, output) = (self.message(&method.input_type), self.message(&method.output_type));
-            let endpoint = format!("{}.{}", self.service.proto_name, method.proto_name);
-            let rust = &method.name;
+            let Form { client, waits, .. } = self.form(method);
             let errors = "///\n/// # Errors\n/// What the service answers, 408 after the timeout, 503 when it cannot be reached.\n";
-            methods.push_str(match kind(method) {
-                Kind::ClientStream => "",
-                Kind::Unary | Kind::ServerStream | Kind::Stream => errors,
-            });
-            methods.push_str(deprecation(method.options.deprecated()));
-            let code = match kind(method) {
-                Kind::Unary => format!(
-                    "pub async fn {rust}(&self, request: {input}) -> {sdk}::Result<{output}>
-                     {{ self.0.unary(\"{endpoint}\", &request).await }}"
-                ),
-                Kind::ServerStream => format!(
-                    "pub async fn {rust}(&self, request: {input}) -> {sdk}::Result<{sdk}::Receiver<{output}>>
-                     {{ self.0.server_stream(\"{endpoint}\", &request).await }}"
-                ),
-                Kind::ClientStream => format!(
-                    "pub fn {rust}(&self) -> ({sdk}::Sender<{input}>,
-                         impl ::core::future::Future<Output = {sdk}::Result<{output}>> + ::core::marker::Send + use<>)
-                     {{ self.0.client_stream(\"{endpoint}\") }}"
-                ),
-                Kind::Stream => format!(
-                    "pub async fn {rust}(&self) -> {sdk}::Result<({sdk}::Sender<{input}>, {sdk}::Receiver<{output}>)>
-                     {{ self.0.stream(\"{endpoint}\").await }}"
-                ),
-            };
-            methods.push_str(&code);
+            let (errors, asynchronous) = if waits { (errors, "async ") } else { ("", "") };
+            let deprecation = deprecation(method.options.deprecated());
+            let name = &method.name;
+            write!(methods, "{errors}{deprecation}pub {asynchronous}fn {name}{client}")
+                .expect("writing to a string cannot fail");
         }
         write!(
             buffer,

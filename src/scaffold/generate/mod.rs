@@ -4,8 +4,10 @@
 
 mod code;
 mod contract;
+mod errors;
 mod foreign;
 mod handlers;
+mod libraries;
 mod modules;
 mod names;
 mod sources;
@@ -15,6 +17,7 @@ mod well_known;
 mod tests;
 
 use std::{
+    any::Any,
     fs, io, panic,
     path::{Path, PathBuf},
     sync::{Mutex, Once, PoisonError},
@@ -28,7 +31,7 @@ use handlers::{Generator, Paths};
 use sources::Source;
 
 pub use contract::contract;
-pub(crate) use foreign::keep;
+pub(crate) use foreign::fetched;
 pub(super) use names::type_name;
 
 /// The thread that compiles, and its stack in bytes.
@@ -48,9 +51,20 @@ pub(crate) type Files = Vec<(PathBuf, Vec<u8>)>;
 /// There is no .proto file, one does not compile (the text shows where), or a file cannot be
 /// written.
 pub(crate) fn generate(project: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    generate_with(project, &[])
+}
+
+/// The same with these descriptors of services that are called, which are written where they belong only
+/// when everything can be generated.
+///
+/// # Errors
+/// As those of [`generate`].
+pub(crate) fn generate_with(project: &Path, fetched: &[(PathBuf, Vec<u8>)]) -> anyhow::Result<Vec<PathBuf>> {
+    let sets: Files = fetched.iter().map(|(path, set)| (project.join(path), set.clone())).collect();
+    let generated = contained(|working_on| project_files(project, &sets, working_on))?;
+    let generated = generated.into_iter().map(|(path, content)| (project.join(path), content));
     let mut changed = Vec::new();
-    for (path, content) in contained(|working_on| project_files(project, working_on))? {
-        let path = project.join(path);
+    for (path, content) in sets.clone().into_iter().chain(generated) {
         if write_if_changed(&path, &content).with_context(|| format!("cannot write `{}`", path.display()))? {
             changed.push(path);
         }
@@ -64,13 +78,19 @@ pub(crate) fn is_generated(project: &Path) -> bool {
     fs::read_to_string(project.join("src/proto/mod.rs")).is_ok_and(|text| text.starts_with(header))
 }
 
-fn project_files(project: &Path, working_on: &dyn Fn(&str)) -> anyhow::Result<Files> {
-    let compiled = sources::read(&project.join("proto"), "proto", working_on)?;
+fn project_files(
+    project: &Path,
+    fetched: &[(PathBuf, Vec<u8>)],
+    working_on: &dyn Fn(&str),
+) -> anyhow::Result<Files> {
+    let compiled = sources::read(&project.join("proto"), "proto", fetched, working_on)?;
     working_on("proto");
-    if let Some(nameless) = compiled.files.iter().find(|source| source.file.package().is_empty()) {
+    let is_nameless = |source: &&Source| source.file.package().is_empty();
+    let own = compiled.files.iter().filter(|source| source.foreign.is_none());
+    if let Some(nameless) = own.into_iter().find(is_nameless) {
         bail!("{}: the file has no package; add a line such as `package helloworld;`", nameless.place(&[]));
     }
-    let foreign = compiled.files.iter().filter(|source| source.foreign);
+    let foreign = compiled.files.iter().filter(|source| source.foreign.is_some());
     let generator = Generator {
         paths: Paths { sdk: "::micro_sdk", messages: None },
         names: names::of(&compiled.files)?.into(),
@@ -91,7 +111,8 @@ fn project_files(project: &Path, working_on: &dyn Fn(&str)) -> anyhow::Result<Fi
          /// The descriptors of these .proto files, with their comments: the schema that is registered.\n\
          pub const DESCRIPTORS: &[u8] = include_bytes!(\"descriptors.bin\");\n\n"
         .to_owned();
-    index.push_str(&modules::declare(&modules));
+    let nameless = compiled.files.iter().filter(is_nameless).map(Source::module).collect();
+    index.push_str(&modules::declare(&modules, &nameless));
     files.push(("src/proto/mod.rs".into(), format_rust(&index)?));
     files.push(("src/proto/descriptors.bin".into(), compiled.descriptors));
     Ok(files)
@@ -121,17 +142,25 @@ fn contained(work: impl FnOnce(&dyn Fn(&str)) -> anyhow::Result<Files> + Send) -
         thread.spawn_scoped(scope, || work(&note)).map(thread::ScopedJoinHandle::join)
     });
     worked.context("cannot start a thread")?.unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason is known");
+        let text = reason(&*panic);
         let file = current.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Err(anyhow!("`{file}` cannot be compiled: {text}"))
     })
 }
 
+/// What a panic said.
+fn reason(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason is known")
+}
+
 /// Formats generated code; the header, a plain comment, would be lost and is put back.
 fn format_rust(code: &str) -> anyhow::Result<Vec<u8>> {
-    let file = syn::parse_file(code).context("the generated code does not parse")?;
-    Ok(format!("{HEADER}{}", prettyplease::unparse(&file)).into_bytes())
+    Ok(formatted(&syn::parse_file(code).context("the generated code does not parse")?))
+}
+
+fn formatted(file: &syn::File) -> Vec<u8> {
+    format!("{HEADER}{}", prettyplease::unparse(file)).into_bytes()
 }
 
 /// Replaces a file by renaming, so that a build that runs meanwhile sees the old or the new one.

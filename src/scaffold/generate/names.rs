@@ -35,10 +35,8 @@ pub(super) fn of(sources: &[Source]) -> Result<HashMap<String, ServiceNames>> {
         for length in 1..=path.len() {
             // Packages whose names begin alike share their modules.
             let within = modules.entry(path[..length - 1].to_vec()).or_default();
-            within.0.entry(path[length - 1].clone()).or_insert_with(|| Owner {
-                name: format!("package {}", source.file.package()),
-                place: source.place(&[2]),
-            });
+            let package = format!("package {}", source.file.package());
+            within.0.entry(path[length - 1].clone()).or_insert_with(|| Owner::new(&package, source, &[2]));
         }
     }
     for source in sources.iter().filter(|source| !well_known::is_standard(&source.file)) {
@@ -64,13 +62,13 @@ fn services(sources: &[Source], modules: &mut HashMap<Vec<String>, Scope>) -> Ha
                 while scope.0.contains_key(&name) {
                     name.push('_');
                 }
-                let owner =
-                    Owner { name: service.name().to_owned(), place: source.place(&[6, number(index)]) };
+                let owner = Owner::new(service.name(), source, &[6, number(index)]);
                 scope.0.insert(name.clone(), owner);
                 name
             };
-            let title = type_name(service.name());
-            let handler = free(title.clone());
+            let handler = free(type_name(service.name()));
+            // `Self_` has its underscore since `Self` alone is a word of Rust.
+            let title = type_name(service.name()).trim_end_matches('_').to_owned();
             let (server, client) = (free(format!("{title}Server")), free(format!("{title}Client")));
             let full_name = format!("{}.{}", source.file.package(), service.name());
             names.insert(full_name, ServiceNames { handler, server, client });
@@ -83,6 +81,13 @@ fn services(sources: &[Source], modules: &mut HashMap<Vec<String>, Scope>) -> Ha
 struct Owner {
     name: String,
     place: String,
+    is_foreign: bool,
+}
+
+impl Owner {
+    fn new(name: &str, source: &Source, path: &[i32]) -> Self {
+        Self { name: name.to_owned(), place: source.place(path), is_foreign: source.foreign.is_some() }
+    }
 }
 
 /// Names that must differ from each other.
@@ -90,15 +95,22 @@ struct Owner {
 struct Scope(HashMap<String, Owner>);
 
 impl Scope {
-    fn take(&mut self, rust: String, name: &str, place: impl Fn() -> String) -> Result<()> {
+    fn take(&mut self, rust: String, name: &str, source: &Source, path: &[i32]) -> Result<()> {
+        let new = Owner::new(name, source, path);
         if rust.is_empty() {
-            bail!("{}: `{name}` has no letter or digit, so Rust has no name for it: rename it", place());
+            bail!("{}: `{name}` has no letter or digit, so Rust has no name for it: rename it", new.place);
         }
-        if let Some(other) = self.0.get(&rust) {
-            let Owner { name: other, place: at } = other;
-            bail!("{}: `{name}` and `{other}` ({at}) are both `{rust}` in Rust: rename one of them", place());
+        if let Some(old) = self.0.get(&rust) {
+            let fetched = new.is_foreign || old.is_foreign;
+            let remedy = if fetched { "remove yours or what was fetched" } else { "rename one of them" };
+            bail!(
+                "{}: `{name}` and `{}` ({}) are both `{rust}` in Rust: {remedy}",
+                new.place,
+                old.name,
+                old.place
+            );
         }
-        self.0.insert(rust, Owner { name: name.to_owned(), place: place() });
+        self.0.insert(rust, new);
         Ok(())
     }
 }
@@ -168,39 +180,16 @@ impl Walk<'_> {
     fn fields(&self, path: &[i32], message: &DescriptorProto, oneofs: &[(usize, &str)]) -> Result<()> {
         let (mut members, mut accessors) = (Scope::default(), Scope::default());
         for (index, field) in message.field.iter().enumerate() {
-            let place = || self.source.place(&[path, &[2, number(index)]].concat());
-            let rust = field.name().to_snake_case();
-            members.take(rust.clone(), field.name(), place)?;
-            if field.oneof_index.is_some() && !field.proto3_optional() {
-                continue;
-            }
-            let is_map_of_enums = message.nested_type.iter().any(|entry| {
-                is_map_entry(entry)
-                    && field.type_name().rsplit('.').next() == Some(entry.name())
-                    && entry.field.get(1).is_some_and(|value| value.r#type() == Type::Enum)
-            });
-            let single = field.label() != Label::Repeated;
-            let scalar = !matches!(field.r#type(), Type::Message | Type::Group);
-            let accessor_names = match (field.r#type(), single) {
-                _ if is_map_of_enums => vec![format!("get_{rust}"), format!("insert_{rust}")],
-                (Type::Enum, true) => vec![rust.clone(), format!("set_{rust}")],
-                (Type::Enum, false) => vec![rust.clone(), format!("push_{rust}")],
-                _ if single && scalar => vec![rust.clone()],
-                _ => Vec::new(),
-            };
-            if is_map_of_enums && is_keyword(&rust) {
-                bail!(
-                    "{}: `{rust}` is a word of Rust, which a map of enums cannot be named: rename it",
-                    place()
-                );
-            }
-            for name in accessor_names {
-                accessors.take(name, field.name(), place)?;
+            let at = [path, &[2, number(index)]].concat();
+            let names = Field::of(self.source.file.syntax() == "proto3", message, field);
+            members.take(names.member, field.name(), self.source, &at)?;
+            for name in names.accessors {
+                accessors.take(name, field.name(), self.source, &at)?;
             }
         }
         for (index, name) in oneofs {
-            let place = || self.source.place(&[path, &[8, number(*index)]].concat());
-            members.take(name.to_snake_case(), name, place)?;
+            let at = [path, &[8, number(*index)]].concat();
+            members.take(name.to_snake_case(), name, self.source, &at)?;
         }
         Ok(())
     }
@@ -208,30 +197,30 @@ impl Walk<'_> {
     fn values(&self, path: &[i32], declared: &EnumDescriptorProto) -> Result<()> {
         let mut scope = Scope::default();
         let mut numbers = Vec::new();
-        let prefix = type_name(declared.name());
         for (index, value) in declared.value.iter().enumerate() {
             // Another name of a number that has one is left out.
             if numbers.contains(&value.number()) {
                 continue;
             }
             numbers.push(value.number());
-            let place = || self.source.place(&[path, &[2, number(index)]].concat());
-            scope.take(without_prefix(&prefix, value.name().to_upper_camel_case()), value.name(), place)?;
+            let at = [path, &[2, number(index)]].concat();
+            scope.take(variant(declared.name(), value.name()), value.name(), self.source, &at)?;
         }
         Ok(())
     }
 
     fn take(&mut self, module: &[String], rust: String, name: &str, path: &[i32]) -> Result<()> {
-        let place = || self.source.place(path);
-        self.modules.entry(module.to_vec()).or_default().take(rust, name, place)
+        self.modules.entry(module.to_vec()).or_default().take(rust, name, self.source, path)
     }
 }
 
 fn methods(source: &Source, service: &ServiceDescriptorProto, index: usize) -> Result<()> {
     let mut scope = Scope::default();
-    for (method, declared) in service.method.iter().enumerate() {
-        let place = || source.place(&[6, number(index), 2, number(method)]);
-        scope.take(declared.name().to_snake_case(), declared.name(), place)?;
+    // Methods of others are told apart where they are written.
+    let own = service.method.iter().enumerate().filter(|_| source.foreign.is_none());
+    for (method, declared) in own {
+        let at = [6, number(index), 2, number(method)];
+        scope.take(declared.name().to_snake_case(), declared.name(), source, &at)?;
     }
     if type_name(service.name()).is_empty() {
         let place = source.place(&[6, number(index)]);
@@ -240,7 +229,7 @@ fn methods(source: &Source, service: &ServiceDescriptorProto, index: usize) -> R
     Ok(())
 }
 
-fn is_map_entry(message: &DescriptorProto) -> bool {
+pub(super) fn is_map_entry(message: &DescriptorProto) -> bool {
     message.options.as_ref().is_some_and(prost_types::MessageOptions::map_entry)
 }
 
@@ -264,13 +253,49 @@ fn module_name(name: &str) -> String {
 }
 
 /// As prost names the variant of an enum: without the enum's name, where a capital letter follows it.
-fn without_prefix(prefix: &str, variant: String) -> String {
-    match variant.strip_prefix(prefix) {
+pub(super) fn variant(declared: &str, value: &str) -> String {
+    let variant = value.to_upper_camel_case();
+    match variant.strip_prefix(&type_name(declared)) {
         Some(rest) if rest.starts_with(char::is_uppercase) => rest.to_owned(),
         _ => variant,
     }
 }
 
-fn is_keyword(name: &str) -> bool {
+/// What prost makes of a field.
+pub(super) struct Field {
+    pub(super) member: String,
+    /// The functions that go with it: of enums, and of scalars that may be absent.
+    pub(super) accessors: Vec<String>,
+}
+
+impl Field {
+    pub(super) fn of(is_proto3: bool, message: &DescriptorProto, field: &FieldDescriptorProto) -> Self {
+        let member = field.name().to_snake_case();
+        if field.oneof_index.is_some() && !field.proto3_optional() {
+            return Self { member, accessors: Vec::new() };
+        }
+        let is_map_of_enums = message.nested_type.iter().any(|entry| {
+            is_map_entry(entry)
+                && field.type_name().rsplit('.').next() == Some(entry.name())
+                && entry.field.get(1).is_some_and(|value| value.r#type() == Type::Enum)
+        });
+        if is_map_of_enums {
+            let member = super::code::member_of_map(&member);
+            let accessors = vec![format!("get_{member}"), format!("insert_{member}")];
+            return Self { member, accessors };
+        }
+        let may_be_absent = field.label() == Label::Optional && (!is_proto3 || field.proto3_optional());
+        let accessors = match (field.r#type(), field.label()) {
+            (Type::Message | Type::Group, _) => Vec::new(),
+            (Type::Enum, Label::Repeated) => vec![member.clone(), format!("push_{member}")],
+            (Type::Enum, _) => vec![member.clone(), format!("set_{member}")],
+            _ if may_be_absent => vec![member.clone()],
+            _ => Vec::new(),
+        };
+        Self { member, accessors }
+    }
+}
+
+pub(super) fn is_keyword(name: &str) -> bool {
     module_name(name).starts_with("r#")
 }

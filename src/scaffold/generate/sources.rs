@@ -21,11 +21,14 @@ use protox::{
 
 use prost_build::Module;
 
+use super::{
+    errors::{Origin, STANDARD},
+    foreign, libraries, well_known,
+};
+use crate::editions;
+
 /// How deep folders below `proto/` are searched.
 const MOST_LEVELS: usize = 16;
-
-/// Google's files for the use of others, copied whole more often than not: compiled where one is imported.
-const LIBRARIES: [&str; 4] = ["google/api/", "google/rpc/", "google/type/", "google/longrunning/"];
 
 /// Files that belong together, compiled.
 pub(super) struct Sources {
@@ -40,8 +43,8 @@ pub(super) struct Source {
     pub(super) file: FileDescriptorProto,
     /// What stands before its name in messages: `proto/`, or nothing for a descriptor set.
     folder: String,
-    /// Whether its services are only called, never served.
-    pub(super) foreign: bool,
+    /// The service it was fetched from: its own services are only called, never served.
+    pub(super) foreign: Option<String>,
 }
 
 impl Source {
@@ -57,75 +60,107 @@ impl Source {
         }
     }
 
-    /// The module its code stands in.
+    /// The module its code stands in: that of its package, or one that is called as the service it was
+    /// fetched from.
     pub(super) fn module(&self) -> Module {
-        Module::from_protobuf_package_name(self.file.package())
+        match &self.foreign {
+            Some(service) if self.file.package().is_empty() => {
+                Module::from_protobuf_package_name(&service.replace(['.', '-'], "_"))
+            }
+            _ => Module::from_protobuf_package_name(self.file.package()),
+        }
     }
 }
 
-/// Compiles everything below a folder. `shown` is how that folder is called in messages.
+/// Compiles everything below a folder. `shown` is how that folder is called in messages; `fetched` are sets
+/// that will lie in it, by their paths.
 ///
 /// # Errors
 /// There is nothing to compile, or a file cannot be read or compiled; the text shows where.
-pub(super) fn read(folder: &Path, shown: &str, working_on: &dyn Fn(&str)) -> Result<Sources> {
+pub(super) fn read(
+    folder: &Path,
+    shown: &str,
+    fetched: &[(PathBuf, Vec<u8>)],
+    working_on: &dyn Fn(&str),
+) -> Result<Sources> {
     let mut found = Found::default();
-    search(folder, 0, &mut found)?;
-    if found.protos.is_empty() && found.sets.is_empty() {
+    // What is about to be fetched may be the first thing in it.
+    if fetched.is_empty() || folder.exists() {
+        search(folder, 0, &mut found)?;
+    }
+    let mut sets: BTreeMap<&Path, Vec<u8>> = BTreeMap::new();
+    for path in &found.sets {
+        let bytes = fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+        sets.insert(path, bytes);
+    }
+    sets.extend(fetched.iter().map(|(path, bytes)| (path.as_path(), bytes.clone())));
+    if found.protos.is_empty() && sets.is_empty() {
         bail!("there is no .proto file in `{}`", folder.display());
     }
     let prefix = if shown.is_empty() { String::new() } else { format!("{shown}/") };
     let mut resolver = ChainFileResolver::new();
-    resolver.add(IncludeFileResolver::new(folder.to_owned()));
+    resolver.add(Folder(IncludeFileResolver::new(folder.to_owned()), folder.to_owned()));
     resolver.add(GoogleFileResolver::new());
-    let mut fetched = Vec::new();
-    for path in &found.sets {
-        let bytes = fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+    let mut decoded = Vec::new();
+    for (path, bytes) in sets {
         let broken = || {
             format!(
                 "`{}` is no set of descriptors; fetch it again with `micro gen --from NAME`",
                 path.display()
             )
         };
+        if let Some((file, _)) = editions::unsupported(&bytes).with_context(broken)? {
+            bail!("`{}`: {file}: {}", path.display(), editions::ADVICE);
+        }
         resolver.add(DescriptorSetFileResolver::decode(bytes.as_slice()).with_context(broken)?);
         let set: FileDescriptorSet = prost::Message::decode(bytes.as_slice()).with_context(broken)?;
-        fetched.push((path, set));
+        decoded.push((path, set));
     }
     let missing = Rc::default();
     let resolver = Noting { within: resolver, missing: Rc::clone(&missing) };
     let mut compiler = Compiler::with_file_resolver(resolver);
     compiler.include_source_info(true).include_imports(true);
-    let is_library = |path: &&PathBuf| LIBRARIES.iter().any(|library| path.starts_with(folder.join(library)));
+    let is_library = |path: &&PathBuf| path.strip_prefix(folder).is_ok_and(libraries::have);
     let only_libraries = found.protos.iter().all(|path| is_library(&path));
     for path in found.protos.iter().filter(|path| only_libraries || !is_library(path)) {
         let name = path.strip_prefix(folder).unwrap_or(path);
         working_on(&format!("{prefix}{}", name.display()));
         if let Err(error) = compiler.open_file(path) {
-            return Err(explained(&error, &prefix, folder, &found.protos, missing.take()));
+            let origin = Origin { folder, prefix: &prefix, protos: &found.protos };
+            return Err(origin.explained(&error, missing.take().as_deref()));
         }
     }
     let mut files: Vec<Source> = (compiler.file_descriptor_set().file.into_iter())
-        .map(|file| Source { file, folder: prefix.clone(), foreign: false })
+        .map(|file| Source { file, folder: prefix.clone(), foreign: None })
         .collect();
-    for (path, set) in fetched {
+    for (path, set) in decoded {
         add(&mut files, path, set)?;
+    }
+    for source in &files {
+        source.check_package()?;
     }
     Ok(Sources { descriptors: compiler.encode_file_descriptor_set(), files })
 }
 
-/// Adds the files of a fetched set. One name stands for one file in all of protobuf.
+/// Adds the files of a fetched set. One name stands for one file of a package.
 fn add(files: &mut Vec<Source>, path: &Path, set: FileDescriptorSet) -> Result<()> {
-    for file in set.file {
-        let Some(present) = files.iter().find(|present| present.file.name() == file.name()) else {
-            let folder = format!("{}: ", path.display());
-            files.push(Source { file, folder, foreign: true });
+    let service = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    for mut file in set.file {
+        foreign::make_distinct(&mut file);
+        let source = Source { file, folder: format!("{}: ", path.display()), foreign: Some(service.clone()) };
+        let is_it = |present: &&Source| {
+            present.file.name() == source.file.name() && present.module() == source.module()
+        };
+        let Some(present) = files.iter().find(is_it) else {
+            files.push(source);
             continue;
         };
-        if !present.is_standard() && !same(&present.file, &file) {
+        if !well_known::is_standard(&present.file) && !same(&present.file, &source.file) {
             bail!(
                 "`{}` and `{}` have different files of the name `{}`: rename yours, or remove the older one and fetch it again with `micro gen --from NAME`",
                 present.place(&[]),
                 path.display(),
-                file.name()
+                source.file.name()
             );
         }
     }
@@ -133,15 +168,26 @@ fn add(files: &mut Vec<Source>, path: &Path, set: FileDescriptorSet) -> Result<(
 }
 
 impl Source {
-    /// Whether it is a file of protobuf itself.
-    fn is_standard(&self) -> bool {
-        self.file.name().starts_with("google/protobuf/")
+    /// Refuses the package of protobuf itself: what is declared there is not generated.
+    fn check_package(&self) -> Result<()> {
+        if well_known::is_standard(&self.file) && !STANDARD.contains(&self.file.name()) {
+            bail!(
+                "{}: the package `{}` is that of protobuf itself: give the file another one",
+                self.place(&[2]),
+                self.file.package()
+            );
+        }
+        Ok(())
     }
 }
 
 /// Whether two files declare the same, wherever in their text.
 fn same(one: &FileDescriptorProto, other: &FileDescriptorProto) -> bool {
-    let bare = |file: &FileDescriptorProto| FileDescriptorProto { source_code_info: None, ..file.clone() };
+    let bare = |file: &FileDescriptorProto| {
+        let mut file = FileDescriptorProto { source_code_info: None, ..file.clone() };
+        foreign::make_distinct(&mut file);
+        file
+    };
     bare(one) == bare(other)
 }
 
@@ -172,13 +218,43 @@ fn search(folder: &Path, level: usize, found: &mut Found) -> Result<()> {
                 );
             }
             search(&path, level + 1, found)?;
-        } else if name.ends_with(".proto") {
-            found.protos.push(path);
-        } else if level == 0 && name.ends_with(".binpb") {
-            found.sets.push(path);
+            continue;
         }
+        let kind = if name.ends_with(".proto") {
+            &mut found.protos
+        } else if level == 0 && name.ends_with(".binpb") {
+            &mut found.sets
+        } else {
+            continue;
+        };
+        // What is no file may not end: a pipe is read until somebody closes it.
+        if !path.is_file() {
+            bail!("`{}` is no file that can be read: remove or rename it", path.display());
+        }
+        kind.push(path);
     }
     Ok(())
+}
+
+/// The files of a folder, which may begin with the mark that editors put before UTF-8.
+struct Folder(IncludeFileResolver, PathBuf);
+
+impl FileResolver for Folder {
+    fn resolve_path(&self, path: &Path) -> Option<String> {
+        self.0.resolve_path(path)
+    }
+
+    fn open_file(&self, name: &str) -> Result<Opened, protox::Error> {
+        let path = self.1.join(name);
+        if path.exists() && !path.is_file() {
+            return Err(protox::Error::file_not_found(name));
+        }
+        let text = fs::read_to_string(path).unwrap_or_default();
+        match text.strip_prefix('\u{feff}') {
+            Some(text) => Opened::from_source(name, text),
+            None => self.0.open_file(name),
+        }
+    }
 }
 
 /// Finds imports, and notes which one was not there.
@@ -199,33 +275,4 @@ impl FileResolver for Noting {
             }
         })
     }
-}
-
-/// The compiler's error with the place as a path of the project, and what to do about a missing import.
-fn explained(
-    error: &protox::Error,
-    prefix: &str,
-    folder: &Path,
-    protos: &[PathBuf],
-    missing: Option<String>,
-) -> anyhow::Error {
-    // The debug form is the one that shows line and column.
-    let mut text = format!("{error:?}");
-    if error.file().is_some_and(|file| text.starts_with(&format!("{file}:"))) {
-        text.insert_str(0, prefix);
-    }
-    let Some(missing) = missing.filter(|_| error.is_file_not_found()) else { return anyhow::anyhow!(text) };
-    let by_name: BTreeMap<_, _> = protos.iter().filter_map(|path| Some((path.file_name()?, path))).collect();
-    let wanted = Path::new(&missing).file_name();
-    match wanted.and_then(|name| by_name.get(name)).and_then(|path| path.strip_prefix(folder).ok()) {
-        Some(present) => text.push_str(&format!(
-            "; imports are looked for below `{prefix}`: write `import \"{}\";`, or move that file to `{prefix}{missing}`",
-            present.display()
-        )),
-        None => text.push_str(&format!("; put the file at `{prefix}{missing}`")),
-    }
-    if LIBRARIES.iter().any(|library| missing.starts_with(library)) {
-        text.push_str(&format!(": it is part of https://github.com/googleapis/googleapis, as `{missing}`"));
-    }
-    anyhow::anyhow!(text)
 }

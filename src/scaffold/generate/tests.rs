@@ -2,6 +2,9 @@
 //! where a service is built, `tests/it/typed`.
 
 use proptest::prelude::*;
+use prost::Message as _;
+use prost_types::FileDescriptorSet;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use super::*;
 
@@ -44,7 +47,81 @@ fn an_error_shows_its_place() {
     let two =
         [("a.proto", "syntax = \"proto3\"; package a; import \"b/b.proto\";"), ("b/b.proto", "package ;")];
     assert!(refused(&project(&two)).starts_with("proto/b/b.proto:1:9: "));
-    assert!(refused(&project(&[("a.proto", "edition = \"2023\";")])).starts_with("proto/a.proto:1:1: "));
+    let error = refused(&project(&[("a.proto", "// New.\nedition = \"2023\";")]));
+    assert_eq!(
+        error,
+        "proto/a.proto:2:1: editions of protobuf are not supported; write `syntax = \"proto3\";` instead"
+    );
+    let circle = |other: &str| format!("syntax = \"proto3\";\npackage a;\n\nimport \"{other}\";");
+    let error = refused(&project(&[("a.proto", &circle("b.proto")), ("b.proto", &circle("a.proto"))]));
+    assert_eq!(error, "proto/b.proto:4:1: import cycle detected: a.proto -> b.proto -> a.proto");
+}
+
+#[test]
+fn an_error_without_a_place_of_its_own_shows_where_the_file_ends_or_is_no_text() {
+    assert_eq!(
+        refused(&of("message M {\n  string s = 1;\n\n")),
+        "proto/a.proto:4:16: expected a message field, oneof, reserved range, enum, message, option or '}', but reached end of file"
+    );
+    let project = of("message M {}");
+    fs::write(project.path().join("proto/a.proto"), b"syntax = \"proto3\";\n// \xff").unwrap();
+    assert_eq!(refused(&project), "proto/a.proto:2:4: file 'a.proto' is not valid utf-8");
+    let twice = "syntax = \"proto3\"; package a; package b;";
+    let error = refused(&self::project(&[("a.proto", twice)]));
+    assert!(error.starts_with("proto/a.proto: "), "{error}");
+}
+
+#[test]
+fn a_mark_before_the_text_is_skipped() {
+    let project = project(&[("a.proto", "\u{feff}syntax = \"proto3\"; package a; message M {}")]);
+    assert!(code(&project, "a.rs").contains("pub struct M"));
+}
+
+#[test]
+fn errors_that_help_nobody_are_put_in_other_words() {
+    for (declarations, expected) in [
+        ("message M { string s = 1; string s = 2; }", "the field `s` is declared twice"),
+        ("message M { string ab = 1; string a_b = 2; }", "the fields `ab` and `a_b` differ only in case"),
+        ("message M { string _ = 1; string __ = 2; }", "have no letter or digit: rename them"),
+        (
+            "message M { google.protobuf.Timestamp at = 1; }",
+            "write `import \"google/protobuf/timestamp.proto\";`",
+        ),
+        ("message M { google.protobuf.Struct s = 1; }", "write `import \"google/protobuf/struct.proto\";`"),
+    ] {
+        let error = refused(&of(declarations));
+        assert!(error.starts_with("proto/a.proto:3:") && error.contains(expected), "{declarations}: {error}");
+    }
+    let other = ("b/money.proto", "syntax = \"proto3\"; package b; message Money {}");
+    let user = ("a.proto", "syntax = \"proto3\"; package a; message M { b.Money of = 1; }");
+    assert!(refused(&project(&[user, other])).contains("write `import \"b/money.proto\";`"));
+    let copy = (
+        "third_party/google/protobuf/timestamp.proto",
+        "syntax = \"proto3\"; package google.protobuf; message Timestamp {}",
+    );
+    let user = (
+        "a.proto",
+        "syntax = \"proto3\"; package a; import \"google/protobuf/timestamp.proto\";
+         message M { google.protobuf.Timestamp at = 1; }",
+    );
+    let error = refused(&project(&[user, copy]));
+    assert!(error.contains("delete `proto/third_party/google/protobuf/timestamp.proto`"), "{error}");
+}
+
+#[test]
+fn the_package_of_protobuf_itself_is_refused() {
+    let mine = ("mine.proto", "syntax = \"proto3\";\npackage google.protobuf; message Mine {}");
+    let error = refused(&project(&[mine]));
+    assert!(error.starts_with("proto/mine.proto:2:1: the package `google.protobuf` is that of"), "{error}");
+}
+
+#[test]
+fn what_is_no_file_is_refused_and_not_read() {
+    let project = of("message M {}");
+    let pipe = project.path().join("proto/pipe.proto");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let error = refused(&project);
+    assert!(error.contains("proto/pipe.proto` is no file that can be read"), "{error}");
 }
 
 #[test]
@@ -65,13 +142,32 @@ fn a_missing_import_is_told_where_to_lie() {
         ("common/money.proto", "syntax = \"proto3\"; package common;"),
     ]));
     assert!(error.contains("write `import \"common/money.proto\";`"), "{error}");
+    for (name, better) in [
+        ("./b.proto", "b.proto"),
+        ("../proto/b.proto", "b.proto"),
+        ("/etc/x.proto", "etc/x.proto"),
+        ("x//b.proto", "x/b.proto"),
+        ("x\\\\b.proto", "x/b.proto"),
+    ] {
+        let error = refused(&project(&[("a.proto", &import(name))]));
+        assert_eq!(
+            error,
+            format!(
+                "proto/a.proto:3:8: imports are named from `proto/` on, without `.`, `..`, `//` or `\\`: write `import \"{better}\";`"
+            )
+        );
+    }
+    let error = refused(&project(&[("a.proto", &import("google/protobuf/timestmp.proto"))]));
+    assert!(error.ends_with("; did you mean `google/protobuf/timestamp.proto`?"), "{error}");
+    let error = refused(&project(&[("a.proto", &import("buf/validate/validate.proto"))]));
+    assert!(error.contains("https://github.com/bufbuild/protovalidate"), "{error}");
     let error = refused(&project(&[("a.proto", &import("google/api/annotations.proto"))]));
     assert!(error.contains("put the file at `proto/google/api/annotations.proto`"), "{error}");
     assert!(error.contains("https://github.com/googleapis/googleapis"), "{error}");
 }
 
 #[test]
-fn of_the_files_of_google_only_those_that_are_imported_are_compiled() {
+fn of_the_files_of_libraries_only_those_that_are_imported_are_compiled() {
     let project = project(&[
         (
             "a.proto",
@@ -82,6 +178,10 @@ fn of_the_files_of_google_only_those_that_are_imported_are_compiled() {
             "google/api/log.proto",
             "syntax = \"proto3\"; package google.api; import \"google/logging/entry.proto\";",
         ),
+        (
+            "gogoproto/gogo.proto",
+            "syntax = \"proto2\"; package gogoproto; import \"github.com/missing.proto\";",
+        ),
     ]);
     assert!(code(&project, "google.type.rs").contains("pub struct Date"));
 }
@@ -90,15 +190,11 @@ fn of_the_files_of_google_only_those_that_are_imported_are_compiled() {
 fn well_known_types_are_those_of_the_sdk() {
     let project = of("import \"google/protobuf/timestamp.proto\";
         import \"google/protobuf/wrappers.proto\";
-        import \"google/protobuf/descriptor.proto\";
-        message M { google.protobuf.Timestamp at = 1; google.protobuf.StringValue name = 2;
-          google.protobuf.FieldDescriptorProto.Type type = 3; google.protobuf.FileDescriptorProto file = 4; }");
+        message M { google.protobuf.Timestamp at = 1; google.protobuf.StringValue name = 2; }");
     let code = code(&project, "a.rs");
     for expected in [
         "pub at: ::core::option::Option<::micro_sdk::prost_types::Timestamp>",
         "pub name: ::core::option::Option<::micro_sdk::prost::alloc::string::String>",
-        "::micro_sdk::prost_types::field_descriptor_proto::Type",
-        "::micro_sdk::prost_types::FileDescriptorProto",
     ] {
         assert!(code.contains(expected), "{expected} is missing in {code}");
     }
@@ -107,12 +203,23 @@ fn well_known_types_are_those_of_the_sdk() {
 }
 
 #[test]
-fn what_the_sdk_lacks_of_descriptor_proto_is_generated() {
+fn the_messages_of_descriptors_are_generated_with_all_they_have_by_now() {
     let project = of("import \"google/protobuf/descriptor.proto\";
-        message M { google.protobuf.FeatureSet features = 1; google.protobuf.Edition edition = 2; }");
-    let code = code(&project, "a.rs");
-    assert!(code.contains("super::google::protobuf::FeatureSet"), "{code}");
-    assert!(project.path().join("src/proto/google.protobuf.rs").exists());
+        message M { google.protobuf.FeatureSet features = 1; google.protobuf.FieldOptions.EditionDefault edition = 2;
+          google.protobuf.FieldDescriptorProto.Type type = 3; google.protobuf.FileDescriptorProto file = 4; }");
+    let own = code(&project, "a.rs");
+    for expected in
+        ["FeatureSet", "field_options::EditionDefault", "field_descriptor_proto::Type", "FileDescriptorProto"]
+    {
+        assert!(
+            own.contains(&format!("super::google::protobuf::{expected}")),
+            "{expected} is missing in {own}"
+        );
+    }
+    let generated = code(&project, "google.protobuf.rs");
+    for expected in ["pub edition: ", "pub features: ", "pub retention: "] {
+        assert!(generated.contains(expected), "{expected} is missing in {generated}");
+    }
 }
 
 #[test]
@@ -124,6 +231,12 @@ fn names_that_are_one_in_rust_are_refused_with_both_places() {
         ("message M {\n  oneof foo { string bar = 2; } oneof Foo { string baz = 3; } }", "`foo`"),
         ("enum E { X = 0;\n  E_X = 1; }", "`X`"),
         ("enum K { Z = 0; }\nmessage M { K kind = 1; K set_kind = 2; }", "`set_kind`"),
+        ("enum K { Z = 0; }\nmessage M { K kind = 1; optional string set_kind = 2; }", "`set_kind`"),
+        ("enum K { Z = 0; }\nmessage M { repeated K k = 1; optional bool push_k = 2; }", "`push_k`"),
+        (
+            "enum K { Z = 0; }\nmessage M { map<string, K> type = 1; K get_type_ = 2; map<string, K> k = 3; K get_k = 4; }",
+            "`get_k`",
+        ),
         ("message M {}\nservice S { rpc GetIt(M) returns (M); rpc get_it(M) returns (M); }", "`get_it`"),
         ("message M {\n  message _1 { message N {} } }", "`_1`"),
     ] {
@@ -144,8 +257,86 @@ fn names_that_are_one_in_rust_are_refused_with_both_places() {
         let error = refused(&of(declarations));
         assert!(error.contains("has no letter or digit"), "{declarations}: {error}");
     }
-    let error = refused(&of("enum K { Z = 0; } message M { map<string, K> type = 1; }"));
-    assert!(error.contains("is a word of Rust"), "{error}");
+}
+
+#[test]
+fn names_are_refused_only_where_functions_of_both_are_generated() {
+    let project = of("enum K { Z = 0; }
+        message M { K kind = 1; string set_kind = 2; repeated K list = 3; string push_list = 4;
+          map<string, K> type = 5; string get_type = 6; bytes insert_type = 7; }
+        service Self { rpc Call(M) returns (M); }");
+    let code = code(&project, "a.rs");
+    for expected in
+        ["pub set_kind:", "pub push_list:", "pub type_:", "pub trait Self_:", "pub struct SelfServer<"]
+    {
+        assert!(code.contains(expected), "{expected} is missing in {code}");
+    }
+}
+
+/// The descriptors of one file, as a service registers them.
+fn registered(name: &str, text: &str) -> Vec<u8> {
+    let folder = project(&[(name, text)]);
+    let mut compiler = protox::Compiler::new([folder.path().join("proto")]).unwrap();
+    compiler.include_imports(true).open_file(name).unwrap();
+    compiler.encode_file_descriptor_set()
+}
+
+fn fetch(project: &tempfile::TempDir, service: &str, set: &[u8]) -> Result<Vec<PathBuf>, String> {
+    let fetched = fetched(service, &["S"].into(), set).map_err(|error| format!("{error:#}"))?;
+    generate_with(project.path(), &[fetched]).map_err(|error| format!("{error:#}"))
+}
+
+#[test]
+fn what_cannot_be_generated_is_not_kept() {
+    let project = of("message M {}");
+    generate(project.path()).unwrap();
+    let foreign = registered(
+        "other.proto",
+        "syntax = \"proto3\"; package a; message M {} service S { rpc Call(M) returns (M); }",
+    );
+    let error = fetch(&project, "other", &foreign).unwrap_err();
+    assert!(
+        error.contains("other.binpb: other.proto") && error.contains("remove yours or what was fetched"),
+        "{error}"
+    );
+    let mut edition = FileDescriptorSet::decode(foreign.as_slice()).unwrap();
+    edition.file[0].syntax = Some("editions".to_owned());
+    let error = fetch(&project, "other", &edition.encode_to_vec()).unwrap_err();
+    assert!(error.contains("other.proto: editions of protobuf are not supported"), "{error}");
+    assert!(!project.path().join("proto/other.binpb").exists());
+    assert!(generate(project.path()).unwrap().is_empty());
+}
+
+#[test]
+fn a_client_is_generated_whatever_names_the_other_side_has() {
+    let project = of("message M {}");
+    let nameless = registered(
+        "a.proto",
+        "syntax = \"proto3\"; enum E { X = 0; E_X = 1; E_ = 2; }
+         message M { E kind = 1; E set_kind = 2; oneof Kind { string one = 4; } string ___ = 5; }
+         service S { rpc GetHTTP(M) returns (M); rpc GetHttp(M) returns (M); rpc new(M) returns (stream M); }",
+    );
+    let changed = fetch(&project, "shop.of-a", &nameless).unwrap();
+    assert!(changed.contains(&project.path().join("proto/shop.of-a.binpb")), "{changed:?}");
+    let code = code(&project, "shop_of_a.rs");
+    for expected in [
+        "pub struct SClient(",
+        "fn get_http(",
+        "fn get_http_(",
+        "fn new_(",
+        "\"S.GetHTTP\"",
+        "\"S.GetHttp\"",
+        "pub set_kind_2:",
+        "pub kind_2: ::core::option::Option<m::Kind2>",
+        "pub unnamed_2:",
+        "pub enum E {\n    X = 0,\n    X2 = 1,",
+    ] {
+        assert!(code.contains(expected), "{expected} is missing in {code}");
+    }
+    // The same name of a file stands for another one elsewhere.
+    let same_name = "syntax = \"proto3\"; package b; message M {} service S { rpc Call(M) returns (M); }";
+    fetch(&project, "b", &registered("a.proto", same_name)).unwrap();
+    fetch(&project, "shop.of-a", &nameless).unwrap();
 }
 
 #[test]

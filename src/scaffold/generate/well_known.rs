@@ -1,5 +1,5 @@
-//! The types that protobuf brings along: `google.protobuf.Timestamp`, the messages of
-//! `descriptor.proto`, and so on. They are not generated: the SDK has them, with conversions.
+//! The types that protobuf brings along: `google.protobuf.Timestamp` and so on. They are not generated: the
+//! SDK has them, with conversions.
 
 use prost_build::Config;
 use prost_types::{FileDescriptorProto, field_descriptor_proto::Type};
@@ -7,6 +7,9 @@ use prost_types::{FileDescriptorProto, field_descriptor_proto::Type};
 use super::sources::Source;
 
 const PACKAGE: &str = "google.protobuf";
+
+/// The packages of protobuf itself.
+pub(super) const PACKAGES: [&str; 2] = [PACKAGE, "google.protobuf.compiler"];
 
 /// Wrappers, which are the bare values in Rust.
 const WRAPPERS: [(&str, &str); 7] = [
@@ -19,49 +22,19 @@ const WRAPPERS: [(&str, &str); 7] = [
     ("UInt64Value", "u64"),
 ];
 
-/// What the crate `prost-types` has. `descriptor.proto` has more by now; that is generated where a
-/// project uses it.
-const TYPES: [&str; 40] = [
+/// What the crate `prost-types` has whole. Of `descriptor.proto`, `type.proto` and `api.proto` it has what
+/// they were some years ago; what has come since would be lost on the way, so they are generated where a
+/// project uses them.
+const TYPES: [&str; 9] = [
     "Any",
-    "Api",
-    "DescriptorProto",
     "Duration",
-    "Enum",
-    "EnumDescriptorProto",
-    "EnumOptions",
-    "EnumValue",
-    "EnumValueDescriptorProto",
-    "EnumValueOptions",
-    "ExtensionRangeOptions",
-    "Field",
-    "FieldDescriptorProto",
     "FieldMask",
-    "FieldOptions",
-    "FileDescriptorProto",
-    "FileDescriptorSet",
-    "FileOptions",
-    "GeneratedCodeInfo",
     "ListValue",
-    "MessageOptions",
-    "Method",
-    "MethodDescriptorProto",
-    "MethodOptions",
-    "Mixin",
     "NullValue",
-    "OneofDescriptorProto",
-    "OneofOptions",
-    "Option",
-    "ServiceDescriptorProto",
-    "ServiceOptions",
-    "SourceCodeInfo",
     "SourceContext",
     "Struct",
-    "Syntax",
     "Timestamp",
-    "Type",
-    "UninterpretedOption",
     "Value",
-    "compiler",
 ];
 
 /// Tells prost where the types are: in `prost` and `types`, the paths of the crates.
@@ -78,10 +51,9 @@ pub(super) fn configure(config: &mut Config, prost: &str, types: &str) {
     config.extern_path(format!(".{PACKAGE}.BytesValue"), format!("{prost}::alloc::vec::Vec<u8>"));
 }
 
-/// Whether a file is one of protobuf's own.
+/// Whether a file is in a package of protobuf itself.
 pub(super) fn is_standard(file: &FileDescriptorProto) -> bool {
-    file.name().starts_with("google/protobuf/")
-        && file.package().strip_prefix(PACKAGE).is_some_and(|rest| matches!(rest, "" | ".compiler"))
+    PACKAGES.contains(&file.package())
 }
 
 /// Whether the other files use a type of these that the SDK does not have.
@@ -109,5 +81,5 @@ fn is_missing(full_name: &str) -> bool {
     let known = TYPES.contains(&first)
         || WRAPPERS.iter().any(|(wrapper, _)| *wrapper == first)
         || ["Empty", "StringValue", "BytesValue"].contains(&first);
-    !known && first.starts_with(char::is_uppercase)
+    !known
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use micro_sdk::prost_types::{self, Any, Timestamp, Value};
 use micro_sdk::{Context, Error, Receiver, Result, Sender, Service, tokio};
+use proto::google::protobuf::FieldDescriptorProto;
 use proto::prelude::Option as Message;
 use proto::typed::{Everything, Typed, TypedServer};
 
@@ -64,8 +65,8 @@ impl Typed for Handler {
     async fn file(
         &self,
         _: Context,
-        request: prost_types::FieldDescriptorProto,
-    ) -> Result<prost_types::FieldDescriptorProto> {
+        request: FieldDescriptorProto,
+    ) -> Result<FieldDescriptorProto> {
         Ok(request)
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     faulty,
-    support::{Home, eventually, http, mirror},
+    support::{Home, eventually, http, mirror, outcome},
 };
 
 /// The folder with the programs `typed`, and `caller` whose client was fetched from a running service.
@@ -22,6 +22,9 @@ fn programs() -> &'static Path {
             fs::create_dir_all(fresh.join("src/bin")).unwrap();
             mirror(&sources.join("proto"), &fresh.join("proto"));
             mirror(&sources.join("main.rs"), &fresh.join("src/main.rs"));
+            let mut foreign = protox::Compiler::new([sources.join("foreign")]).unwrap();
+            foreign.include_imports(true).open_file("nameless.proto").unwrap();
+            fs::write(fresh.join("proto/far.away.binpb"), foreign.encode_file_descriptor_set()).unwrap();
             let config = fs::read(fresh.join(".cargo/config.toml")).unwrap();
             let home = Home::new();
             home.run_helloworld();
@@ -191,6 +194,25 @@ fn well_known_types_work_over_http() {
     let service = json(&home.ok(["get", "service", "typed", "-o", "json"]));
     let text = service.to_string();
     assert!(text.contains("Timestamp") && text.contains("seconds"), "{text}");
+}
+
+#[test]
+fn a_client_that_cannot_be_generated_leaves_the_project_as_it_was() {
+    let home = Home::new();
+    home.run_helloworld();
+    let project = home.path().join("other");
+    fs::create_dir_all(project.join("proto")).unwrap();
+    let own = project.join("proto/own.proto");
+    fs::write(&own, "syntax = \"proto3\"; package helloworld; message CallRequest {}").unwrap();
+    home.ok_in(&project, ["gen"]);
+    let said = outcome(home.command(["gen", "--from", "helloworld"]).current_dir(&project));
+    assert_eq!(said.code, Some(1), "{said:#?}");
+    assert!(said.stderr.contains("`CallRequest`") && said.stderr.contains("remove yours"), "{said:#?}");
+    assert!(!project.join("proto/helloworld.binpb").exists());
+    assert_eq!(home.ok_in(&project, ["gen"]), "", "nothing has changed");
+    fs::write(&own, "syntax = \"proto3\"; package own; message CallRequest {}").unwrap();
+    let written = home.ok_in(&project, ["gen", "--from", "helloworld"]);
+    assert!(written.contains("proto/helloworld.binpb"), "{written}");
 }
 
 #[test]
