@@ -4,6 +4,7 @@
 
 mod code;
 mod contract;
+mod depth;
 mod errors;
 mod foreign;
 mod handlers;
@@ -90,6 +91,7 @@ fn project_files(
     if let Some(nameless) = own.into_iter().find(is_nameless) {
         bail!("{}: the file has no package; add a line such as `package helloworld;`", nameless.place(&[]));
     }
+    depth::check(&compiled.files, project)?;
     let foreign = compiled.files.iter().filter(|source| source.foreign.is_some());
     let generator = Generator {
         paths: Paths { sdk: "::micro_sdk", messages: None },

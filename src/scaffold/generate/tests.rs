@@ -394,6 +394,33 @@ fn what_goes_deep_ends_in_an_error_or_in_code() {
     code(&of(&format!("{chain}message M200 {{}}")), "a.rs");
 }
 
+#[test]
+fn messages_too_deep_for_rustc_are_refused_until_it_is_told() {
+    // The depths are those that `tests/it/typed` compiles, and one more.
+    for (field, most) in [("M", 47), ("repeated M", 23), ("map<string, M", 19)] {
+        let end = if field.starts_with("map") { ">" } else { "" };
+        let deep = |depth: usize| {
+            let held = |n: usize| format!("message M{n} {{ {field}{}{end} m = 1; }}\n", n + 1);
+            let chain: String = (0..depth).map(held).collect();
+            of(&format!("{chain}message M{depth} {{}}\nservice S {{ rpc Call(M0) returns (M{depth}); }}"))
+        };
+        code(&deep(most), "a.rs");
+        let project = deep(most + 1);
+        let error = refused(&project);
+        assert!(error.contains("below `a.M0` hold each other deeper"), "{field}: {error}");
+        assert!(error.starts_with(&format!("proto/a.proto:{}:13: ", most + 5)), "{field}: {error}");
+        fs::create_dir_all(project.path().join("src")).unwrap();
+        fs::write(project.path().join("src/main.rs"), "#![recursion_limit = \"1024\"]\n").unwrap();
+        code(&project, "a.rs");
+    }
+    let ring = |n: usize| format!("message M{n} {{ M{} next = 1; M0 first = 2; }}\n", (n + 1) % 60);
+    let ring: String = (0..60).map(ring).collect();
+    assert!(refused(&of(&format!("{ring}service S {{ rpc Call(M0) returns (M0); }}"))).contains("deeper"));
+    let star: String = (1..60).map(|n| format!("message M{n} {{ M0 m = 1; }}\n")).collect();
+    let fields: String = (1..60).map(|n| format!("M{n} f{n} = {n}; ")).collect();
+    code(&of(&format!("{star}message M0 {{ {fields} }} service S {{ rpc Call(M0) returns (M0); }}")), "a.rs");
+}
+
 /// Text that is nearly a .proto file.
 fn nearly() -> impl Strategy<Value = String> {
     let word = prop::sample::select(vec![
