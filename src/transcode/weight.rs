@@ -14,6 +14,10 @@ const TEXT: usize = 24;
 const MAP: usize = 48;
 /// Lists and maps grow by doubling, so that up to twice of what they hold is allocated.
 const GROWTH: usize = 2;
+/// The first element makes room for four, twice as many as any other one.
+const FIRST: usize = 2;
+/// Bytes that the shortest text takes which is not empty.
+const SHORTEST: usize = 8;
 /// The wire type of what has a length.
 const LENGTH_DELIMITED: u64 = 2;
 
@@ -26,6 +30,21 @@ enum Field {
     Message(usize, usize),
     /// Numbers without tags: so many bytes for each byte.
     Packed(usize),
+}
+
+/// The lists and maps of a message that have an element already, by the numbers of their fields.
+#[derive(Default)]
+struct Begun(u128);
+
+impl Begun {
+    /// How many times over the structure of an element counts. The numbers of our contract are all
+    /// different here.
+    fn times(&mut self, field: u32) -> usize {
+        let bit = 1 << (field % u128::BITS);
+        let first = self.0 & bit == 0;
+        self.0 |= bit;
+        if first { FIRST } else { 1 }
+    }
 }
 
 /// The messages of a contract, as far as their weight is concerned.
@@ -78,6 +97,7 @@ impl Weights {
         if level > depth::MOST_LEVELS {
             return Err(Invalid(depth::too_deep()));
         }
+        let mut begun = Begun::default();
         while !rest.is_empty() && *weight <= enough {
             let key = varint(&mut rest)?;
             let content = match key & 7 {
@@ -96,15 +116,18 @@ impl Weights {
                 3 | 4 => continue,
                 _ => return Err(malformed()),
             };
-            let field = u32::try_from(key >> 3).ok().and_then(|field| self.messages[number].get(&field));
-            match field {
-                Some(Field::Text(own)) => *weight += own + content.len(),
+            // A field that is not known is not kept.
+            let Ok(field) = u32::try_from(key >> 3) else { continue };
+            match self.messages[number].get(&field) {
+                Some(Field::Text(0)) if content.is_empty() => {}
+                Some(Field::Text(own)) => {
+                    *weight += own * begun.times(field) + content.len().max(SHORTEST);
+                }
                 Some(Field::Packed(width)) => *weight += width * content.len(),
                 Some(&Field::Message(inner, own)) => {
-                    *weight += own;
+                    *weight += own * begun.times(field);
                     self.add(inner, content, enough, weight, level + 1)?;
                 }
-                // Not known, so not kept.
                 None => {}
             }
         }
@@ -259,6 +282,15 @@ mod tests {
             let weight = weigh(message, &bytes).unwrap();
             assert!(weight > 8 * bytes.len(), "{message} {element:?}: {weight}");
         }
+    }
+
+    #[test]
+    fn a_list_of_one_element_has_room_for_four() {
+        // A value with one value in it, and so on.
+        let chain = [0x1a, 8, 0x1a, 6, 0x1a, 4, 0x1a, 2, 0x1a, 0];
+        let weight = weigh("registry.Value", &chain).unwrap();
+        let allocated = 5 * 4 * size_of::<micro_sdk::proto::registry::Value>();
+        assert!(weight >= allocated, "{weight} are fewer than {allocated} bytes");
     }
 
     #[test]
