@@ -110,6 +110,15 @@ impl Stored {
     }
 }
 
+/// A name of which the case does not count. Each letter for itself: `str::to_lowercase` writes a sigma in
+/// two ways, depending on what stands around it, so that a part of a name would not be that of the whole.
+pub(super) fn lowered(name: &str) -> String {
+    if name.is_ascii() {
+        return name.to_ascii_lowercase();
+    }
+    name.chars().flat_map(char::to_lowercase).map(|c| if c == 'ς' { 'σ' } else { c }).collect()
+}
+
 /// What a rule may be about.
 #[derive(Clone, Copy, Debug)]
 pub(in super::super) struct Subject<'a> {
@@ -125,7 +134,7 @@ pub(in super::super) struct Subject<'a> {
 impl Subject<'_> {
     /// The names in lower case by which rules may mean it.
     fn names(&self) -> Vec<String> {
-        let name = self.name.to_lowercase();
+        let name = lowered(self.name);
         let parts = self.separator.into_iter().flat_map(|separator| name.match_indices(separator));
         let mut names: Vec<String> = parts.map(|(end, _)| name[..end].to_owned()).collect();
         names.push(name);
@@ -149,7 +158,7 @@ pub(super) struct Set {
 
 /// An endpoint without what may differ in its spelling.
 fn folded(endpoint: &str) -> String {
-    endpoint.chars().filter(|c| !matches!(c, '-' | '_')).flat_map(char::to_lowercase).collect()
+    lowered(endpoint).replace(['-', '_'], "")
 }
 
 impl Set {
@@ -177,9 +186,9 @@ impl Set {
     /// Adds a rule, whose id is not taken.
     pub(super) fn insert(&mut self, rule: Stored) {
         let rule = Arc::new(rule);
-        let names = self.index.entry(rule.r#type.to_lowercase()).or_default();
-        let endpoints = names.entry(rule.name.to_lowercase()).or_default();
-        let endpoint = rule.endpoint.to_lowercase();
+        let names = self.index.entry(lowered(&rule.r#type)).or_default();
+        let endpoints = names.entry(lowered(&rule.name)).or_default();
+        let endpoint = lowered(&rule.endpoint);
         *self.spellings.entry(folded(&endpoint)).or_default().entry(endpoint.clone()).or_default() += 1;
         let list = endpoints.entry(endpoint).or_default();
         list.insert(list.partition_point(|known| known.place() < rule.place()), rule.clone());
@@ -189,8 +198,8 @@ impl Set {
     /// Takes a rule out, if it is there.
     pub(super) fn remove(&mut self, id: &str) {
         let Some(rule) = self.by_id.remove(id) else { return };
-        let (r#type, name) = (rule.r#type.to_lowercase(), rule.name.to_lowercase());
-        let endpoint = rule.endpoint.to_lowercase();
+        let (r#type, name) = (lowered(&rule.r#type), lowered(&rule.name));
+        let endpoint = lowered(&rule.endpoint);
         self.forget_spelling(&endpoint);
         let Some(names) = self.index.get_mut(&r#type) else { return };
         let Some(endpoints) = names.get_mut(&name) else { return };
@@ -253,7 +262,7 @@ impl Set {
         subject: Subject<'_>,
         namespace: &str,
     ) -> Option<&str> {
-        let mut above = subject.name.to_lowercase();
+        let mut above = lowered(subject.name);
         if let Some(separator) = subject.separator
             && !above.is_empty()
             && !above.ends_with(separator)
@@ -271,7 +280,7 @@ impl Set {
     }
 
     fn concerned(&self, types: &[&str], subject: Subject<'_>) -> Vec<&[Arc<Stored>]> {
-        let endpoint = subject.endpoint.to_lowercase();
+        let endpoint = lowered(subject.endpoint);
         let mut endpoints = vec![ANY.to_owned()];
         // `/foo/bar` is also meant by `/*`, `/foo/*` and `/foo/bar/*`.
         if endpoint.contains('/') {
@@ -322,7 +331,7 @@ mod tests {
 
     impl Set {
         fn allows(&self, account: Option<&Account>, subject: Subject<'_>, namespace: &str) -> bool {
-            self.decide(&[ANY, &subject.r#type.to_lowercase()], account, subject, namespace).unwrap_or(false)
+            self.decide(&[ANY, &lowered(subject.r#type)], account, subject, namespace).unwrap_or(false)
         }
     }
 
@@ -434,6 +443,22 @@ mod tests {
         assert_eq!(known(&set), ["shop.buy-tea", ""]);
         set.remove("c");
         assert_eq!((known(&set), set.spellings.len()), (vec![String::new()], 0));
+    }
+
+    #[test]
+    fn a_letter_is_the_same_in_every_place_of_a_name() {
+        let here = account("n", &[]);
+        let thing = |name| Subject { r#type: "table", name, separator: Some('.'), endpoint: "Store.Read" };
+        for named in ["ΟΔΟΣ", "οδος", "Οδοσ"] {
+            let set = Set::new([rule("1", "*", &format!("table:{named}:*"), false, 0)]);
+            for name in ["ΟΔΟΣ", "οδος", "ΟΔΟΣ.x", "οδος.X", "οδοσ.x"] {
+                assert_eq!(
+                    set.decide(&["table"], Some(&here), thing(name), "n"),
+                    Some(false),
+                    "{named} {name}"
+                );
+            }
+        }
     }
 
     #[test]
