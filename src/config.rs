@@ -1,6 +1,9 @@
 //! What the command line remembers: environments and namespaces in `config.toml`, logins in
 //! `credentials.toml`, which only its owner may read.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+
 use std::{
     collections::BTreeMap,
     fs::File,

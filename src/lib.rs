@@ -6,6 +6,9 @@ mod cli;
 mod config;
 mod editions;
 mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod names;
 mod paths;
 mod private;

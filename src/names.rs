@@ -1,6 +1,9 @@
 //! The one rule for names: what a service made here may be called, what the registry takes from
 //! elsewhere, and which names belong to the platform.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+
 use thiserror::Error;
 use unicode_security::confusable_detection::skeleton;
 

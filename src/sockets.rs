@@ -1,6 +1,9 @@
 //! Whose the TCP sockets of this machine are. Only Linux tells, in the tables of proc(5). What the
 //! tables do not prove is not known: callers trust nobody without a proof.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+
 use std::{
     collections::HashMap,
     fs::{self, File},

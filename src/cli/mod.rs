@@ -35,6 +35,12 @@ mod ui;
 mod update;
 mod user;
 
+/// What is fuzzed here.
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz {
+    pub(crate) use super::{dynamic::fuzz::words, ui::harmless::fuzz::terminal};
+}
+
 use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{

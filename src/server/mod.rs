@@ -7,6 +7,8 @@ mod connection;
 mod doors;
 mod fate;
 mod files;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod heads;
 mod inbound;
 mod listen;

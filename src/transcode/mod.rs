@@ -18,6 +18,10 @@ mod weight;
 mod well_known;
 mod write;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+#[cfg(any(test, fuzzing))]
+mod schema;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -35,8 +39,8 @@ use serde_json::error::Category;
 #[error("{0}")]
 pub(crate) struct Invalid(pub(crate) String);
 
-#[cfg(test)]
 /// JSON text to protobuf bytes. Blank input and `null` are the empty message.
+#[cfg(any(test, fuzzing))]
 pub(crate) fn to_protobuf(message: &MessageDescriptor, json: &[u8]) -> Result<Bytes, Invalid> {
     from_json(message, json).map(|message| encode::message(&message).into())
 }

@@ -29,6 +29,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
         &["services", "backend", "supervisor", "transcode", "tasks", "names", "paths", "private", "sockets"],
     ),
     ("cli", &["server", "config", "paths", "private", "names", "scaffold", "transcode"]),
+    ("fuzzing", &["cli", "config", "names", "scaffold", "server", "services", "sockets", "transcode"]),
 ];
 
 fn files(folder: &Path, found: &mut Vec<PathBuf>) {

@@ -11,7 +11,11 @@ mod convert;
 mod describe;
 mod descriptors;
 mod flags;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod globals;
+#[cfg(any(test, fuzzing))]
+mod greeter;
 mod names;
 mod request;
 mod schema;

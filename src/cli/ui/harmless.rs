@@ -6,6 +6,9 @@
 //! another text (Unicode Technical Report 36, sections 2.5 and 3.7). Pipes and files are given what
 //! was written.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+
 use std::borrow::Cow;
 
 /// What stands in the place of a character that is not shown.

@@ -14,6 +14,8 @@ mod names;
 mod sources;
 mod well_known;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 #[cfg(test)]
 mod tests;
 

@@ -1,6 +1,8 @@
 //! The HTTP API: `GET /helloworld/Call?name=John` becomes a call, its answer JSON. Nothing but a
 //! translation: who may call and where it goes is decided by the router, as at every door.
 
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
 mod parameters;
 mod path;
 mod payload;

@@ -4,6 +4,8 @@ mod accounts;
 mod attempts;
 mod audit;
 mod caller;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod keys;
 mod login;
 mod management;

@@ -3,6 +3,8 @@
 
 mod change;
 mod follow;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod path;
 mod space;
 mod tree;

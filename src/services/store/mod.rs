@@ -4,6 +4,8 @@
 
 mod blobs;
 mod contents;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod record;
 mod records;
 mod restore;

@@ -14,6 +14,9 @@
 //! | number of records | 8 |
 //! | SHA-256 of everything before | 32 |
 
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
+
 use std::{
     io::{self, Read},
     time::{Duration, SystemTime, UNIX_EPOCH},

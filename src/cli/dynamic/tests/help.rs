@@ -1,6 +1,7 @@
 //! The command as clap shows it: help, completion, and no conflict whatever the schema.
 
 use super::*;
+use clap::Command;
 use std::ffi::OsString;
 
 fn built(service: &Service) -> Command {

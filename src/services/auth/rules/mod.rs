@@ -4,6 +4,8 @@
 //! The evaluation is that of Micro v4: of the rules that name the resource, by falling priority,
 //! the first that has something to say to the caller decides; if none has, the call is refused.
 
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
 mod set;
 
 use std::{

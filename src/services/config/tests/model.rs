@@ -4,19 +4,14 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::services::config::{
-    change::{Change, View},
-    path::{Path, below, keys},
+    change::Change,
+    fuzz::{Step, compare, make, value},
+    path::Path,
     tree::Node,
 };
-
-#[derive(Clone, Debug)]
-enum Step {
-    Set(String, Value),
-    Delete(String),
-}
 
 fn a_key() -> impl Strategy<Value = String> {
     prop::sample::select(&["a", "b", "c"][..]).prop_map(str::to_owned)
@@ -51,49 +46,6 @@ fn a_step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn merge(old: &mut Value, new: Value) {
-    match (old, new) {
-        (Value::Object(old), Value::Object(new)) => {
-            for (key, value) in new {
-                merge(old.entry(key).or_insert(Value::from("to be replaced")), value);
-            }
-        }
-        (old, new) => *old = new,
-    }
-}
-
-fn set(model: &mut Value, path: &str, value: Value) {
-    let wrap = |value, key: &str| Value::Object(Map::from_iter([(key.to_owned(), value)]));
-    merge(model, keys(path).rev().fold(value, wrap));
-}
-
-fn delete(model: &mut Value, path: &str) {
-    let (above, last) = path.rsplit_once('.').unwrap_or(("", path));
-    let removed = match look_mut(model, above) {
-        Some(Value::Object(members)) => members.shift_remove(last),
-        _ => None,
-    };
-    let left = look(model, above).and_then(Value::as_object);
-    if removed.is_some() && !above.is_empty() && left.is_some_and(Map::is_empty) {
-        delete(model, above);
-    }
-}
-
-fn look<'a>(model: &'a Value, path: &str) -> Option<&'a Value> {
-    keys(path).try_fold(model, |value, key| value.as_object()?.get(key))
-}
-
-fn look_mut<'a>(model: &'a mut Value, path: &str) -> Option<&'a mut Value> {
-    keys(path).try_fold(model, |value, key| value.as_object_mut()?.get_mut(key))
-}
-
-fn value(node: Option<&Arc<Node>>) -> Option<Value> {
-    let mut text = String::new();
-    let open = |_: &str, _: &str| unreachable!("there are no secrets");
-    node?.write(&mut String::new(), &open, &mut text).unwrap();
-    Some(serde_json::from_str(&text).unwrap())
-}
-
 fn paths() -> Vec<String> {
     let mut paths = vec![String::new()];
     for length in 1..4 {
@@ -105,70 +57,13 @@ fn paths() -> Vec<String> {
     paths
 }
 
-/// Makes a step in the tree; the change, unless there was nothing to do.
-fn make(tree: &mut Arc<Node>, step: &Step) -> Option<Change> {
-    let revision = tree.revision() + 1;
-    let mut copy = tree.clone();
-    let (path, slots) = match step {
-        Step::Set(path, value) => {
-            let leaf = |_: &str, text: String| Ok(Node::Value(revision, text.into()));
-            let node = Node::build(value.clone(), revision, &Path::parse(path).unwrap(), &leaf).unwrap();
-            (path, copy.set(path, node))
-        }
-        Step::Delete(path) => (path, copy.delete(path, revision).into_iter().collect()),
-    };
-    if slots.is_empty() {
-        assert_eq!(value(Some(&copy)), value(Some(tree)));
-        return None;
-    }
-    *tree = copy;
-    Some(Change { revision, path: path.clone(), slots })
-}
-
 proptest! {
     #[test]
     fn a_tree_does_what_plain_json_does(
         steps in prop::collection::vec(a_step(), 1..20),
         watched in prop::sample::select(paths()),
     ) {
-        let (mut tree, mut model) = (Arc::new(Node::nothing()), json!({}));
-        let mut view = View::new(&watched, &tree);
-        let mut made = vec![(value(view.node.as_ref()), None)];
-        for step in &steps {
-            let before = tree.clone();
-            let change = make(&mut tree, step);
-            let touched = match step {
-                Step::Set(path, value) => { set(&mut model, path, value.clone()); path }
-                Step::Delete(path) => { delete(&mut model, path); path }
-            };
-            for path in paths() {
-                let (old, new) = (before.at(&path), tree.at(&path));
-                prop_assert_eq!(value(new), look(&model, &path).cloned(), "{}", &path);
-                let apart = below(&path, touched).or(below(touched, &path)).is_none();
-                if value(old) != value(new) {
-                    prop_assert_eq!(new.map_or(tree.revision(), |node| node.revision()), tree.revision());
-                } else if apart {
-                    prop_assert_eq!(new.map(|node| node.revision()), old.map(|node| node.revision()));
-                }
-            }
-            let Some(change) = change else { continue };
-            let stored = serde_json::to_vec(&change).unwrap();
-            prop_assert_eq!(&serde_json::from_slice::<Change>(&stored).unwrap(), &change);
-            let seen = view.redo(&change);
-            let now = value(tree.at(&watched));
-            prop_assert_eq!(value(view.node.as_ref()), now.clone());
-            prop_assert!(seen || now == made.last().unwrap().0, "a change was not seen");
-            made.push((now, Some(change)));
-        }
-        let stored = serde_json::to_vec(&tree).unwrap();
-        prop_assert_eq!(&serde_json::from_slice::<Node>(&stored).unwrap(), &*tree);
-        let mut view = View::new(&watched, &tree);
-        for (now, change) in made.iter().rev() {
-            prop_assert_eq!(&value(view.node.as_ref()), now);
-            if let Some(change) = change {
-                view.undo(change);
-            }
-        }
+        compare(&steps, &watched, &paths());
     }
 }
 

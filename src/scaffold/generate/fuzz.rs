@@ -1,0 +1,45 @@
+//! What must hold of any .proto files.
+
+use std::fs;
+
+use super::{generate, is_generated};
+
+/// What separates the files of an input; its name stands behind it, up to the end of the line.
+const SEPARATOR: &[u8] = b"\n---- ";
+
+/// Any bytes as .proto files: code that parses, or an error that names one of the files. The first file
+/// is `a.proto`.
+pub(crate) fn proto(input: &[u8]) {
+    let project = tempfile::tempdir().expect("a temporary folder");
+    let folder = project.path().join("proto");
+    fs::create_dir(&folder).expect("an empty folder");
+    fs::write(folder.join("a.proto"), b"").expect("a new file");
+    let (mut name, mut rest) = ("a.proto".to_owned(), input);
+    loop {
+        let end = rest.windows(SEPARATOR.len()).position(|window| window == SEPARATOR);
+        fs::write(folder.join(&name), &rest[..end.unwrap_or(rest.len())]).expect("a new file");
+        let Some(end) = end else { break };
+        rest = &rest[end + SEPARATOR.len()..];
+        let line = rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len());
+        name = match &rest[..line] {
+            b"b.proto" => "b.proto".to_owned(),
+            b"set" => "set.binpb".to_owned(),
+            _ => "c.proto".to_owned(),
+        };
+        rest = &rest[line.min(rest.len())..];
+    }
+    match generate(project.path()) {
+        Ok(_) => {
+            assert!(is_generated(project.path()));
+            let again = generate(project.path()).expect("what was generated once is generated again");
+            assert!(again.is_empty(), "{again:?} changed without a reason");
+        }
+        Err(error) => {
+            let text = format!("{error:#}");
+            assert!(text.contains(".proto") || text.contains(".binpb"), "no file is named: {text}");
+            for panicked in ["cannot be compiled:", "no Rust code can be generated", "does not parse"] {
+                assert!(!text.contains(panicked), "{text}");
+            }
+        }
+    }
+}
