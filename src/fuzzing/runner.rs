@@ -16,7 +16,8 @@ use proptest::test_runner::{RngAlgorithm, TestRng};
 
 use super::{TARGETS, Target};
 
-const SECONDS: f64 = 2.0;
+/// For each target, without the setting.
+const SECONDS: f64 = 3.0;
 /// An input grows no longer than this, in bytes.
 const LONGEST: usize = 4096;
 /// Bytes at the edges of what is counted, and of what is text.

@@ -82,6 +82,6 @@ pub(crate) fn pool(schema: &'static str) -> DescriptorPool {
     resolver.add(Schema(schema));
     resolver.add(GoogleFileResolver::new());
     let mut compiler = protox::Compiler::with_file_resolver(resolver);
-    compiler.include_imports(true).open_file("schema.proto").unwrap();
+    compiler.include_imports(true).open_file("schema.proto").expect("a schema");
     compiler.descriptor_pool()
 }

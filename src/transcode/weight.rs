@@ -98,6 +98,8 @@ impl Weights {
             return Err(Invalid(depth::too_deep()));
         }
         let mut begun = Begun::default();
+        // How many groups are open. The contract has none, so what stands in one is not kept.
+        let mut groups = 0_usize;
         while !rest.is_empty() && *weight <= enough {
             let key = varint(&mut rest)?;
             let content = match key & 7 {
@@ -111,13 +113,18 @@ impl Weights {
                     let length = varint(&mut rest)?;
                     skip(&mut rest, usize::try_from(length).unwrap_or(usize::MAX))?
                 }
-                // The marks of a group have no content: what stands between them is counted as if it
-                // stood here.
-                3 | 4 => continue,
+                3 => {
+                    groups += 1;
+                    continue;
+                }
+                4 => {
+                    groups = groups.saturating_sub(1);
+                    continue;
+                }
                 _ => return Err(malformed()),
             };
             // A field that is not known is not kept.
-            let Ok(field) = u32::try_from(key >> 3) else { continue };
+            let Some(field) = u32::try_from(key >> 3).ok().filter(|_| groups == 0) else { continue };
             match self.messages[number].get(&field) {
                 Some(Field::Text(0)) if content.is_empty() => {}
                 Some(Field::Text(own)) => {
@@ -291,6 +298,16 @@ mod tests {
         let weight = weigh("registry.Value", &chain).unwrap();
         let allocated = 5 * 4 * size_of::<micro_sdk::proto::registry::Value>();
         assert!(weight >= allocated, "{weight} are fewer than {allocated} bytes");
+    }
+
+    #[test]
+    fn a_group_that_is_not_known_is_passed_over() {
+        use prost::Message as _;
+        // In it stands what would be an endpoint of one byte, which no endpoint can be.
+        let group = [0x73, 0x22, 1, 0xff, 0x74];
+        assert!(micro_sdk::proto::registry::Service::decode(&group[..]).is_ok());
+        assert_eq!(weigh("registry.Service", &group), Ok(0));
+        assert!(weigh("registry.Service", &[&group[..], &group[1..4]].concat()).is_err());
     }
 
     #[test]

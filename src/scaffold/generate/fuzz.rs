@@ -7,8 +7,8 @@ use super::{generate, is_generated};
 /// What separates the files of an input; its name stands behind it, up to the end of the line.
 const SEPARATOR: &[u8] = b"\n---- ";
 
-/// Any bytes as .proto files: code that parses, or an error that names one of the files. The first file
-/// is `a.proto`.
+/// Any bytes as .proto files: code that parses, or an error with its place. The first file is
+/// `a.proto`.
 pub(crate) fn proto(input: &[u8]) {
     let project = tempfile::tempdir().expect("a temporary folder");
     let folder = project.path().join("proto");
@@ -36,10 +36,25 @@ pub(crate) fn proto(input: &[u8]) {
         }
         Err(error) => {
             let text = format!("{error:#}");
-            assert!(text.contains(".proto") || text.contains(".binpb"), "no file is named: {text}");
+            assert!(names_place(&text) || is_of_whole_file(&text), "no place is named: {text}");
             for panicked in ["cannot be compiled:", "no Rust code can be generated", "does not parse"] {
                 assert!(!text.contains(panicked), "{text}");
             }
         }
     }
+}
+
+/// Whether a text names a file with line and column.
+fn names_place(text: &str) -> bool {
+    text.match_indices(".proto:").any(|(at, before)| {
+        let mut numbers = text[at + before.len()..].splitn(3, ':').map(str::parse::<u32>);
+        matches!((numbers.next(), numbers.next()), (Some(Ok(1..)), Some(Ok(1..))))
+    })
+}
+
+/// Whether a text names a file, and something that has no one place in it.
+fn is_of_whole_file(text: &str) -> bool {
+    text.contains(".binpb")
+        || ["multiple package", "import cycle"].iter().any(|what| text.contains(what))
+            && text.contains(".proto")
 }

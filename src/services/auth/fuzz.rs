@@ -24,8 +24,8 @@ static MINT: LazyLock<Mint> = LazyLock::new(|| {
     let tokens = Tokens::open(folder.path()).expect("new keys");
     let account = Account { id: "jane".into(), issuer: "shop".into(), ..Account::default() };
     let good = tokens.issue(&account, &Ties::default(), i64::MAX).expect("a token").text;
-    let files = fs::read_dir(folder.path()).expect("a folder").flatten();
-    let pair = files.filter_map(|file| Ed25519KeyPair::from_pkcs8(&fs::read(file.path()).ok()?).ok()).next();
+    let mut files = fs::read_dir(folder.path()).expect("a folder").flatten();
+    let pair = files.find_map(|file| Ed25519KeyPair::from_pkcs8(&fs::read(file.path()).ok()?).ok());
     Mint { tokens, pair: pair.expect("a signing key"), good, _folder: folder }
 });
 
