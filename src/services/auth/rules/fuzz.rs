@@ -7,7 +7,7 @@ use micro_sdk::proto::auth::{Access, Account, Resource, Rule};
 
 use super::{
     ANY,
-    set::{Set, Stored, Subject, folded},
+    set::{Set, Stored, Subject, lowered},
 };
 
 /// Types, as the callers of rules write them.
@@ -92,8 +92,8 @@ fn decided(choice: &mut Unstructured<'_>) -> Result<()> {
 
 /// Whether a rule is about a subject of one of these types.
 fn concerns(resource: &Resource, types: &[&str], subject: Subject<'_>) -> bool {
-    let (name, endpoint) = (folded(&resource.name), folded(&resource.endpoint));
-    let (asked, called) = (folded(subject.name), folded(subject.endpoint));
+    let (name, endpoint) = (lowered(&resource.name), lowered(&resource.endpoint));
+    let (asked, called) = (lowered(subject.name), lowered(subject.endpoint));
     let by_name = name == ANY
         || name == asked
         || subject.separator.is_some_and(|separator| {
@@ -105,7 +105,7 @@ fn concerns(resource: &Resource, types: &[&str], subject: Subject<'_>) -> bool {
             && endpoint
                 .strip_suffix('*')
                 .is_some_and(|above| above.ends_with('/') && format!("{called}/").starts_with(above));
-    types.contains(&&*folded(&resource.r#type)) && by_name && by_endpoint
+    types.contains(&&*lowered(&resource.r#type)) && by_name && by_endpoint
 }
 
 fn expected(
@@ -133,7 +133,7 @@ fn expected(
 }
 
 fn refused_below(rules: &[Rule], account: &Account, subject: Subject<'_>, namespace: &str) -> Option<String> {
-    let mut above = folded(subject.name);
+    let mut above = lowered(subject.name);
     if let Some(separator) =
         subject.separator.filter(|separator| !above.is_empty() && !above.ends_with(*separator))
     {
@@ -141,8 +141,8 @@ fn refused_below(rules: &[Rule], account: &Account, subject: Subject<'_>, namesp
     }
     let resources = rules.iter().filter_map(|rule| rule.resource.as_ref());
     let mut names: Vec<String> = resources
-        .filter(|resource| folded(&resource.r#type) == subject.r#type)
-        .map(|resource| folded(&resource.name))
+        .filter(|resource| lowered(&resource.r#type) == subject.r#type)
+        .map(|resource| lowered(&resource.name))
         .filter(|name| name != ANY && name.starts_with(&above))
         .collect();
     names.sort();
