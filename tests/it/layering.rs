@@ -6,7 +6,7 @@ use std::{
 };
 
 /// A module of the root crate, and the ones it may name. Neutral ones name nothing but each other.
-const MAY_USE: [(&str, &[&str]); 16] = [
+const MAY_USE: &[(&str, &[&str])] = &[
     ("names", &[]),
     ("sockets", &[]),
     ("tasks", &[]),
