@@ -11,6 +11,8 @@ impl From<backend::Error> for Error {
             backend::Error::Conflict { .. } => Self::precondition_failed(error.to_string()),
             backend::Error::Trimmed { .. } => Self::not_found(error.to_string()),
             backend::Error::Full { .. } => Self::new(507, error.to_string()),
+            // The log is told by what looks after the files.
+            backend::Error::Lost { .. } => Self::internal(error.to_string()),
             backend::Error::Damaged(text) => {
                 tracing::error!(error = text, "a file is damaged");
                 Self::internal("it is damaged on the server's disk; the log of the server says which file")

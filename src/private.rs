@@ -3,10 +3,12 @@
 //! not. Nothing here knows what is in them.
 
 use std::{
-    fs::{self, File, Permissions},
+    fs::{self, File, Metadata, Permissions, TryLockError},
     io,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::Path,
+    thread,
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -15,6 +17,9 @@ use anyhow::Context as _;
 const FOLDER: u32 = 0o700;
 const FILE: u32 = 0o600;
 const PROGRAM: u32 = 0o700;
+/// How long a lock that is held is tried again: a command that looks whether a server runs has it for
+/// a moment.
+const LOOKS: (u32, Duration) = (20, Duration::from_millis(5));
 
 /// Creates a folder, and those above it that are missing.
 ///
@@ -41,6 +46,18 @@ pub(crate) fn create_lasting_folder(path: &Path) -> anyhow::Result<()> {
         std::iter::once(path).chain(missing).try_for_each(sync_folder_of)
     };
     create().with_context(|| format!("cannot create the folder `{}`", path.display()))
+}
+
+/// Creates a folder again in the folder above it, which has to be there.
+///
+/// # Errors
+/// It cannot be created; the text names it.
+pub(crate) fn folder_within(path: &Path) -> anyhow::Result<()> {
+    let created = match path.parent() {
+        Some(above) => fs::metadata(above).and_then(|_| create_folder(path)),
+        None => Ok(()),
+    };
+    created.with_context(|| format!("cannot create the folder `{}`", path.display()))
 }
 
 /// Makes a new file to write to, and to read from.
@@ -73,6 +90,43 @@ fn opened(file: File) -> io::Result<File> {
         file.set_permissions(Permissions::from_mode(FILE))?;
     }
     Ok(file)
+}
+
+/// Tells a file from one that takes its place. It is not given again while the file is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    /// Of what a path leads to; none where that is nothing.
+    pub(crate) fn of(path: &Path) -> Option<Self> {
+        fs::metadata(path).ok().map(|found| Self::from(&found))
+    }
+}
+
+impl From<&Metadata> for Identity {
+    fn from(found: &Metadata) -> Self {
+        Self { device: found.dev(), inode: found.ino() }
+    }
+}
+
+/// Takes the lock of a file, unless somebody else has it for longer than a look.
+///
+/// # Errors
+/// As [`File::try_lock`].
+pub(crate) fn try_lock(file: &File) -> Result<(), TryLockError> {
+    let (mut looks, pause) = LOOKS;
+    loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if looks > 0 => {
+                looks -= 1;
+                thread::sleep(pause);
+            }
+            taken => return taken,
+        }
+    }
 }
 
 /// Makes a program that its owner alone may start.

@@ -2,7 +2,9 @@
 //! for its nodes, which other users cannot reach, or at the address that was asked for.
 
 use std::{
-    fs, io,
+    fs,
+    future::pending,
+    io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
@@ -24,6 +26,8 @@ use crate::{Address, Error, Result, local, log, platform::variable, router::Rout
 const MAX_STREAMS: u32 = 4096;
 /// How soon a connection is accepted again after that failed without one that could end.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
+/// How often it is looked whether the file of a Unix socket is still there.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// A service behind the address it listens at, which may change while it runs.
 pub(crate) struct Listening {
@@ -94,6 +98,16 @@ impl Listening {
         let address = Address::Unix(wanted.clone()).to_string();
         let (listener, file) = bind(wanted).map_err(|e| cannot(&address, &e))?;
         Ok(self.serve(listener, address, Some(file)))
+    }
+
+    /// Waits until the file of the Unix socket it listens at is gone; for ever where there is none.
+    pub(crate) async fn lost(&self) {
+        let Some(file) = self.open.as_ref().and_then(|open| open.file.as_ref()) else {
+            return pending().await;
+        };
+        while file.is_there() {
+            sleep(LOOK).await;
+        }
     }
 
     /// Waits until the calls under way have ended, once `stop` says so.

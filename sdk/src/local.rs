@@ -44,6 +44,9 @@ pub struct State {
     /// The options it was started with, for starting it again.
     #[serde(default)]
     pub arguments: Vec<String>,
+    /// What is wrong with it, though it runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub troubles: Vec<String>,
 }
 
 impl State {

@@ -84,6 +84,8 @@ impl Registration {
             };
             tokio::select! {
                 () = sleep(pause) => {}
+                // Nobody finds the service until it has made its socket again.
+                () = self.listening.lost() => {}
                 _ = broken.changed() => {}
                 changed = stop.changed() => if changed.is_err() { break },
             }

@@ -62,6 +62,19 @@ pub(crate) enum Error {
         /// The database.
         path: PathBuf,
     },
+    /// A file of the database was deleted or replaced while it is open.
+    #[error(
+        "`{}` was {found} while the server uses it: nothing is read or written any more, since it would not \
+         last; put `{}` back from a backup, then run `micro server restart`", .file.display(), .path.display()
+    )]
+    Lost {
+        /// The database.
+        path: PathBuf,
+        /// Which of its files.
+        file: PathBuf,
+        /// What became of it.
+        found: &'static str,
+    },
     /// There is no room to write.
     #[error("no room left to write `{}`: free some disk space", .path.display())]
     Full {

@@ -86,6 +86,11 @@ pub(crate) trait Kv: Send + Sync + 'static {
     /// Commits wait meanwhile, so the entries must be at hand.
     async fn replace(&self, prefix: &str, entries: Scan) -> Result<(u64, u64), Error>;
 
+    /// Why nothing can be relied on any more, if that is so: then every method fails with this.
+    fn trouble(&self) -> Option<Error> {
+        None
+    }
+
     /// Takes no more commits, returns when those accepted before are done and everything is
     /// tidied up. May be called again.
     async fn close(&self);

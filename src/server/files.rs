@@ -7,17 +7,47 @@ use std::{
     io::{self, Read as _, Seek as _, Write as _},
     os::unix::fs::FileTypeExt as _,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context as _, bail};
-use micro_sdk::local::{self, Distrust, State};
-use tokio::net::UnixListener;
+use micro_sdk::{
+    Channel,
+    local::{self, Distrust, State},
+};
+use tokio::{net::UnixListener, time::timeout};
 
-use crate::{paths::Home, private};
+use crate::{
+    paths::Home,
+    private::{self, Identity},
+};
+
+/// How long a server may take to answer one that starts.
+const ANSWER: Duration = Duration::from_secs(1);
 
 /// Held as long as the server lives; the system lets go of it however the server ends.
 pub(crate) struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Lock {
+    /// Takes the lock file that is there now, where the one that is held was removed or replaced, and
+    /// says so; writes the process anew where that was changed.
+    ///
+    /// # Errors
+    /// As [`lock`].
+    pub(super) fn keep(&mut self, home: &Home) -> anyhow::Result<()> {
+        let path = lock_file(home);
+        let held = self.file.metadata().with_context(|| format!("cannot look at `{}`", path.display()))?;
+        if Identity::of(&path) != Some(Identity::from(&held)) {
+            // The one that is held is let go when the other is.
+            *self = lock(home)?;
+            tracing::warn!(path = %path.display(), "the lock file was gone, and is made again");
+        } else if fs::read(&path).is_ok_and(|text| text != process().as_bytes()) {
+            write_process(&mut self.file).with_context(|| format!("cannot write `{}`", path.display()))?;
+        }
+        Ok(())
+    }
 }
 
 /// Another server of this home runs.
@@ -31,8 +61,13 @@ pub(crate) struct RunsAlready {
 /// The server of a home that runs, told by its lock: neither a file nor an open socket proves that
 /// a process is one.
 pub(crate) fn holder(home: &Home) -> Option<RunsAlready> {
-    let mut file = File::open(lock_file(home)).ok()?;
-    matches!(file.try_lock(), Err(TryLockError::WouldBlock)).then(|| RunsAlready { pid: pid_in(&mut file) })
+    let held = |path: PathBuf| {
+        let mut file = File::open(path).ok()?;
+        matches!(file.try_lock(), Err(TryLockError::WouldBlock))
+            .then(|| RunsAlready { pid: pid_in(&mut file) })
+    };
+    // The one of the database tells it too, until a lock file that was removed is there again.
+    held(lock_file(home)).or_else(|| held(home.server().join("micro.db-lock")))
 }
 
 fn lock_file(home: &Home) -> PathBuf {
@@ -53,7 +88,7 @@ fn pid_in(file: &mut File) -> Option<u32> {
 pub(crate) fn lock(home: &Home) -> anyhow::Result<Lock> {
     let path = lock_file(home);
     let mut file = private::open_file(&path).with_context(|| format!("cannot open `{}`", path.display()))?;
-    match file.try_lock() {
+    match private::try_lock(&file) {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             bail!(RunsAlready { pid: pid_in(&mut file) });
@@ -62,13 +97,41 @@ pub(crate) fn lock(home: &Home) -> anyhow::Result<Lock> {
             return Err(error).with_context(|| format!("cannot lock `{}`", path.display()));
         }
     }
-    let write = |file: &mut File| -> io::Result<()> {
-        file.set_len(0)?;
-        file.rewind()?;
-        writeln!(file, "{}", std::process::id())
+    write_process(&mut file).with_context(|| format!("cannot write `{}`", path.display()))?;
+    Ok(Lock { file })
+}
+
+/// What stands in the lock file.
+fn process() -> String {
+    format!("{}\n", std::process::id())
+}
+
+fn write_process(file: &mut File) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    file.write_all(process().as_bytes())
+}
+
+/// Refuses to start where a server answers at a local socket of the home: its lock files may all have
+/// been removed a moment ago.
+///
+/// # Errors
+/// [`RunsAlready`].
+pub(super) async fn check_alone(home: &Home) -> anyhow::Result<()> {
+    let answers = async |socket: &PathBuf| {
+        let stream = local::connect(socket).await.ok()?;
+        let request = http::Request::get("/").body(micro_sdk::tonic::body::Body::empty()).ok()?;
+        let response = Channel::unix(socket).ready().await.ok()?.send(request).await.ok()?;
+        response.status().is_success().then_some(())?;
+        Some(RunsAlready { pid: stream.peer_cred().ok()?.pid().and_then(|pid| u32::try_from(pid).ok()) })
     };
-    write(&mut file).with_context(|| format!("cannot write `{}`", path.display()))?;
-    Ok(Lock { _file: file })
+    for socket in home.sockets() {
+        // Whatever takes connections and does not answer is no server.
+        if let Ok(Some(runs)) = timeout(ANSWER, answers(&socket)).await {
+            bail!(runs);
+        }
+    }
+    Ok(())
 }
 
 /// Opens the local socket where clients look for it: in the user's runtime folder, or, where that is
@@ -121,6 +184,31 @@ enum Unusable {
 }
 
 fn bind_socket(path: &Path) -> Result<Local, Unusable> {
+    prepare(path)?;
+    let open = || -> anyhow::Result<Local> {
+        let nodes = local::nodes_folder(path);
+        local::private_folder(&nodes).context("no place for the sockets of services")?;
+        Ok(Local {
+            owners: replace_socket(path)?,
+            services: replace_socket(&local::services_socket(path))?,
+            socket: path.to_owned(),
+            nodes,
+        })
+    };
+    open().map_err(Unusable::Ours)
+}
+
+/// Opens a socket of a server that runs, where its file is gone or another is in its place.
+///
+/// # Errors
+/// As [`bind_local`].
+pub(super) fn bind_again(path: &Path) -> anyhow::Result<UnixListener> {
+    prepare(path).map_err(|(Unusable::Ours(error) | Unusable::Taken(error))| error)?;
+    replace_socket(path)
+}
+
+/// Makes sure that a local socket may be opened there: its folder is there, and this user's alone.
+fn prepare(path: &Path) -> Result<(), Unusable> {
     if !local::has_room(path) {
         let text = format!("paths of sockets beside `{}` are longer than the system allows", path.display());
         return Err(Unusable::Taken(anyhow::Error::msg(text)));
@@ -136,17 +224,7 @@ fn bind_socket(path: &Path) -> Result<Local, Unusable> {
         Err(distrust @ Distrust::Foreign { .. }) => return Err(Unusable::Taken(distrust.into())),
         Err(unknown) => return Err(Unusable::Taken(made.err().unwrap_or_else(|| unknown.into()))),
     }
-    let open = || -> anyhow::Result<Local> {
-        let nodes = local::nodes_folder(path);
-        local::private_folder(&nodes).context("no place for the sockets of services")?;
-        Ok(Local {
-            owners: replace_socket(path)?,
-            services: replace_socket(&local::services_socket(path))?,
-            socket: path.to_owned(),
-            nodes,
-        })
-    };
-    open().map_err(Unusable::Ours)
+    Ok(())
 }
 
 fn replace_socket(path: &Path) -> anyhow::Result<UnixListener> {
@@ -165,21 +243,16 @@ fn replace_socket(path: &Path) -> anyhow::Result<UnixListener> {
     UnixListener::bind(path).with_context(|| format!("cannot open the local socket `{}`", path.display()))
 }
 
-/// Tells where the server is.
+/// Tells where the server is, unless that is told already.
 ///
 /// # Errors
 /// The file cannot be written.
 pub(super) fn write_state(home: &Home, state: &State) -> anyhow::Result<()> {
-    let text = serde_json::to_vec_pretty(state).context("cannot write the state")?;
-    private::write_file(&local::file(&home.data), &text)
-}
-
-/// Removes what tells where the server was.
-pub(super) fn remove_state(home: &Home, sockets: [&PathBuf; 2]) {
-    for path in sockets.into_iter().chain([&local::file(&home.data)]) {
-        // What cannot be removed is stale, and a stale one stops nobody.
-        drop(fs::remove_file(path));
+    let (path, text) = (local::file(&home.data), serde_json::to_vec_pretty(state)?);
+    if fs::read(&path).is_ok_and(|present| present == text) {
+        return Ok(());
     }
+    private::write_file(&path, &text)
 }
 
 /// Refuses a database that is gone, or lost all it had: it is new only where no server has run

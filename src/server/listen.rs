@@ -17,7 +17,7 @@ use hyper_util::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream},
+    net::{TcpListener, TcpSocket, TcpStream, UnixStream},
     time::{Instant, timeout},
 };
 
@@ -26,6 +26,7 @@ use super::{
     connection::{Connection, Introduced},
     heads::Limits,
     places::Places,
+    presence::Listener,
     reader::Reader,
     settings::Place,
 };
@@ -124,7 +125,7 @@ pub(super) enum Door {
     /// Anyone who reaches the address.
     Tcp(TcpListener),
     /// The user with this id, checked for each connection, who is this peer.
-    Local(UnixListener, u32, Peer),
+    Local(Listener, u32, Peer),
 }
 
 /// A stream of either kind.
@@ -132,7 +133,7 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 impl Door {
-    async fn accept(&self) -> io::Result<Option<(Box<dyn Stream>, Peer)>> {
+    async fn accept(&mut self) -> io::Result<Option<(Box<dyn Stream>, Peer)>> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, from): (TcpStream, SocketAddr) = listener.accept().await?;
@@ -141,8 +142,14 @@ impl Door {
                 drop(stream.set_nodelay(true));
                 Ok(Some((Box::new(stream), Peer::Program(sockets::Connection::new(ours, from)))))
             }
-            Self::Local(listener, owner, peer) => {
-                let (stream, _): (UnixStream, _) = listener.accept().await?;
+            Self::Local(listeners, owner, peer) => {
+                let (stream, _): (UnixStream, _) = loop {
+                    let listener = listeners.borrow_and_update().clone();
+                    tokio::select! {
+                        accepted = listener.accept() => break accepted?,
+                        Ok(()) = listeners.changed() => {}
+                    }
+                };
                 let trusted = stream.peer_cred().is_ok_and(|found| found.uid() == *owner);
                 Ok(trusted.then(|| (Box::new(stream) as Box<dyn Stream>, *peer)))
             }
@@ -150,7 +157,7 @@ impl Door {
     }
 
     /// Serves connections until the tasks stop; then lets the calls under way end.
-    pub(super) async fn serve<S, B>(self, service: S, terms: Terms, tasks: Tasks)
+    pub(super) async fn serve<S, B>(mut self, service: S, terms: Terms, tasks: Tasks)
     where
         S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
         S::Future: Send + 'static,

@@ -14,6 +14,7 @@ mod inbound;
 mod listen;
 mod outbound;
 mod places;
+mod presence;
 mod reader;
 mod revocable;
 mod router;
@@ -29,6 +30,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context as _;
 use micro_sdk::local::{self, State};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     backend::{self, Kv},
@@ -49,6 +51,7 @@ use crate::{
 use budget::Budget;
 use doors::{Doors, Tcp};
 use listen::{Door, Peer};
+use presence::{Belongings, Presence};
 use router::Router;
 
 pub(crate) use crate::supervisor::INSTANCE_VARIABLE;
@@ -108,25 +111,27 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -
     let descriptors = descriptors::raise();
     let mut stop = Stop::new()?;
     sockets::open_tables().await;
-    let _lock = files::lock(home)?;
+    let lock = files::lock(home)?;
+    files::check_alone(home).await?;
     files::check_database(home)?;
     let database = format!("sqlite:{}", home.server().join("micro.db").display());
     // Before any door: where the lock file was removed, this finds that another server has the home.
     let database = backend::open(&database).await?;
     let tcp = Tcp::bind(&settings)?;
-    let files::Local { owners, services, socket, nodes } = files::bind_local(home)?;
-    let services_socket = local::services_socket(&socket);
+    let local = files::bind_local(home)?;
+    let (services_socket, nodes) = (local::services_socket(&local.socket), local.nodes.clone());
     let ([api, proxy, network], also) = tcp.addresses()?;
     let state = State {
         pid: std::process::id(),
         version: VERSION.to_owned(),
-        socket: socket.clone(),
+        socket: local.socket.clone(),
         api,
         proxy,
         network,
         also,
         grace: settings.grace.as_millis() as u64,
         arguments: settings.arguments.clone(),
+        troubles: Vec::new(),
     };
 
     let background = Tasks::default();
@@ -137,11 +142,11 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -
     let config = Config::open(kv.clone(), auth.clone(), secrets.clone(), &background).await?;
     let places = Places { folder: nodes, ports: tcp.ports()?, networks: settings.nodes_from.clone() };
     let registry = Registry::open(kv.clone(), &state.network, places, &background).await?;
-    let server = runtime::Server { network: state.network.clone(), socket: services_socket.clone() };
+    let server = runtime::Server { network: state.network.clone(), socket: services_socket };
     let runtime = Runtime::open(
         settings.runtime(server),
         kv.clone(),
-        secrets,
+        secrets.clone(),
         auth.clone(),
         registry.clone(),
         &background,
@@ -151,19 +156,25 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -
     let store = Store::open(kv.clone(), blobs, auth.clone(), &home.server(), &background);
     let blocks = Blocks::new(auth.clone(), &config, registry.clone(), runtime.clone(), &store);
     let budget = Budget::new(settings.bytes);
-    let router = Router::new(blocks, settings.welcome.clone(), budget.clone(), settings.heads)?;
+    let belongings = Belongings { database: kv.clone(), auth: auth.clone(), secrets };
+    let presence = Presence::new(home.clone(), lock, local, state.clone(), belongings);
+    let (welcome, heads) = (settings.welcome.clone(), settings.heads);
+    let router = Router::new(blocks, welcome, budget.clone(), heads, presence.state())?;
 
     let connections = Tasks::default();
     let own = rustix::process::getuid().as_raw();
+    let [owners, services] = presence.listeners();
     let local = [Door::Local(owners, own, Peer::Owner), Door::Local(services, own, Peer::Service)];
     let doors = Doors { tcp, local };
     doors.open(&router, &budget, (settings.idle, settings.heads), descriptors, &connections);
     if settings.insecure {
         tracing::warn!("--insecure: other machines may reach this server, and nothing is encrypted");
     }
-    files::write_state(home, &state)?;
+    presence.tell()?;
     tracing::info!(api = state.api, proxy = state.proxy, network = state.network, "the server is ready");
     ready(&state);
+    let leaving = CancellationToken::new();
+    let presence = tokio::spawn(presence.keep(leaving.clone()));
     if let Err(error) = runtime.restore().await {
         tracing::error!(%error, "some services cannot be brought back");
     }
@@ -186,7 +197,8 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -
         () = end => {}
         () = stop.next() => tracing::warn!("stopped by a second signal"),
     }
-    files::remove_state(home, [&socket, &services_socket]);
+    leaving.cancel();
+    presence.await.context("what looks after the files of the server broke off")?.remove();
     tracing::info!("stopped");
     Ok(())
 }

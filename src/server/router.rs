@@ -9,9 +9,9 @@ use http::{
     header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER},
 };
 use http_body::Body as HttpBody;
-use micro_sdk::{Error, MESSAGE_LIMIT, Result, Unsent, handler::Guard, header};
+use micro_sdk::{Error, MESSAGE_LIMIT, Result, Unsent, handler::Guard, header, local::State};
 use prost_reflect::MethodDescriptor;
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 use tonic::body::Body;
 
 use super::{
@@ -53,6 +53,8 @@ struct Inner {
     waiting: Waiting,
     /// Of requests of which nobody knows where they come from.
     unknown: Arc<Connection>,
+    /// Where the server is and how it does.
+    state: watch::Receiver<State>,
 }
 
 /// Where a call goes, decided before its body is looked at.
@@ -121,13 +123,14 @@ impl Router {
         welcome: Welcome,
         budget: Arc<Budget>,
         heads: Limits,
+        state: watch::Receiver<State>,
     ) -> Result<Self> {
         let schema = Arc::new(Schema::decode(micro_sdk::proto::DESCRIPTORS)?);
         let method = schema.method_in("auth", "Auth.Token");
         let pool = method.map(|method| method.parent_pool().clone()).unwrap_or_default();
         let weights = Arc::new(Weights::of(&pool));
         let (waiting, unknown) = (Waiting::default(), Connection::new(budget, Peer::Unknown));
-        Ok(Self(Arc::new(Inner { blocks, schema, weights, welcome, heads, waiting, unknown })))
+        Ok(Self(Arc::new(Inner { blocks, schema, weights, welcome, heads, waiting, unknown, state })))
     }
 
     /// The connection a request came by; one of nobody, who is not trusted, where that is not known.
@@ -173,7 +176,8 @@ impl Router {
             return if is_grpc { error.into_response() } else { refuse(&error) };
         }
         if request.method() == http::Method::GET && request.uri().path() == "/" {
-            return version();
+            let peer = self.connection(request.extensions()).peer;
+            return if peer == Peer::Owner { self.about() } else { version() };
         }
         let wire = match Wire::of(request.headers()) {
             Ok(wire) => wire,
@@ -181,6 +185,12 @@ impl Router {
             Err(error) => return error.into_response(),
         };
         self.call(wire, request.map(Body::new)).await.unwrap_or_else(Error::into_response)
+    }
+
+    /// The version, and for the owner of the home the state of the server too.
+    fn about(&self) -> Response<Body> {
+        let about = serde_json::json!({ "version": format!("v{VERSION}"), "state": *self.0.state.borrow() });
+        json(about.to_string())
     }
 
     async fn call(&self, wire: Wire, mut request: Request<Body>) -> Result<Response<Body>> {
@@ -485,7 +495,11 @@ pub(super) fn version_text() -> String {
 
 /// `GET /` at any door: the version, for probes.
 pub(super) fn version() -> Response<Body> {
-    let mut response = Response::new(Body::new(http_body_util::Full::from(version_text())));
+    json(version_text())
+}
+
+fn json(text: String) -> Response<Body> {
+    let mut response = Response::new(Body::new(http_body_util::Full::from(text)));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
@@ -493,9 +507,8 @@ pub(super) fn version() -> Response<Body> {
 /// An error for a client that may not speak gRPC: a browser, a stranger.
 fn refuse(error: &Error) -> Response<Body> {
     let status = u16::try_from(error.code).ok().and_then(|code| StatusCode::from_u16(code).ok());
-    let mut response = Response::new(Body::new(http_body_util::Full::from(error.to_json())));
+    let mut response = json(error.to_json());
     *response.status_mut() = status.unwrap_or(StatusCode::BAD_REQUEST);
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if let Some(seconds) = error.retry_after {
         response.headers_mut().insert(RETRY_AFTER, seconds.into());
     }

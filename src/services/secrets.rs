@@ -31,6 +31,8 @@ pub(crate) struct Secrets {
     file: PathBuf,
     key: OnceLock<Key>,
     making: Mutex<()>,
+    /// What stands in the file, if the key stands there.
+    written: OnceLock<String>,
 }
 
 struct Key {
@@ -59,7 +61,7 @@ impl Secrets {
     /// It cannot be read, or is no key; the text says what to do.
     pub(crate) fn open(folder: &Path, given: Option<OsString>) -> anyhow::Result<Self> {
         let file = folder.join("config.key");
-        let keys = Self { file, key: OnceLock::new(), making: Mutex::default() };
+        let keys = Self { file, key: OnceLock::new(), making: Mutex::default(), written: OnceLock::new() };
         let shown = keys.file.display();
         let key = match given.filter(|text| !text.is_empty()) {
             Some(text) => Some(Key::read(text.as_encoded_bytes()).with_context(|| {
@@ -67,7 +69,10 @@ impl Secrets {
             })?),
             None => match fs::read(&keys.file) {
                 Ok(text) => match Key::read(&text) {
-                    Some(key) => Some(key),
+                    Some(key) => {
+                        drop(keys.written.set(String::from_utf8_lossy(&text).into_owned()));
+                        Some(key)
+                    }
                     None => bail!(
                         "the key `{shown}` is damaged: put it back from a backup, or move it aside, which \
                          loses the secrets of the config:\n  mv '{shown}' '{shown}.damaged'"
@@ -147,7 +152,21 @@ impl Secrets {
                     Error::internal(text)
                 }
             })?;
+        drop(self.written.set(text));
         Ok(self.key.get_or_init(|| Key::new(bytes)))
+    }
+
+    /// Writes the file of the key again if it was removed: without it the secrets would be lost with
+    /// the server.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(crate) fn keep_key(&self) -> anyhow::Result<()> {
+        let Some(text) = self.written.get().filter(|_| !self.file.exists()) else { return Ok(()) };
+        private::folder_within(self.file.parent().unwrap_or(Path::new(".")))?;
+        private::write_file(&self.file, text.as_bytes())?;
+        tracing::warn!(path = %self.file.display(), "the file of a key was gone, and is written again");
+        Ok(())
     }
 }
 

@@ -12,7 +12,7 @@ use micro_sdk::local;
 
 use crate::{
     faulty,
-    processes::{Foreground, alive, descendants, of_home, signal},
+    processes::{Foreground, alive, descendants, of_home, signal, suspend},
     support::{Home, PATIENCE, eventually, hello, outcome},
 };
 
@@ -237,7 +237,7 @@ fn a_server_that_does_not_answer_is_named_and_can_still_be_stopped() {
     home.ok(["server", "start"]);
     let state = home.state();
     home.ok(["env", "add", "network", &state.proxy]);
-    signal(state.pid, "STOP");
+    suspend(state.pid);
 
     let silent = format!("error: the micro server (pid {}) does not answer\n", state.pid);
     for words in [&["services"][..], &["server", "start"], &["server", "status"]] {

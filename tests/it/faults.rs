@@ -112,19 +112,6 @@ fn leftovers_of_a_killed_server_stop_no_start() {
 }
 
 #[test]
-fn a_server_whose_state_was_lost_can_be_replaced() {
-    let home = Home::new();
-    home.ok(["server", "start"]);
-    let pid = home.state().pid;
-    fs::remove_file(local::file(&home.data())).unwrap();
-    let said = home.fails(3, ["--timeout", "300ms", "services"]);
-    assert!(said.contains(&format!("(pid {pid})")) && said.contains("`micro server restart`"), "{said}");
-    home.ok(["server", "restart"]);
-    assert!(!alive(pid));
-    home.ok(["services"]);
-}
-
-#[test]
 fn what_is_in_the_place_of_the_socket_is_left_alone() {
     let (home, socket) = used_home();
     let reasons = ["is in the place of the local socket", "rm -r"];
@@ -335,42 +322,6 @@ fn a_database_that_lost_all_it_had_is_not_taken_for_a_new_one() {
     assert_no_start(&home, &[&format!("`{}` is gone", database.display()), "backup", &way_out]);
     fs::rename(&keys, keys.with_extension("old")).unwrap();
     home.ok(["server", "start"]);
-}
-
-#[test]
-fn a_second_server_leaves_the_first_alone_though_its_lock_file_was_removed() {
-    let home = Home::new();
-    home.ok(["server", "start"]);
-    let pid = home.state().pid;
-    fs::remove_file(home.data().join("server/lock")).unwrap();
-    let said = home.fails(1, ["server"]);
-    assert!(said.contains("is in use by another server"), "{said}");
-    assert_eq!(home.state().pid, pid);
-    let status: Value = serde_json::from_str(&home.ok(["server", "status", "-o", "json"])).unwrap();
-    assert_eq!(status[0]["pid"], pid);
-    // What tells the process is lost, so the test ends it.
-    signal(pid, "TERM");
-    crate::support::eventually("the first to end", || (!alive(pid)).then_some(()));
-}
-
-#[test]
-fn a_server_whose_socket_was_removed_is_named_and_can_be_stopped_and_restarted() {
-    let home = Home::new();
-    home.ok(["server", "start"]);
-    let (first, socket) = (home.state().pid, home.state().socket);
-    fs::remove_file(&socket).unwrap();
-    let silent = format!("error: the micro server (pid {first}) does not answer\n");
-    for words in [&["services"][..], &["server", "start"], &["server", "status"]] {
-        let said = home.fails(3, words);
-        assert!(said.starts_with(&silent) && said.contains("micro server restart"), "{said}");
-    }
-    home.ok(["server", "restart"]);
-    assert!(!alive(first));
-    let second = home.state().pid;
-    fs::remove_dir_all(socket.parent().unwrap()).unwrap();
-    home.ok(["server", "stop"]);
-    assert!(!alive(second));
-    home.ok(["services"]);
 }
 
 #[test]

@@ -46,6 +46,7 @@ mod quickstart;
 mod raw;
 mod registrations;
 mod schemas;
+mod removed;
 mod services;
 mod settings;
 mod shells;

@@ -54,9 +54,20 @@ pub(crate) fn signal(pid: u32, name: &str) {
 
 /// Whether a process is there and has not ended.
 pub(crate) fn alive(pid: u32) -> bool {
-    let output = Command::new("ps").args(["-o", "stat=", "-p", &pid.to_string()]).output().unwrap();
-    let state = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    let state = state(pid);
     !state.is_empty() && !state.starts_with('Z')
+}
+
+/// Suspends a process, and waits until it is: on a busy machine its threads may go on for a moment.
+pub(crate) fn suspend(pid: u32) {
+    signal(pid, "STOP");
+    eventually("the process to be suspended", || state(pid).starts_with('T').then_some(()));
+}
+
+/// The state of a process as ps(1) shows it; empty where there is none.
+fn state(pid: u32) -> String {
+    let output = Command::new("ps").args(["-o", "stat=", "-p", &pid.to_string()]).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
 /// The processes below one, however deep.

@@ -56,6 +56,14 @@ impl Files {
     }
 }
 
+/// Makes the folder again within the one above it, which has to be there.
+fn remake(folder: &Path) -> io::Result<()> {
+    let above = folder.parent().unwrap_or(Path::new("/"));
+    fs::metadata(above)?;
+    private::create_folder(&folder.join(DRAFTS))?;
+    [folder, above].into_iter().try_for_each(|folder| fs::File::open(folder)?.sync_all())
+}
+
 fn place(folder: &Path, digest: &Digest) -> PathBuf {
     let name = digest.to_string();
     folder.join(&name[..2]).join(&name[2..])
@@ -67,8 +75,20 @@ impl Blobs for Files {
         let name = uuid::Uuid::new_v4().simple().to_string();
         let path = Temporary(Some(self.folder.join(DRAFTS).join(name)));
         let opened = path.path().to_owned();
-        let file = blocking(move || private::create_file(&opened).map_err(|e| failed("create", &opened, &e)))
-            .await?;
+        let folder = self.folder.clone();
+        let file = blocking(move || {
+            let created = private::create_file(&opened).or_else(|error| {
+                if error.kind() != io::ErrorKind::NotFound {
+                    return Err(error);
+                }
+                // The folder was removed while the server runs; what was in it is lost.
+                tracing::error!(folder = %folder.display(), "the folder of the blobs was gone, and is made again, empty");
+                remake(&folder)?;
+                private::create_file(&opened)
+            });
+            created.map_err(|e| failed("create", &opened, &e))
+        })
+        .await?;
         let file = File::from_std(file);
         Ok(Box::new(InFile {
             folder: self.folder.clone(),

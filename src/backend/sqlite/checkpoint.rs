@@ -10,7 +10,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{open::options, storage_error};
+use super::{names::Names, open::options, storage_error};
 
 /// Pages (of 4 KiB) in the log that are worth a checkpoint.
 const ENOUGH: i64 = 1024;
@@ -37,6 +37,7 @@ type State = (i64, i64, i64);
 /// The log of one database.
 pub(super) struct Checkpoints {
     path: PathBuf,
+    names: Names,
     connection: Option<SqliteConnection>,
     /// No attempt to start over before this.
     again: Instant,
@@ -44,8 +45,8 @@ pub(super) struct Checkpoints {
 }
 
 impl Checkpoints {
-    pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, connection: None, again: Instant::now(), failing: false }
+    pub(super) fn new(path: PathBuf, names: Names) -> Self {
+        Self { path, names, connection: None, again: Instant::now(), failing: false }
     }
 
     /// Works whenever something was written, until the writer is gone.
@@ -70,6 +71,9 @@ impl Checkpoints {
     }
 
     async fn step(&mut self, idle: bool) -> Result<(), sqlx::Error> {
+        if self.names.check().is_err() {
+            return Ok(());
+        }
         let (_, pages, moved) = self.ask(LOOK).await?;
         if pages - moved < if idle { 1 } else { ENOUGH } {
             return Ok(());

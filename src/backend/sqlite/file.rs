@@ -4,11 +4,14 @@
 use std::{
     ffi::OsString,
     fs::{self, File, TryLockError},
-    io::{self, Read},
+    io::{self, Read, Write as _},
     path::{Path, PathBuf},
 };
 
-use crate::{backend::Error, private};
+use crate::{
+    backend::Error,
+    private::{self, Identity},
+};
 
 /// The header of an `SQLite` file, <https://www.sqlite.org/fileformat2.html#the_database_header>.
 const HEADER: usize = 100;
@@ -33,11 +36,26 @@ pub(super) enum Found {
 pub(super) fn lock(path: &Path) -> Result<File, Error> {
     let lock_path = beside(path, "-lock");
     let lock = private::open_file(&lock_path).map_err(|error| failed("create", &lock_path, &error))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
+    match private::try_lock(&lock) {
+        Ok(()) => {
+            // Only for commands that look who has it; one that cannot be told is found by other means.
+            drop(lock.set_len(0).and_then(|()| writeln!(&lock, "{}", std::process::id())));
+            Ok(lock)
+        }
         Err(TryLockError::WouldBlock) => Err(Error::Locked { path: path.to_path_buf() }),
         Err(TryLockError::Error(error)) => Err(failed("lock", &lock_path, &error)),
     }
+}
+
+/// Takes the lock again where its file was removed or replaced.
+pub(super) fn keep_lock(path: &Path, held: &mut File) -> Result<(), Error> {
+    let lock_path = beside(path, "-lock");
+    let ours = held.metadata().map_err(|error| failed("look at", &lock_path, &error))?;
+    if Identity::of(&lock_path) != Some(Identity::from(&ours)) {
+        // The one that is held is let go when the other is.
+        *held = lock(path)?;
+    }
+    Ok(())
 }
 
 /// Looks at the database without `SQLite`; an obviously damaged one is refused.

@@ -42,6 +42,7 @@ pub(super) const STATEMENTS: &[&str] = &[GET, LIST, LIST_DESCENDING];
 #[async_trait]
 impl Kv for Sqlite {
     async fn get(&self, table: &str, key: &[u8]) -> Result<Option<Entry>, Error> {
+        self.certain()?;
         let (name, now) = ((table, key), self.clock.now());
         let moment = match self.cache.get(name, now) {
             Known::Entry(_) if self.jobs.is_closed() => return Err(Error::Closed),
@@ -67,6 +68,7 @@ impl Kv for Sqlite {
     }
 
     async fn list(&self, table: &str, range: &Range) -> Result<Vec<Entry>, Error> {
+        self.certain()?;
         let keys_only = range.is_keys_only();
         let reading = Reading { table, now: self.clock.now(), keys_only, damage: &self.damage };
         let mut listing = Listing { entries: Vec::new(), page: Page::new(range) };
@@ -83,6 +85,7 @@ impl Kv for Sqlite {
     }
 
     async fn tables(&self, prefix: &str) -> Result<Vec<String>, Error> {
+        self.certain()?;
         let (start, end) = names(prefix);
         sqlx::query_scalar(TABLES)
             .bind(start)
@@ -97,6 +100,7 @@ impl Kv for Sqlite {
         if self.closing.is_cancelled() {
             return Err(Error::Closed);
         }
+        self.names.check()?;
         let now = self.clock.now();
         scan::begin(&self.path, prefix, now, self.closing.clone(), self.damage.clone())
             .await
@@ -108,6 +112,10 @@ impl Kv for Sqlite {
         let job = Job::Replace { prefix: prefix.to_owned(), entries, answer };
         self.jobs.send(job).await.map_err(|_| Error::Closed)?;
         answered.await.map_err(|_| Error::Closed)?
+    }
+
+    fn trouble(&self) -> Option<Error> {
+        self.certain().err()
     }
 
     async fn close(&self) {

@@ -51,6 +51,7 @@ impl Log for Sqlite {
     }
 
     async fn read(&self, log: &str, from: u64, limit: usize) -> Result<Vec<Record>, Error> {
+        self.certain()?;
         let mut records = Vec::new();
         let mut page = Page::of(limit.min(MAX_PAGE));
         // No record has a larger offset than fits.
@@ -81,6 +82,7 @@ impl Log for Sqlite {
     }
 
     async fn bounds(&self, log: &str) -> Result<Bounds, Error> {
+        self.certain()?;
         let row = sqlx::query(BOUNDS)
             .bind(log)
             .fetch_optional(&self.readers)
@@ -109,6 +111,7 @@ impl Log for Sqlite {
     }
 
     async fn logs(&self, prefix: &str) -> Result<Vec<String>, Error> {
+        self.certain()?;
         let (start, end) = names(prefix);
         sqlx::query_scalar(LOGS)
             .bind(start)

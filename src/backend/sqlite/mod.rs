@@ -12,6 +12,7 @@ mod file;
 mod json;
 mod kv;
 mod logs;
+mod names;
 mod open;
 mod replace;
 mod row;
@@ -39,6 +40,7 @@ use self::{
     cache::Cache,
     checkpoint::Checkpoints,
     damage::Damage,
+    names::Names,
     open::Opened,
     writer::{Belongings, Job, Write},
 };
@@ -73,6 +75,7 @@ pub(super) struct Sqlite {
     damage: Damage,
     cache: Cache,
     clock: Clock,
+    names: Names,
 }
 
 impl Sqlite {
@@ -90,18 +93,24 @@ impl Sqlite {
         if unchecked {
             tasks.spawn(open::check_in_background(path.clone()));
         }
-        let readers = pool(READERS, open::options(&path));
-        let listers = pool(LISTERS, open::options(&path).row_buffer_size(KEYS_AHEAD));
+        let names = writer.names.clone();
+        let readers = pool(READERS, open::options(&path), &names);
+        let listers = pool(LISTERS, open::options(&path).row_buffer_size(KEYS_AHEAD), &names);
         let (jobs, received) = mpsc::channel(QUEUE);
         let (finished, seen) = watch::channel(());
-        let checkpoints = Checkpoints::new(path.clone()).run(writer.written.subscribe());
+        let checkpoints = Checkpoints::new(path.clone(), names.clone()).run(writer.written.subscribe());
         let checkpoints = tokio::spawn(checkpoints);
         let pools = [readers.clone(), listers.clone()];
         let belongings = Belongings { pools, tasks, checkpoints, lock, finished };
         let (damage, cache, clock) = (writer.damage.clone(), writer.cache.clone(), writer.clock.clone());
         tokio::spawn(writer.run(received, belongings));
         let closing = CancellationToken::new();
-        Ok(Self { path, readers, listers, jobs, closing, finished: seen, damage, cache, clock })
+        Ok(Self { path, readers, listers, jobs, closing, finished: seen, damage, cache, clock, names })
+    }
+
+    /// Refuses what could be answered by another file than the database that was opened.
+    fn certain(&self) -> Result<(), Error> {
+        self.names.certain()
     }
 
     async fn write(&self, write: Write) -> Result<u64, Error> {
@@ -122,8 +131,14 @@ impl Sqlite {
 }
 
 /// Connections that only read, opened as they are needed.
-fn pool(connections: u32, options: SqliteConnectOptions) -> SqlitePool {
+fn pool(connections: u32, options: SqliteConnectOptions, names: &Names) -> SqlitePool {
+    let names = names.clone();
     SqlitePoolOptions::new()
+        // One that opened another file is not used.
+        .after_connect(move |_, _| {
+            let checked = names.check().map_err(|lost| sqlx::Error::Io(std::io::Error::other(lost)));
+            Box::pin(std::future::ready(checked))
+        })
         .max_connections(connections)
         .test_before_acquire(false)
         .idle_timeout(None)

@@ -19,6 +19,7 @@ use super::{
     cache::Cache,
     damage::Damage,
     file::{self, Found},
+    names::Names,
     storage_error,
     writer::Writer,
 };
@@ -168,6 +169,7 @@ async fn connect(path: &Path, seen: usize, migrations: &[&'static str]) -> Resul
         damage: Damage::new(path),
         cache: Cache::new(),
         clock: Clock::default(),
+        names: Names::of(path),
         doubt: false,
         written: watch::Sender::default(),
     })

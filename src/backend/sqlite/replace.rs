@@ -16,6 +16,7 @@ const DELETE_TABLES: &str = "DELETE FROM entries WHERE table_name >= ?1 AND (tab
 impl Writer {
     /// As [`crate::backend::Kv::replace`] has it.
     pub(super) async fn replace(&mut self, prefix: &str, entries: Scan) -> Result<(u64, u64), Error> {
+        self.names.check()?;
         // Dropped when the transaction is over, whatever has become of it.
         let _changing = self.cache.begin_all();
         sqlx::query(BEGIN)
@@ -29,6 +30,7 @@ impl Writer {
             (Ok(done), Ok(_)) => {
                 self.doubt = false;
                 self.written.send_replace(());
+                self.names.check()?;
                 Ok(done)
             }
             (Ok(_), Err(error)) => {

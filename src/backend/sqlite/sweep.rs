@@ -32,6 +32,7 @@ impl Writer {
     /// Removes at most `limit` records that were cut off, and if none are left, as many entries that
     /// have expired.
     pub(super) async fn sweep(&mut self, limit: u32) -> Result<Swept, Error> {
+        self.names.check()?;
         let limit_reached = |rows: u64| rows >= u64::from(limit);
         while let Some((log, first)) = self.trimmed.last().cloned() {
             if limit_reached(self.sweep_log(&log, first, limit).await?) {

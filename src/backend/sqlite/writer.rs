@@ -16,6 +16,8 @@ use super::{
     batch::{Batch, logs, required},
     cache::Cache,
     damage::Damage,
+    file,
+    names::Names,
     storage_error,
     sweep::Swept,
 };
@@ -26,6 +28,8 @@ pub(super) const MAX_JOBS: usize = 256;
 /// Bytes of keys and values after which the jobs taken at once are split, so that the memory a
 /// batch needs stays within reason.
 pub(super) const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// How often it is looked, beside each commit, whether the files of the database are still there.
+const LOOK: Duration = Duration::from_secs(1);
 /// How often what has expired is removed. It is absent to every reader long before.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
 /// Rows one sweep removes; it comes back at once, but writes get their turn between.
@@ -69,6 +73,7 @@ pub(super) struct Writer {
     pub(super) damage: Damage,
     pub(super) cache: Cache,
     pub(super) clock: Clock,
+    pub(super) names: Names,
     /// A transaction has failed and none has succeeded since. What it wrote may be in the log of the
     /// database, where a restart would find it, until another one is written in its place.
     pub(super) doubt: bool,
@@ -92,10 +97,12 @@ pub(super) struct Belongings {
 
 impl Writer {
     /// Serves jobs until it is told to close or nobody can ask any more, then tidies up.
-    pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Job>, belongings: Belongings) {
+    pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Job>, mut belongings: Belongings) {
         let mut waiting = Vec::with_capacity(MAX_JOBS);
         let mut sweeps = interval_at(Instant::now() + SWEEP_EVERY, SWEEP_EVERY);
         sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut looks = interval_at(Instant::now() + LOOK, LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 received = jobs.recv_many(&mut waiting, MAX_JOBS) => {
@@ -108,9 +115,12 @@ impl Writer {
                         sweeps.reset_immediately();
                     }
                 }
+                // Told by whoever asks for the trouble of the database.
+                _ = looks.tick() => drop(self.look(&mut belongings.lock)),
                 _ = sweeps.tick() => match self.sweep(SWEEP_LIMIT).await {
                     Ok(Swept::Everything) => {}
                     Ok(Swept::Part) => sweeps.reset_immediately(),
+                    Err(Error::Lost { .. }) => {}
                     Err(error) => tracing::warn!(%error, "cannot remove what has expired"),
                 },
             }
@@ -160,14 +170,27 @@ impl Writer {
     /// Decides writes in their order and carries out what they come to. If the database fails, every
     /// one of them fails and nothing of them is kept.
     pub(super) async fn write(&mut self, writes: &[Write]) -> Vec<Result<u64, Error>> {
+        if let Err(lost) = self.names.certain() {
+            return vec![Err(lost); writes.len()];
+        }
         match self.try_write(writes).await {
-            Ok(results) => results,
+            // What is acknowledged is in files that have a name.
+            Ok(results) => match self.names.check() {
+                Ok(()) => results,
+                Err(lost) => vec![Err(lost); writes.len()],
+            },
             Err(error) => {
                 let error = storage_error(&self.path, &error);
                 tracing::error!(%error, writes = writes.len(), "cannot write");
                 vec![Err(error); writes.len()]
             }
         }
+    }
+
+    /// Looks whether the files are still there.
+    fn look(&mut self, lock: &mut File) -> Result<(), Error> {
+        file::keep_lock(&self.path, lock)?;
+        self.names.check()
     }
 
     async fn try_write(&mut self, writes: &[Write]) -> Result<Vec<Result<u64, Error>>, sqlx::Error> {
@@ -197,6 +220,11 @@ impl Writer {
         }
         for readers in pools {
             readers.close().await;
+        }
+        if self.names.check().is_err() {
+            // SQLite would delete the log that was put in the place of its own.
+            std::mem::forget(self.connection);
+            return drop((lock, finished));
         }
         let checkpoint = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut self.connection).await;
         if let Err(error) = checkpoint.and(self.connection.close().await) {

@@ -9,11 +9,13 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use http_body_util::{BodyExt as _, Limited};
 use micro_sdk::{
     Channel,
     local::{self, State},
 };
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use serde::Deserialize;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::super::{
@@ -37,6 +39,8 @@ const LOOK: Duration = Duration::from_millis(20);
 const MALLOC: &str = "glibc.malloc.arena_max=2:glibc.malloc.mmap_threshold=1048576";
 /// How many lines of the log are shown when a start fails.
 const SHOWN: usize = 20;
+/// How many bytes a server may say about itself.
+const ABOUT: usize = 1 << 20;
 
 /// The log of the server in the background.
 pub(super) fn log_file(cx: &Context) -> PathBuf {
@@ -49,8 +53,9 @@ pub(super) enum Probe {
     Nothing,
     /// It answers.
     Answers(Running),
-    /// A server with this process id holds the home, but does not answer or cannot be found.
-    Silent(u32),
+    /// A server, with this process id if that can be told, holds the home, but does not answer or
+    /// cannot be found.
+    Silent(Option<u32>),
 }
 
 /// A server that answers.
@@ -58,6 +63,13 @@ pub(crate) struct Running {
     pub(crate) state: State,
     /// The way to it by its local socket, open.
     pub(crate) socket: Channel,
+}
+
+/// What a server says at its local socket.
+#[derive(Deserialize)]
+struct About {
+    /// Where it is and how it does; older ones do not say it.
+    state: Option<State>,
 }
 
 /// Looks for the server of this home. What it left on disk is believed only if the process that
@@ -76,8 +88,7 @@ pub(super) async fn probe(cx: &Context) -> Probe {
         // runs may have been removed. Its lock tells.
         match holder(&cx.home) {
             None => return Probe::Nothing,
-            Some(RunsAlready { pid: Some(pid) }) if Instant::now() > deadline => return Probe::Silent(pid),
-            Some(RunsAlready { pid: None }) if Instant::now() > deadline => return Probe::Nothing,
+            Some(RunsAlready { pid }) if Instant::now() > deadline => return Probe::Silent(pid),
             Some(RunsAlready { .. }) => sleep(LOOK).await,
         }
     };
@@ -85,26 +96,36 @@ pub(super) async fn probe(cx: &Context) -> Probe {
     let pid = pid.and_then(|pid| u32::try_from(pid).ok()).filter(|&pid| pid != 0);
     let written = |state: &State| pid.is_none_or(|pid| pid == state.pid);
     let answer = async {
-        // One that is starting writes it when every door is open.
-        let state = loop {
-            match cx.state().filter(written) {
-                Some(state) => break state,
-                None => sleep(LOOK).await,
-            }
-        };
         let channel = Channel::unix(&socket);
-        let request = http::Request::get("/").body(micro_sdk::tonic::body::Body::empty()).ok()?;
-        let response = channel.ready().await.ok()?.send(request).await.ok()?;
-        response.status().is_success().then_some(Running { state, socket: channel })
+        let about = about(&channel).await?;
+        // One of an older version writes it when every door is open.
+        let state = match about.state {
+            Some(state) => Some(state).filter(written)?,
+            None => loop {
+                match cx.state().filter(written) {
+                    Some(state) => break state,
+                    None => sleep(LOOK).await,
+                }
+            },
+        };
+        Some(Running { state, socket: channel })
     };
     match timeout_at(deadline, answer).await {
         Ok(Some(running)) => Probe::Answers(running),
         // Whatever else has the socket open is no server of ours: the next one replaces it.
         Ok(None) | Err(_) => match holder(&cx.home) {
-            Some(RunsAlready { pid: Some(pid) }) => Probe::Silent(pid),
-            Some(RunsAlready { pid: None }) | None => Probe::Nothing,
+            Some(RunsAlready { pid }) => Probe::Silent(pid),
+            None => Probe::Nothing,
         },
     }
+}
+
+/// What the server at the other end of a local socket says of itself.
+async fn about(channel: &Channel) -> Option<About> {
+    let request = http::Request::get("/").body(micro_sdk::tonic::body::Body::empty()).ok()?;
+    let response = channel.ready().await.ok()?.send(request).await.ok()?;
+    let answer = Limited::new(response.into_body(), ABOUT).collect().await.ok()?.to_bytes();
+    serde_json::from_slice(&answer).ok()
 }
 
 /// The last of these sockets that a process of this user serves, and that process. None for one that
@@ -141,12 +162,21 @@ pub(super) fn nothing() -> anyhow::Error {
 }
 
 /// What to say when there is a server that does not answer.
-pub(super) fn silent(pid: u32) -> anyhow::Error {
-    Failure::new(exit::UNREACHABLE, format!("the micro server (pid {pid}) does not answer"))
-        .hint(format!(
-            "replace it with `micro server restart`; if it does not end, `kill -9 {pid}` loses nothing"
-        ))
-        .into()
+pub(super) fn silent(pid: Option<u32>) -> anyhow::Error {
+    let (text, hint) = match pid {
+        Some(pid) => (
+            format!("the micro server (pid {pid}) does not answer"),
+            format!(
+                "replace it with `micro server restart`; if it does not end, `kill -9 {pid}` loses nothing"
+            ),
+        ),
+        None => (
+            "a micro server of this home runs, but neither its socket nor its lock tells its process"
+                .to_owned(),
+            "see who has `micro.db` of the home open, as with `lsof`, and end that".to_owned(),
+        ),
+    };
+    Failure::new(exit::UNREACHABLE, text).hint(hint).into()
 }
 
 /// The server of this home; with `start` it is started if none runs.
@@ -280,21 +310,19 @@ fn absolute_home() -> anyhow::Result<Option<(&'static str, PathBuf)>> {
 /// # Errors
 /// It does not end.
 pub(super) async fn stop(cx: &Context) -> anyhow::Result<Option<u32>> {
-    let number = match probe(cx).await {
+    // A signal is sent to nobody but the process that holds the home, or answers at its socket.
+    let (number, grace) = match probe(cx).await {
         Probe::Nothing => return Ok(None),
-        // A signal is sent to nobody but the process that holds the home.
-        Probe::Answers(_) | Probe::Silent(_) => match holder(&cx.home) {
-            Some(held) => held.pid.context("the process of the server cannot be told")?,
-            None => return Ok(None),
-        },
+        Probe::Answers(running) => (running.state.pid, running.state.grace),
+        Probe::Silent(Some(pid)) => (pid, cx.state().map_or(0, |state| state.grace)),
+        Probe::Silent(None) => return Err(silent(None)),
     };
     let pid = i32::try_from(number)
         .ok()
         .and_then(Pid::from_raw)
         .context("the process of the server cannot be told")?;
-    let grace = cx.state().map_or(Duration::ZERO, |state| Duration::from_millis(state.grace));
     kill_process(pid, Signal::TERM).with_context(|| format!("cannot stop the server (pid {number})"))?;
-    let deadline = Instant::now() + grace + STOP_TIMEOUT;
+    let deadline = Instant::now() + Duration::from_millis(grace) + STOP_TIMEOUT;
     // It is no child of ours, so the system does not tell us when it ends.
     while !has_ended(pid) {
         if Instant::now() > deadline {

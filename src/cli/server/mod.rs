@@ -349,8 +349,11 @@ async fn status(cx: &Context) -> anyhow::Result<()> {
     };
     let record = json!({
         "pid": state.pid, "version": state.version, "api": state.api, "proxy": state.proxy,
-        "network": state.network, "also": state.also, "socket": state.socket,
+        "network": state.network, "also": state.also, "socket": state.socket, "troubles": state.troubles,
     });
+    for trouble in &state.troubles {
+        cx.ui.warn(trouble);
+    }
     let head = ["PID", "VERSION", "API", "PROXY", "NETWORK", "ALSO"];
     cx.ui.records(&[record], &head, |_| {
         vec![

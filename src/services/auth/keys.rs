@@ -57,6 +57,8 @@ pub(super) struct Ring {
     /// The key that signs.
     pub(super) signing: EncodingKey,
     public: Vec<Public>,
+    /// The key that signs, as it stands in its file.
+    document: Vec<u8>,
 }
 
 impl Ring {
@@ -66,7 +68,7 @@ impl Ring {
         header.kid = Some(public[0].kid.clone());
         // A crash within a rotation leaves the key that signs among those it has not replaced.
         public.extend(retired.into_iter().filter(|key| Some(&key.kid) != header.kid.as_ref()));
-        Self { header, signing: EncodingKey::from_ed_der(document), public }
+        Self { header, signing: EncodingKey::from_ed_der(document), public, document: document.to_vec() }
     }
 
     /// The key of this id, if tokens of it still count.
@@ -79,7 +81,7 @@ impl Ring {
 pub(super) struct Keys {
     folder: PathBuf,
     ring: RwLock<Arc<Ring>>,
-    refresh: hmac::Key,
+    refresh: Vec<u8>,
     rotating: Mutex<()>,
 }
 
@@ -110,7 +112,7 @@ impl Keys {
         Ok(Self {
             folder: folder.to_owned(),
             ring: RwLock::new(Arc::new(ring)),
-            refresh: hmac::Key::new(hmac::HMAC_SHA256, &refresh),
+            refresh,
             rotating: Mutex::default(),
         })
     }
@@ -122,7 +124,7 @@ impl Keys {
 
     /// A key that the successors of refresh tokens are made with; it is the same after a rotation.
     pub(super) fn refresh(&self) -> hmac::Key {
-        self.refresh.clone()
+        hmac::Key::new(hmac::HMAC_SHA256, &self.refresh)
     }
 
     /// Makes a new key and signs with it from now on; the one before verifies as long as a token
@@ -140,13 +142,34 @@ impl Keys {
         let old = &ring.public[0];
         // The old key is safe as a retired one before another takes its place: whatever a crash
         // leaves, each token that was issued can be verified.
-        let name = format!("{RETIRED}{}-{until}", old.kid);
-        private::write_file(&self.folder.join(name), &old.bytes)?;
+        private::write_file(&self.folder.join(retired_name(&old.kid, until)), &old.bytes)?;
         private::write_file(&self.folder.join(SIGNING), &document)?;
         let new = Ring::new(&document, &pair, retired(&self.folder)?);
         let kid = new.public[0].kid.clone();
         *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
         Ok((kid, until))
+    }
+
+    /// Writes the files again that were removed: without them all logins would end with the server.
+    ///
+    /// # Errors
+    /// They cannot be written.
+    pub(super) fn keep(&self) -> anyhow::Result<()> {
+        let _alone = self.rotating.lock().unwrap_or_else(PoisonError::into_inner);
+        let ring = self.ring();
+        let retired = ring
+            .public
+            .iter()
+            .filter(|key| key.counts())
+            .filter_map(|key| Some((self.folder.join(retired_name(&key.kid, key.until?)), &key.bytes)));
+        let files = [(self.folder.join(SIGNING), &ring.document), (self.folder.join(REFRESH), &self.refresh)];
+        for (path, content) in files.into_iter().chain(retired).filter(|(path, _)| !path.exists()) {
+            // The folder of the server's own state is not made again: who removed it meant the home.
+            private::folder_within(&self.folder)?;
+            private::write_file(&path, content)?;
+            tracing::warn!(path = %path.display(), "the file of a key was gone, and is written again");
+        }
+        Ok(())
     }
 
     /// The public keys, as a JSON web key set.
@@ -165,6 +188,11 @@ impl Keys {
             .collect();
         json!({ "keys": keys })
     }
+}
+
+/// The file of a key that was replaced, and is forgotten then, in Unix seconds.
+fn retired_name(kid: &str, until: u64) -> String {
+    format!("{RETIRED}{kid}-{until}")
 }
 
 fn generate() -> anyhow::Result<Vec<u8>> {

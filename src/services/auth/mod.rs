@@ -200,6 +200,14 @@ impl Auth {
         self.0.revocations.allow(&account.issuer, &account.id, ties)
     }
 
+    /// Writes the files of the keys again that were removed.
+    ///
+    /// # Errors
+    /// They cannot be written.
+    pub(crate) fn keep_keys(&self) -> anyhow::Result<()> {
+        self.0.tokens.keys.keep()
+    }
+
     /// The public keys that tokens are verified with, as a JSON web key set (RFC 7517).
     pub(crate) fn public_keys(&self) -> serde_json::Value {
         self.0.tokens.keys.set()
