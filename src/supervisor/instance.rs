@@ -10,7 +10,7 @@ use std::{
 };
 
 use tokio::{
-    sync::mpsc::{UnboundedReceiver, UnboundedSender},
+    sync::{mpsc, watch},
     time::{Instant, sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
@@ -80,9 +80,9 @@ pub(super) struct Instance {
     pub(super) program: Program,
     pub(super) restart: RestartPolicy,
     pub(super) sink: Sink,
-    pub(super) seen: UnboundedReceiver<Seen>,
+    pub(super) seen: mpsc::Receiver<Seen>,
     pub(super) stop: CancellationToken,
-    pub(super) report: UnboundedSender<Status>,
+    pub(super) report: watch::Sender<Status>,
 }
 
 /// How one process of an instance came to its end.
@@ -246,8 +246,7 @@ impl Instance {
     fn tell(&self, status: &mut Status, state: State, reason: Option<String>) {
         status.state = state;
         status.reason = reason;
-        // A service that is gone needs no word; its instances are stopping.
-        let _ = self.report.send(status.clone());
+        self.report.send_replace(status.clone());
     }
 }
 

@@ -41,7 +41,7 @@ use std::{
 
 use futures::future::join_all;
 use tokio::{
-    sync::{broadcast, mpsc, oneshot, watch},
+    sync::{mpsc, oneshot, watch},
     task::spawn_blocking,
 };
 
@@ -64,14 +64,20 @@ pub(crate) use self::{
     spec::{BuildEnvironment, Id, RestartPolicy, Source, Spec},
     status::{Snapshot, State},
 };
-use crate::{private, tasks::Tasks};
+use crate::{
+    backlog::{Backlog, Follower, Limits},
+    private,
+    tasks::Tasks,
+};
 pub(crate) use leftovers::INSTANCE_VARIABLE;
 
 /// A program younger than this is kept: it may just be about to be started.
 const MINIMUM_AGE: Duration = Duration::from_mins(1);
 
 /// Changes that may wait for a slow watcher before it misses some.
-const WATCH_BACKLOG: usize = 1024;
+const WATCH_BACKLOG: Limits = Limits { count: 1024, bytes: 4 << 20 };
+/// What a service may be told and has not heard yet; who tells more waits.
+const COMMANDS: usize = 64;
 
 /// What the supervisor asks and tells its owner. The calls come from its tasks and must not block.
 pub(crate) trait Owner: Send + Sync + 'static {
@@ -116,7 +122,7 @@ struct Services {
 
 #[derive(Clone)]
 struct Handle {
-    commands: mpsc::UnboundedSender<Command>,
+    commands: mpsc::Sender<Command>,
     snapshot: watch::Receiver<Snapshot>,
     written: watch::Receiver<()>,
 }
@@ -166,7 +172,7 @@ impl Supervisor {
             host,
             owner,
             settings: Arc::new(settings),
-            changes: broadcast::channel(WATCH_BACKLOG).0,
+            changes: Backlog::new(WATCH_BACKLOG),
         };
         Ok(Self { context: Arc::new(context), services: Arc::default() })
     }
@@ -178,7 +184,7 @@ impl Supervisor {
             let handle = self.handle(&spec.id)?;
             let (accepted, answer) = oneshot::channel();
             let command = Command::Apply { spec: Box::new(spec.clone()), change, accepted };
-            if handle.commands.send(command).is_ok() && answer.await.is_ok() {
+            if handle.commands.send(command).await.is_ok() && answer.await.is_ok() {
                 return Ok(());
             }
             // It is just being removed; the next one starts when nothing of it is left.
@@ -219,8 +225,8 @@ impl Supervisor {
 
     /// Each change of each service from now on; the last of a removed one is `Stopped`. A watcher
     /// that lags behind is told so, and asks for the [list](Supervisor::list) again.
-    pub(crate) fn watch(&self) -> broadcast::Receiver<Snapshot> {
-        self.context.changes.subscribe()
+    pub(crate) fn watch(&self) -> Follower<Arc<Snapshot>> {
+        self.context.changes.follow()
     }
 
     /// The owner saw the instance registered and answering, for the first time or again.
@@ -312,8 +318,8 @@ impl Supervisor {
 
     fn seen(&self, id: &Id, instance: &str, health: Health) {
         if let Some(handle) = self.known(id) {
-            // A service that is ending does not care.
-            let _ = handle.commands.send(Command::Seen(Seen { instance: instance.to_owned(), health }));
+            // A service that is ending does not care, and one that is behind is told by the next look.
+            let _ = handle.commands.try_send(Command::Seen(Seen { instance: instance.to_owned(), health }));
         }
     }
 
@@ -331,7 +337,7 @@ impl Supervisor {
         if let Some(handle) = services.known.get(id).filter(|handle| handle.is_there()) {
             return Ok(handle.clone());
         }
-        let (commands, received) = mpsc::unbounded_channel();
+        let (commands, received) = mpsc::channel(COMMANDS);
         let (snapshot, seen) = watch::channel(Snapshot::new(id.clone()));
         let (written, follows) = watch::channel(());
         let journal = Journal::start(self.log_files(id), self.context.settings.rotation, written, tasks);
@@ -360,6 +366,6 @@ impl Supervisor {
 
 async fn end(handle: Handle) {
     // It may be ending already.
-    let _ = handle.commands.send(Command::End);
+    let _ = handle.commands.send(Command::End).await;
     handle.gone().await;
 }

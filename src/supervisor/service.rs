@@ -24,6 +24,12 @@ use super::{
     spec::{Id, RestartPolicy, Source},
     status::{Snapshot, State},
 };
+use crate::backlog::Backlog;
+
+/// What may have happened within a service and not been looked at yet.
+const EVENTS: usize = 64;
+/// What an instance may have been seen to do and not heard of yet.
+const SIGHTS: usize = 16;
 
 /// What services share.
 pub(super) struct Context {
@@ -31,7 +37,7 @@ pub(super) struct Context {
     pub(super) owner: Arc<dyn Owner>,
     pub(super) settings: Arc<Settings>,
     pub(super) builder: Arc<Builder>,
-    pub(super) changes: tokio::sync::broadcast::Sender<Snapshot>,
+    pub(super) changes: Backlog<Arc<Snapshot>>,
 }
 
 /// What a service is told.
@@ -67,7 +73,7 @@ struct Slot {
     role: Role,
     status: Status,
     stop: CancellationToken,
-    seen: mpsc::UnboundedSender<Seen>,
+    seen: mpsc::Sender<Seen>,
 }
 
 /// What a process of the service is made from.
@@ -89,8 +95,8 @@ pub(super) struct Service {
     context: Arc<Context>,
     id: Id,
     journal: Journal,
-    events: mpsc::UnboundedSender<Event>,
-    happened: mpsc::UnboundedReceiver<Event>,
+    events: mpsc::Sender<Event>,
+    happened: mpsc::Receiver<Event>,
     snapshot: watch::Sender<Snapshot>,
 
     spec: Option<Spec>,
@@ -123,7 +129,7 @@ impl Service {
         journal: Journal,
         snapshot: watch::Sender<Snapshot>,
     ) -> Self {
-        let (events, happened) = mpsc::unbounded_channel();
+        let (events, happened) = mpsc::channel(EVENTS);
         Self {
             context,
             id,
@@ -149,7 +155,7 @@ impl Service {
     }
 
     /// Runs until it is told to end and nothing of it is left.
-    pub(super) async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
+    pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         let stopping = self.context.host.tasks.token().clone();
         while !(self.ending && self.slots.is_empty() && self.build.is_none()) {
             tokio::select! {
@@ -204,7 +210,7 @@ impl Service {
         self.counter += 1;
         let number = self.counter;
         let cancel = CancellationToken::new();
-        let (progress, mut said) = mpsc::unbounded_channel();
+        let (progress, mut said) = watch::channel(String::new());
         let events = self.events.clone();
         let builder = self.context.builder.clone();
         let cancelled = cancel.clone();
@@ -214,11 +220,14 @@ impl Service {
             let result = loop {
                 tokio::select! {
                     biased;
-                    Some(text) = said.recv() => tell(&events, Event::Progress(number, text)),
+                    Ok(()) = said.changed() => {
+                        let text = said.borrow_and_update().clone();
+                        tell(&events, Event::Progress(number, text)).await;
+                    }
                     result = &mut build => break result,
                 }
             };
-            tell(&events, Event::Built(result));
+            tell(&events, Event::Built(result)).await;
         });
         self.build = Some(Build { number, cancel });
         // Whoever looks before the builder has said anything must not take the old state for the new.
@@ -321,8 +330,8 @@ impl Service {
     fn start(&mut self, launch: &Launch, role: Role) {
         self.counter += 1;
         let number = self.counter;
-        let (seen, observed) = mpsc::unbounded_channel();
-        let (report, mut reports) = mpsc::unbounded_channel();
+        let (seen, observed) = mpsc::channel(SIGHTS);
+        let (report, mut reports) = watch::channel(Status::new());
         let stop = CancellationToken::new();
         let instance = Instance {
             id: self.id.clone(),
@@ -339,8 +348,10 @@ impl Service {
         let events = self.events.clone();
         self.context.host.tasks.spawn(instance.run());
         self.context.host.tasks.spawn(async move {
-            while let Some(status) = reports.recv().await {
-                tell(&events, Event::Instance(number, status));
+            // Of what follows each other faster than it is taken, the last counts.
+            while reports.changed().await.is_ok() {
+                let status = reports.borrow_and_update().clone();
+                tell(&events, Event::Instance(number, status)).await;
             }
         });
         self.slots.insert(number, Slot { role, status: Status::new(), stop, seen });
@@ -426,8 +437,8 @@ impl Service {
 
     fn pass_on(&self, seen: &Seen) {
         for slot in self.slots.values() {
-            // An instance that ended hears nothing.
-            let _ = slot.seen.send(seen.clone());
+            // An instance that ended hears nothing, and one that is behind hears the next.
+            let _ = slot.seen.try_send(seen.clone());
         }
     }
 
@@ -441,6 +452,6 @@ impl Service {
 }
 
 /// The service holds the receiver as long as anything of it runs.
-fn tell(events: &mpsc::UnboundedSender<Event>, event: Event) {
-    let _ = events.send(event);
+async fn tell(events: &mpsc::Sender<Event>, event: Event) {
+    let _ = events.send(event).await;
 }

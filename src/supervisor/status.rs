@@ -104,6 +104,15 @@ impl Snapshot {
             changed: SystemTime::now(),
         }
     }
+
+    /// How many bytes it takes, about.
+    pub(super) fn bytes(&self) -> usize {
+        let texts = [&self.reason, &self.build, &self.progress, &self.build_log, &self.exit];
+        let lines: usize = self.last_lines.iter().map(|line| size_of::<String>() + line.len()).sum();
+        let Id { namespace, name, version } = &self.id;
+        let names = [namespace, name, version].map(String::len).iter().sum::<usize>();
+        size_of::<Self>() + texts.into_iter().flatten().map(String::len).sum::<usize>() + names + lines
+    }
 }
 
 /// How a process ended, in words.

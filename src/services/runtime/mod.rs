@@ -19,11 +19,12 @@ use micro_sdk::{
         UpdateResponse, WatchResponse,
     },
 };
-use tokio::sync::{broadcast::error::RecvError, mpsc};
+use tokio::sync::mpsc;
 
 use super::{PLATFORM, absent, auth::Caller, namespace_or_default};
 use crate::{
     backend::Kv,
+    backlog::Lost,
     services::{
         auth::Auth,
         registry::{Catalog, Registry},
@@ -314,18 +315,18 @@ impl blocks::runtime::Runtime for Runtime {
         for service in self.list(&namespace, &options).await? {
             replies.send(WatchResponse { service: Some(service), deleted: false }).await?;
         }
-        while let Some(change) = self.streams.until_stopped(changes.recv()).await {
+        while let Some(change) = self.streams.until_stopped(changes.next()).await {
             match change {
                 Ok(snapshot) if snapshot.id.namespace == namespace && wanted(&snapshot.id, &options) => {
                     replies.send(self.change(&snapshot).await?).await?;
                 }
                 Ok(_) => {}
-                Err(RecvError::Lagged(_)) => {
+                Err(Lost::Missed(_)) => {
                     for service in self.list(&namespace, &options).await? {
                         replies.send(WatchResponse { service: Some(service), deleted: false }).await?;
                     }
                 }
-                Err(RecvError::Closed) => return Ok(()),
+                Err(Lost::Ended) => return Ok(()),
             }
         }
         Ok(())

@@ -1,16 +1,16 @@
 //! What can be expected of a service that cannot be called now: whether waiting for it makes sense,
 //! and in which words its callers are told what keeps it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use micro_sdk::Result;
-use tokio::{
-    sync::broadcast::{Receiver, error::RecvError},
-    time::timeout,
-};
+use tokio::time::timeout;
 
 use super::{Runtime, record::Record};
-use crate::supervisor::{Snapshot, State};
+use crate::{
+    backlog::{Follower, Lost},
+    supervisor::{Snapshot, State},
+};
 
 /// How long after a connection to a service broke the end of its process may take to be noticed.
 const NOTICE: Duration = Duration::from_secs(1);
@@ -144,7 +144,7 @@ impl Runtime {
 
 /// Tells when a service gets into another state.
 pub(crate) struct Changes {
-    changes: Receiver<Snapshot>,
+    changes: Follower<Arc<Snapshot>>,
     last: Option<State>,
 }
 
@@ -152,7 +152,7 @@ impl Changes {
     /// Waits until a service gets into another state than it was when this was called last.
     pub(crate) async fn of(&mut self, namespace: &str, name: &str) {
         loop {
-            match self.changes.recv().await {
+            match self.changes.next().await {
                 Ok(seen) if seen.id.namespace == namespace && seen.id.name == name => {
                     if self.last.replace(seen.state) != Some(seen.state) {
                         return;
@@ -160,8 +160,8 @@ impl Changes {
                 }
                 Ok(_) => {}
                 // Those that were missed may have concerned it.
-                Err(RecvError::Lagged(_)) => return,
-                Err(RecvError::Closed) => std::future::pending().await,
+                Err(Lost::Missed(_)) => return,
+                Err(Lost::Ended) => std::future::pending().await,
             }
         }
     }

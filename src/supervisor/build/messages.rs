@@ -9,7 +9,7 @@ use std::{
 use serde::Deserialize;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncRead, BufReader},
-    sync::mpsc,
+    sync::watch,
 };
 
 use super::project::Project;
@@ -63,7 +63,7 @@ struct Executable {
 /// What was said so far.
 #[derive(Debug, Default)]
 pub(super) struct Messages {
-    progress: Option<mpsc::UnboundedSender<String>>,
+    progress: Option<watch::Sender<String>>,
     /// How many packages there are to compile, about: the lock file also names those of other systems.
     total: Option<usize>,
     compiled: HashSet<String>,
@@ -76,7 +76,7 @@ pub(super) struct Messages {
 }
 
 impl Messages {
-    pub(super) fn new(total: Option<usize>, progress: mpsc::UnboundedSender<String>) -> Self {
+    pub(super) fn new(total: Option<usize>, progress: watch::Sender<String>) -> Self {
         Self { progress: Some(progress), total, ..Self::default() }
     }
 
@@ -142,8 +142,7 @@ impl Messages {
 
     fn say(&self, text: String) {
         if let Some(progress) = &self.progress {
-            // Nobody listens to a build that is not wanted any more.
-            let _ = progress.send(text);
+            progress.send_replace(text);
         }
     }
 }
@@ -217,13 +216,13 @@ mod tests {
 
     #[test]
     fn progress_counts_packages() {
-        let (progress, mut said) = mpsc::unbounded_channel();
+        let (progress, said) = watch::channel(String::new());
         let mut messages = Messages::new(Some(2), progress);
         messages.text("   Compiling libc v0.2.1");
+        assert_eq!(*said.borrow(), "compiling libc (1/2)");
         made(&mut messages, "/c/Cargo.toml", "libc");
         messages.text("   Compiling hello v0.1.0 (/p)");
-        assert_eq!(said.try_recv().as_deref(), Ok("compiling libc (1/2)"));
-        assert_eq!(said.try_recv().as_deref(), Ok("compiling hello (2/2)"));
+        assert_eq!(*said.borrow(), "compiling hello (2/2)");
     }
 
     #[test]

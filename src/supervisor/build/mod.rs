@@ -21,7 +21,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{Semaphore, mpsc},
+    sync::{Semaphore, watch},
     task::spawn_blocking,
     time::timeout,
 };
@@ -107,7 +107,7 @@ impl Builder {
     pub(super) async fn build(
         &self,
         request: Request,
-        progress: mpsc::UnboundedSender<String>,
+        progress: watch::Sender<String>,
         cancelled: CancellationToken,
     ) -> Result<String, Failure> {
         let folder = request.folder.clone();
@@ -169,7 +169,7 @@ impl Builder {
         &self,
         program: Program,
         project: &Project,
-        progress: mpsc::UnboundedSender<String>,
+        progress: watch::Sender<String>,
         cancelled: &CancellationToken,
     ) -> Result<Messages, Failure> {
         let instance = Uuid::now_v7().to_string();
@@ -219,7 +219,6 @@ fn not_started(error: &io::Error) -> Failure {
     Failure::because(format!("{error}{advice}"))
 }
 
-fn say(progress: &mpsc::UnboundedSender<String>, text: &str) {
-    // Nobody listens to a build that is not wanted any more.
-    let _ = progress.send(text.to_owned());
+fn say(progress: &watch::Sender<String>, text: &str) {
+    progress.send_replace(text.to_owned());
 }

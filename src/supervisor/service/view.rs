@@ -1,6 +1,6 @@
 //! What a service shows of itself.
 
-use std::time::SystemTime;
+use std::{sync::Arc, time::SystemTime};
 
 use super::{Role, Service, Slot};
 use crate::supervisor::status::{Snapshot, State};
@@ -13,8 +13,8 @@ impl Service {
         now.changed = if now.state == last.state { last.changed } else { SystemTime::now() };
         if now != last {
             self.snapshot.send_replace(now.clone());
-            // It is no error that nobody watches.
-            let _ = self.context.changes.send(now);
+            let bytes = now.bytes();
+            self.context.changes.push(Arc::new(now), bytes);
         }
     }
 

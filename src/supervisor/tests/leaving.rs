@@ -16,7 +16,7 @@ async fn a_program_that_ignores_the_request_is_killed_after_the_grace() {
     let mut changes = bench.supervisor.watch();
     bench.remove(&spec).await;
     let mut last = None;
-    while let Ok(change) = changes.try_recv() {
+    while let Some(Ok(change)) = changes.try_next() {
         last = Some(change);
     }
     let last = last.expect("a change");

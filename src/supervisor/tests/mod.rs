@@ -142,7 +142,7 @@ impl Bench {
             if wanted(&now) {
                 return now;
             }
-            let heard = tokio::time::timeout_at(deadline, changes.recv()).await;
+            let heard = tokio::time::timeout_at(deadline, changes.next()).await;
             assert!(heard.is_ok(), "still {now:#?}");
         }
     }
