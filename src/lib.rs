@@ -26,6 +26,7 @@ pub use scaffold::generate::contract;
 
 /// The program: a command, or the shim that starts the process of a service.
 pub fn main() -> ExitCode {
+    supervisor::descriptors::keep_from_children();
     let mut words = std::env::args_os().skip(1);
     if words.next().is_some_and(|first| first == supervisor::shim::COMMAND) {
         return supervisor::shim::run(words);

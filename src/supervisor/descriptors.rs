@@ -1,8 +1,10 @@
-//! How many file descriptors this process may have open. The server takes all that it may have; what it
-//! starts gets what there was before, since some programs go through every descriptor there could be.
+//! The file descriptors of this process: what it starts gets none of those that it was given itself, beside
+//! the standard ones. The server takes as many as it may have; what it starts gets what there was before,
+//! since some programs go through every descriptor there could be.
 
 use std::sync::OnceLock;
 
+use close_fds::CloseFdsBuilder;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// How many there are where the system sets no limit.
@@ -10,6 +12,13 @@ const UNLIMITED: u64 = 1 << 20;
 
 /// The limit before it was raised.
 static ORIGINAL: OnceLock<u64> = OnceLock::new();
+
+/// Keeps the descriptors that this process was given from the programs it starts: a lock or a pipe of a
+/// shell would be held as long as the server runs.
+pub(crate) fn keep_from_children() {
+    const FIRST: i32 = 3;
+    CloseFdsBuilder::new().cloexecfrom(FIRST);
+}
 
 /// Raises the limit as far as the system lets it, and returns it.
 pub(crate) fn raise() -> usize {
