@@ -4,7 +4,7 @@
 use std::{
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use bytes::Bytes;
@@ -17,18 +17,20 @@ use super::{
 };
 
 /// The body of an answer that counts what it holds.
-pub(super) struct Outbound<B> {
+pub(super) struct Outbound<B: HttpBody> {
     body: B,
     hold: Hold,
     connection: Option<Arc<Connection>>,
     /// What is left of a large chunk, while its reader takes it.
     rest: Option<(Bytes, Option<Reading>)>,
+    /// What was taken before anybody asked for it.
+    first: Option<Option<Result<Frame<Bytes>, B::Error>>>,
     /// How the answer ends when the server cannot hold it.
     refuse: fn(Error) -> Frame<Bytes>,
     ended: bool,
 }
 
-impl<B> Outbound<B> {
+impl<B: HttpBody> Outbound<B> {
     /// Counts for a hold, and watches over its reader at the other end of a connection.
     pub(super) fn new(
         body: B,
@@ -36,7 +38,21 @@ impl<B> Outbound<B> {
         connection: Option<Arc<Connection>>,
         refuse: fn(Error) -> Frame<Bytes>,
     ) -> Self {
-        Self { body, hold, connection, rest: None, refuse, ended: false }
+        Self { body, hold, connection, rest: None, first: None, refuse, ended: false }
+    }
+
+    /// Takes what is there of the answer already, so that it is counted also where its reader takes
+    /// nothing of it.
+    pub(super) fn begun(mut self) -> Self
+    where
+        B: HttpBody<Data = Bytes> + Unpin,
+        B::Error: Unpin,
+    {
+        let mut nobody = Context::from_waker(Waker::noop());
+        if let Poll::Ready(first) = Pin::new(&mut self).poll_frame(&mut nobody) {
+            self.first = Some(first);
+        }
+        self
     }
 
     /// A whole answer, for which the hold has grown already.
@@ -64,7 +80,11 @@ impl<B> Outbound<B> {
     }
 }
 
-impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for Outbound<B> {
+impl<B> HttpBody for Outbound<B>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+    B::Error: Unpin,
+{
     type Data = Bytes;
     type Error = B::Error;
 
@@ -73,6 +93,9 @@ impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for Outbound<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let me = &mut *self;
+        if let Some(first) = me.first.take() {
+            return Poll::Ready(first);
+        }
         if let Some(piece) = me.piece() {
             return Poll::Ready(Some(Ok(piece)));
         }
@@ -99,11 +122,13 @@ impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for Outbound<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_none() && (self.ended || self.body.is_end_stream())
+        self.first.is_none() && self.rest.is_none() && (self.ended || self.body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        let rest = self.rest.as_ref().map_or(0, |(rest, _)| rest.len() as u64);
+        let first = self.first.as_ref().and_then(|first| first.as_ref()?.as_ref().ok()?.data_ref());
+        let rest = self.rest.as_ref().map_or(0, |(rest, _)| rest.len()) + first.map_or(0, Bytes::len);
+        let rest = rest as u64;
         let inner = if self.ended { SizeHint::with_exact(0) } else { self.body.size_hint() };
         let mut hint = SizeHint::new();
         hint.set_lower(rest.saturating_add(inner.lower()));

@@ -222,7 +222,11 @@ impl Router {
             meter.release();
         }
         let hold = meter.another();
-        Ok(response.map(|body| Body::new(Outbound::new(body, hold, Some(connection), over_budget))))
+        Ok(response.map(|body| {
+            let body = Outbound::new(body, hold, Some(connection), over_budget);
+            // The only answer is there as soon as it has a head.
+            Body::new(if one_message { body.begun() } else { body })
+        }))
     }
 
     async fn call_json(&self, route: Route, request: Request<Body>) -> Result<Response<Body>> {
