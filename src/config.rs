@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::private;
@@ -121,18 +121,23 @@ impl Stored {
     /// It cannot be read or is damaged; the text names it and the way out.
     pub(crate) fn read<T: DeserializeOwned + Default>(&self) -> anyhow::Result<T> {
         let path = self.path.display();
+        let damaged = |what: &str| {
+            anyhow!(
+                "`{path}` is damaged: {}\nmend it, or move it aside with `mv '{path}' '{path}.damaged'`",
+                what.trim_end()
+            )
+        };
         let text = match std::fs::read_to_string(&self.path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(T::default()),
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::IsADirectory) =>
+            {
+                return Err(damaged(&error.to_string()));
+            }
             Err(error) => return Err(error).with_context(|| format!("cannot read `{path}`")),
         };
-        match toml::from_str(&text) {
-            Ok(value) => Ok(value),
-            Err(error) => bail!(
-                "`{path}` is damaged: {}\nmend it, or move it aside with `mv '{path}' '{path}.damaged'`",
-                error.to_string().trim_end()
-            ),
-        }
+        toml::from_str(&text).map_err(|error| damaged(&error.to_string()))
     }
 
     /// Changes it, alone: others wait. Readers see the old or the new content.

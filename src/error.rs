@@ -1,9 +1,11 @@
 //! The one place where errors of the lower layers become errors on the wire: the caller's fault
 //! is 4xx and says what to do; ours is 5xx, logged whole and told briefly.
 
+use std::io;
+
 use micro_sdk::Error;
 
-use crate::{backend, supervisor};
+use crate::{backend, private, supervisor};
 
 impl From<backend::Error> for Error {
     fn from(error: backend::Error) -> Self {
@@ -30,6 +32,15 @@ impl From<backend::Error> for Error {
     }
 }
 
+/// What a file that cannot be read or written means to a caller.
+pub(crate) fn of_file(error: &anyhow::Error) -> Error {
+    let cause = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>());
+    if cause.is_some_and(private::is_full) {
+        return Error::new(507, format!("{error:#}: free some disk space"));
+    }
+    Error::internal(format!("{error:#}"))
+}
+
 impl From<supervisor::Error> for Error {
     fn from(error: supervisor::Error) -> Self {
         match error {
@@ -44,6 +55,10 @@ impl From<supervisor::Error> for Error {
                     std::error::Error::source(&error).map_or_else(String::new, ToString::to_string)
                 );
                 tracing::error!(error = text, "the supervisor failed");
+                let cause = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref());
+                if cause.is_some_and(private::is_full) {
+                    return Self::new(507, format!("{text}: free some disk space"));
+                }
                 Self::internal(text)
             }
         }

@@ -150,6 +150,11 @@ fn sync_folder_of(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Whether an error says that there is no room left on a disk.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// Replaces a file, readable by its owner alone: readers see the old or the new content, and
 /// after a power failure the file has one of the two.
 ///

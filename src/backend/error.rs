@@ -64,8 +64,9 @@ pub(crate) enum Error {
     },
     /// A file of the database was deleted or replaced while it is open.
     #[error(
-        "`{}` was {found} while the server uses it: nothing is read or written any more, since it would not \
-         last; put `{}` back from a backup, then run `micro server restart`", .file.display(), .path.display()
+        "`{}`, a file of the database, was {found} while the server uses it: nothing is read or written any more, \
+         since it would not last; put `{}` back from a backup, then run `micro server restart`",
+        .file.display(), .path.display()
     )]
     Lost {
         /// The database.

@@ -1,10 +1,12 @@
 //! From an error to what the user is told, the next command to type, and the exit code.
 
+use std::io;
+
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use micro_sdk::Error;
 use thiserror::Error as ThisError;
 
-use crate::{names::BLOCKS, server::RunsAlready};
+use crate::{names::BLOCKS, private, server::RunsAlready};
 
 use super::dynamic;
 
@@ -65,9 +67,10 @@ pub(crate) struct Verdict {
 
 /// Judges an error; none when the reader of our output has gone, which is no failure.
 pub(crate) fn judge(error: &anyhow::Error) -> Option<Verdict> {
-    if error.chain().any(|cause| {
-        cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
-    }) {
+    if error
+        .chain()
+        .any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe))
+    {
         return None;
     }
     let (code, hint) = classify(error);
@@ -89,6 +92,9 @@ fn classify(error: &anyhow::Error) -> (u8, Option<String>) {
                 dynamic::Error::Read { .. } => exit::FAILED,
             };
             return (code, error.hint().map(str::to_owned));
+        }
+        if cause.downcast_ref::<io::Error>().is_some_and(private::is_full) {
+            return (exit::FAILED, Some("free some disk space, then try again".to_owned()));
         }
         if cause.is::<RunsAlready>() {
             let hint = "see `micro server status`; end it with `micro server stop`";

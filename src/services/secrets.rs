@@ -19,7 +19,7 @@ use micro_sdk::{Error, Result};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use sha2::{Digest as _, Sha256};
 
-use crate::private;
+use crate::{error::of_file, private};
 
 /// The variable that brings a key.
 pub(crate) const VARIABLE: &str = "MICRO_CONFIG_SECRET_KEY";
@@ -141,17 +141,7 @@ impl Secrets {
         let text = format!("{}\n", STANDARD.encode(bytes));
         private::create_lasting_folder(folder)
             .and_then(|()| private::write_file(&self.file, text.as_bytes()))
-            .map_err(|error| {
-                let full = error.downcast_ref::<io::Error>().is_some_and(|error| {
-                    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-                });
-                let text = format!("there is no key for secrets yet: {error:#}");
-                if full {
-                    Error::new(507, format!("{text}: free some disk space"))
-                } else {
-                    Error::internal(text)
-                }
-            })?;
+            .map_err(|error| of_file(&error.context("there is no key for secrets yet")))?;
         drop(self.written.set(text));
         Ok(self.key.get_or_init(|| Key::new(bytes)))
     }

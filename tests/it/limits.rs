@@ -88,3 +88,58 @@ fn a_server_that_was_suspended_goes_on_with_the_time_it_is() {
     assert_eq!(home.ok(["store", "read", "kept"]), "value\n");
     assert_eq!(home.ok(["user"]), "admin\n");
 }
+
+/// What each of these commands says while the disk that the home is on is full.
+const WITHOUT_ROOM: [&str; 5] = [
+    "auth rotate key",
+    "config set a b --secret",
+    "store write k @large",
+    "store blob write k large",
+    "env add elsewhere 127.0.0.1:1",
+];
+
+#[test]
+#[expect(clippy::print_stderr, reason = "whoever reads the log of the tests has to know what was not run")]
+fn whatever_is_written_on_a_full_disk_is_refused_with_the_way_out() {
+    let home = Home::new();
+    // In a mount namespace of its own, which the system may not allow.
+    let mounted = |script: &str| {
+        let mount = r#"mkdir -p "$MICRO_HOME" && mount -t tmpfs -o size=64m tmpfs "$MICRO_HOME""#;
+        std::fs::write(home.path().join("script"), format!("{mount} || exit 77\n{script}")).unwrap();
+        outcome(&mut home.shell("sh", "unshare --user --map-root-user --mount sh script"))
+    };
+    let commands: String =
+        WITHOUT_ROOM.map(|words| format!("echo '# {words}'; micro {words}; echo \"rc $?\"\n")).concat();
+    let script = format!(
+        "micro server start || exit 1\n\
+         micro store write kept value\n\
+         head -c 1000000 /dev/zero >large\n\
+         (while :; do head -c 65536 /dev/zero || break; done; while :; do printf x || break; done) \
+             >\"$MICRO_HOME/fill\" 2>/dev/null\n\
+         exec 2>&1\n{commands}\
+         echo '# store read kept'; micro store read kept; echo \"rc $?\"\n\
+         echo '# server stop'; micro server stop; echo \"rc $?\"\n\
+         rm -f \"$MICRO_HOME\"/data/server/micro.db-*; head -c 10000000 /dev/zero >>\"$MICRO_HOME/fill\" 2>/dev/null\n\
+         echo '# server start'; micro server start; echo \"rc $?\"\n\
+         rm \"$MICRO_HOME/fill\"\n\
+         echo '# auth rotate key again'; micro auth rotate key; echo \"rc $?\"\n\
+         micro server stop\n"
+    );
+    let ran = mounted(&script);
+    if ran.code == Some(77) || ran.stderr.contains("unshare") {
+        eprintln!("not run: no file system can be mounted here");
+        return;
+    }
+    let said = |words: &str| {
+        let text = ran.stdout.split(&format!("# {words}\n")).nth(1).unwrap_or_else(|| panic!("{ran:#?}"));
+        text.split("# ").next().unwrap().to_owned()
+    };
+    for words in WITHOUT_ROOM.into_iter().chain(["server start"]) {
+        let text = said(words);
+        assert!(!text.contains("rc 0") && text.contains("free some disk space"), "{words}: {text}");
+    }
+    assert!(said("server start").contains("server/"), "{}", said("server start"));
+    assert_eq!(said("store read kept"), "value\nrc 0\n");
+    assert!(said("server stop").contains("rc 0"), "{}", said("server stop"));
+    assert!(said("auth rotate key again").contains("rc 0"), "{}", said("auth rotate key again"));
+}

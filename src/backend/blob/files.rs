@@ -264,7 +264,7 @@ async fn blocking<T: Send + 'static>(
 }
 
 fn failed(what: &str, path: &Path, error: &io::Error) -> Error {
-    if error.kind() == io::ErrorKind::StorageFull || error.kind() == io::ErrorKind::QuotaExceeded {
+    if private::is_full(error) {
         return Error::Full { path: path.to_owned() };
     }
     Error::Storage(format!("cannot {what} `{}`: {error}", path.display()))

@@ -498,10 +498,9 @@ impl blocks::auth::Auth for Auth {
         caller.may_administer(PLATFORM)?;
         let auth = self.clone();
         let rotated = tokio::task::spawn_blocking(move || auth.0.tokens.keys.rotate()).await;
-        let (kid, until) = rotated
-            .map_err(anyhow::Error::from)
-            .flatten()
-            .map_err(|e| Error::internal(format!("the signing key was not changed: {e:#}")))?;
+        let rotated = rotated.map_err(anyhow::Error::from).flatten();
+        let (kid, until) =
+            rotated.map_err(|e| crate::error::of_file(&e.context("the signing key was not changed")))?;
         self.note_change(&caller, PLATFORM, "key.rotate", &kid);
         Ok(RotateKeyResponse { kid, old_key_until: until.try_into().unwrap_or(i64::MAX) })
     }
