@@ -4,6 +4,7 @@
 
 mod blobs;
 mod contents;
+mod copy;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod record;
@@ -26,6 +27,7 @@ use crate::{
     tasks::Tasks,
 };
 use contents::Contents;
+use copy::Snapshots;
 
 /// Bytes the name of a table may have.
 const MAX_TABLE: usize = 255;
@@ -52,7 +54,12 @@ impl Store {
     ) -> Self {
         let contents = Contents::open(kv.clone(), blobs, tasks);
         Self {
-            records: records::Service { kv, auth: auth.clone(), folder: folder.into() },
+            records: records::Service {
+                snapshots: Snapshots::new(kv.clone(), folder.into()),
+                kv,
+                auth: auth.clone(),
+                folder: folder.into(),
+            },
             blobs: blobs::Service { contents, auth },
         }
     }

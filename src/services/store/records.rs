@@ -14,9 +14,11 @@ use micro_sdk::{
 use prost::Message as _;
 
 use super::{
-    Place, TABLES, database, permit_database,
+    Place, TABLES,
+    copy::Snapshots,
+    database, permit_database,
     record::{Put, check_key, key, record},
-    restore, shown, snapshot, tables_of,
+    restore, shown, tables_of,
     walk::{Selection, Walk, descending},
 };
 use crate::{
@@ -35,6 +37,7 @@ const MAX_CHANGES: usize = 2000;
 pub(super) struct Service {
     pub(super) kv: Arc<dyn Kv>,
     pub(super) auth: Auth,
+    pub(super) snapshots: Snapshots,
     /// Where what is to be restored is taken in.
     pub(super) folder: PathBuf,
 }
@@ -279,7 +282,7 @@ impl blocks::store::Store for Service {
     ) -> Result<()> {
         let database = database(&request.database)?;
         permit_database(&self.auth, &cx, database, "Store.Snapshot")?;
-        snapshot::send(&*self.kv, database, &replies).await
+        self.snapshots.send(database, &replies).await
     }
 
     async fn restore(&self, cx: Context, requests: Receiver<RestoreRequest>) -> Result<RestoreResponse> {

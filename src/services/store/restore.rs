@@ -58,17 +58,8 @@ struct Spool {
 
 impl Spool {
     async fn new(folder: &Path) -> Result<Self> {
-        let path = folder.join(format!("restore-{}", uuid::Uuid::new_v4().simple()));
-        blocking(move || {
-            let open = || {
-                let file = private::create_file(&path)?;
-                fs::remove_file(&path)?;
-                Ok(file)
-            };
-            let file = open().map_err(|e| failed(&path, &e))?;
-            Ok(Self { file: BufWriter::with_capacity(1 << 20, file), path })
-        })
-        .await
+        let (file, path) = nameless(folder, "restore").await?;
+        Ok(Self { file: BufWriter::with_capacity(1 << 20, file), path })
     }
 
     async fn write(mut self, data: Vec<u8>) -> Result<Self> {
@@ -138,12 +129,24 @@ fn entries(file: File, prefix: String) -> Scan {
     ReceiverStream::new(receiver).flat_map(stream::iter::<Together>).boxed()
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+/// A file that has no name any more, so that nothing is left of it, and the path it had.
+pub(super) async fn nameless(folder: &Path, purpose: &str) -> Result<(File, PathBuf)> {
+    let path = folder.join(format!("{purpose}-{}", uuid::Uuid::new_v4().simple()));
+    blocking(move || {
+        let made = private::create_file(&path).and_then(|file| fs::remove_file(&path).map(|()| file));
+        Ok((made.map_err(|e| failed(&path, &e))?, path))
+    })
+    .await
+}
+
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
     spawn_blocking(work).await.map_err(|_| Error::unavailable("the server is stopping"))?
 }
 
-fn failed(path: &Path, error: &io::Error) -> Error {
-    if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+pub(super) fn failed(path: &Path, error: &io::Error) -> Error {
+    if private::is_full(error) {
         return backend::Error::Full { path: path.to_owned() }.into();
     }
     backend::Error::Storage(format!("cannot use `{}`: {error}", path.display())).into()

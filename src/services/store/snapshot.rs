@@ -23,17 +23,15 @@ use std::{
 };
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use futures::TryStreamExt as _;
-use micro_sdk::{MESSAGE_LIMIT, Result, Sender, proto::store::SnapshotResponse};
+use micro_sdk::{MESSAGE_LIMIT, Result};
 use prost::Message;
 use sha2::{Digest as _, Sha256};
 
 use super::{
     check_table,
     record::{Kept, check_key},
-    tables_of,
 };
-use crate::backend::{Entry, Kv, PIECE};
+use crate::backend::Entry;
 
 const MAGIC: &[u8; 12] = b"micro-store\n";
 const FORMAT: u32 = 1;
@@ -55,34 +53,15 @@ struct Saved {
     expires: u64,
 }
 
-/// Sends the records of a database.
-pub(super) async fn send(kv: &dyn Kv, database: &str, replies: &Sender<SnapshotResponse>) -> Result<()> {
-    let prefix = tables_of(database);
-    let mut scan = kv.scan(&prefix).await?;
-    let mut writer = Writer::new(database);
-    while let Some((table, entry)) = scan.try_next().await? {
-        writer.record(table.strip_prefix(&prefix).unwrap_or(&table), entry)?;
-        while writer.out.len() >= PIECE {
-            let data = writer.out.split_to(PIECE).to_vec();
-            replies.send(SnapshotResponse { data }).await?;
-        }
-    }
-    writer.end();
-    for piece in writer.out.chunks(PIECE) {
-        replies.send(SnapshotResponse { data: piece.to_vec() }).await?;
-    }
-    Ok(())
-}
-
 /// Writes a snapshot; what is finished stands in `out` until it is taken.
-struct Writer {
+pub(super) struct Writer {
     out: BytesMut,
     hash: Sha256,
     records: u64,
 }
 
 impl Writer {
-    fn new(database: &str) -> Self {
+    pub(super) fn new(database: &str) -> Self {
         let mut writer = Self { out: BytesMut::new(), hash: Sha256::new(), records: 0 };
         writer.put(MAGIC);
         writer.put(&FORMAT.to_le_bytes());
@@ -90,7 +69,7 @@ impl Writer {
         writer
     }
 
-    fn record(&mut self, table: &str, entry: Entry) -> Result<()> {
+    pub(super) fn record(&mut self, table: &str, entry: Entry) -> Result<()> {
         let since = entry.expires_at.map(|at| at.duration_since(UNIX_EPOCH).unwrap_or_default());
         let saved = Saved {
             table: table.to_owned(),
@@ -104,7 +83,17 @@ impl Writer {
         Ok(())
     }
 
-    fn end(&mut self) {
+    /// How many bytes are finished and not taken.
+    pub(super) fn waiting(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Takes what is finished.
+    pub(super) fn take(&mut self) -> Bytes {
+        self.out.split().freeze()
+    }
+
+    pub(super) fn end(&mut self) {
         self.put(&0_u32.to_le_bytes());
         self.put(&self.records.to_le_bytes());
         let digest = self.hash.clone().finalize();

@@ -17,7 +17,10 @@ use micro_sdk::{
 };
 
 use super::support::{code, every_key, files_below, owner, started, store, write};
-use crate::support::{Home, eventually, outcome};
+use crate::{
+    raw::{Raw, frame},
+    support::{Home, eventually, outcome},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_is_of_one_moment_while_writing_goes_on() {
@@ -214,4 +217,80 @@ fn snapshots_are_files_and_pipes_and_restoring_one_is_confirmed() {
     let said = home.fails(1, ["store", "snapshot", "no/such/folder"]);
     assert!(said.contains("cannot write `no/such/folder`"), "{said}");
     assert!(!files_below(home.path()).iter().any(|path| path.to_string_lossy().contains("partial")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_nobody_reads_holds_neither_the_log_nor_threads_nor_other_snapshots_for_long() {
+    const PROTOBUF: &str = "application/grpc";
+    const SNAPSHOT: &str = "/store.Store/Snapshot";
+    let home = started();
+    let store = store(&home);
+    for number in 0..20 {
+        store.write(write(&format!("old{number}"), vec![7; 1 << 20])).await.unwrap();
+    }
+    let mut stalled = Vec::new();
+    for _ in 0..60 {
+        // A connection of its own, since those that are not read fill the window of theirs.
+        let raw = Raw::local(&home.state().socket).await;
+        stalled.push((raw.start(SNAPSHOT, PROTOBUF, &[], frame(b"")).await, raw));
+    }
+    // Four have begun; they are copied, and hold the database no longer than that takes.
+    let log = home.data().join("server/micro.db-wal");
+    for number in 0..12 {
+        store.write(write(&format!("new{number}"), vec![8; 15 << 20])).await.unwrap();
+    }
+    eventually("the log to start over", || {
+        let key = "again".to_owned();
+        home.ok(["store", "write", &key, "x"]);
+        (fs::metadata(&log).unwrap().len() < 100 << 20).then_some(())
+    });
+    // Those that work on files end when they have had nothing to do for a while.
+    eventually("few threads to be there", || {
+        let Ok(status) = fs::read_to_string(format!("/proc/{}/status", home.state().pid)) else {
+            return Some(());
+        };
+        let threads = status.lines().find_map(|line| line.strip_prefix("Threads:")).unwrap();
+        (threads.trim().parse::<u32>().unwrap() < 40).then_some(())
+    });
+    let refused = stalled.pop().unwrap().0.end().await;
+    assert_eq!(refused.failure().0, 8, "{refused:?}");
+    assert!(refused.failure().2.contains("snapshots are under way"), "{refused:?}");
+    // What is read later is whole, and of its moment.
+    let whole = stalled.swap_remove(0).0.end().await;
+    assert_eq!(whole.status, 0, "{:?}", whole.error);
+    let bytes: usize = whole.messages.iter().map(|message| message.len()).sum();
+    assert!((20 << 20..25 << 20).contains(&bytes), "{bytes} bytes");
+    drop(stalled);
+    eventually("room for another one", || {
+        home.run(["store", "snapshot", "-"]).code.filter(|code| *code == 0)
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_records_that_nobody_reads_are_held_within_the_budget() {
+    let home = started();
+    store(&home).write(write("large", vec![7; 15 << 20])).await.unwrap();
+    let raw = Raw::closed_window(&home.state().socket).await;
+    let mut answers = Vec::new();
+    for _ in 0..100 {
+        answers.push(raw.whole("/store.Store/Read", "application/grpc", &[], read_request("large")).await);
+    }
+    if let Ok(status) = fs::read_to_string(format!("/proc/{}/status", home.state().pid)) {
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() >> 10
+        };
+        assert!(field("VmRSS:") < 400, "{} MiB of 1500 that were asked for", field("VmRSS:"));
+    }
+    // Others are answered meanwhile.
+    assert_eq!(home.ok(["store", "read", "-p", "none"]), "");
+    drop(answers);
+    drop(raw);
+    eventually("it to be read", || home.run(["store", "read", "large"]).code.filter(|code| *code == 0));
+}
+
+/// A request for a record, as it goes over the wire.
+fn read_request(key: &str) -> bytes::Bytes {
+    use prost::Message as _;
+    frame(&micro_sdk::proto::store::ReadRequest { key: key.into(), options: None }.encode_to_vec())
 }
