@@ -27,15 +27,16 @@ pub(super) struct Tcp {
 }
 
 impl Tcp {
-    /// Opens their ports.
+    /// Opens their ports; where any free ones will do, those of `before`, if they are free.
     ///
     /// # Errors
     /// One of them cannot be had; the text says which, and who has it.
-    pub(super) fn bind(settings: &Settings) -> anyhow::Result<Self> {
+    pub(super) fn bind(settings: &Settings, before: &[String]) -> anyhow::Result<Self> {
+        let before = |door: usize| before.get(door).and_then(|address| address.parse().ok());
         Ok(Self {
-            api: listen::bind(settings.api)?,
-            proxy: listen::bind(settings.proxy)?,
-            network: listen::bind(settings.network)?,
+            api: listen::bind_like(settings.api, before(0))?,
+            proxy: listen::bind_like(settings.proxy, before(1))?,
+            network: listen::bind_like(settings.network, before(2))?,
         })
     }
 

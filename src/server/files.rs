@@ -4,30 +4,26 @@
 
 use std::{
     fs::{self, File, TryLockError},
-    io::{self, Read as _, Seek as _, Write as _},
+    io::{self, Seek as _, Write as _},
     os::unix::fs::FileTypeExt as _,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use anyhow::{Context as _, bail};
-use micro_sdk::{
-    Channel,
-    local::{self, Distrust, State},
-};
-use tokio::{net::UnixListener, time::timeout};
+use micro_sdk::local::{self, Distrust, State};
+use serde::{Deserialize, Serialize};
+use tokio::net::UnixListener;
 
 use crate::{
     paths::Home,
     private::{self, Identity},
 };
 
-/// How long a server may take to answer one that starts.
-const ANSWER: Duration = Duration::from_secs(1);
-
 /// Held as long as the server lives; the system lets go of it however the server ends.
 pub(crate) struct Lock {
     file: File,
+    /// The folder is locked too: unlike a file in it, it cannot be removed and made again unnoticed.
+    _folder: File,
 }
 
 impl Lock {
@@ -41,7 +37,10 @@ impl Lock {
         let held = self.file.metadata().with_context(|| format!("cannot look at `{}`", path.display()))?;
         if Identity::of(&path) != Some(Identity::from(&held)) {
             // The one that is held is let go when the other is.
-            *self = lock(home)?;
+            self.file = match take(&path)? {
+                Some(file) => file,
+                None => bail!("`{}` is held by another process", path.display()),
+            };
             tracing::warn!(path = %path.display(), "the lock file was gone, and is made again");
         } else if fs::read(&path).is_ok_and(|text| text != process().as_bytes()) {
             write_process(&mut self.file).with_context(|| format!("cannot write `{}`", path.display()))?;
@@ -61,24 +60,22 @@ pub(crate) struct RunsAlready {
 /// The server of a home that runs, told by its lock: neither a file nor an open socket proves that
 /// a process is one.
 pub(crate) fn holder(home: &Home) -> Option<RunsAlready> {
-    let held = |path: PathBuf| {
-        let mut file = File::open(path).ok()?;
-        matches!(file.try_lock(), Err(TryLockError::WouldBlock))
-            .then(|| RunsAlready { pid: pid_in(&mut file) })
+    let held = |path: &Path| {
+        File::open(path).is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
     };
-    // The one of the database tells it too, until a lock file that was removed is there again.
-    held(lock_file(home)).or_else(|| held(home.server().join("micro.db-lock")))
+    let (folder, path) = (home.server(), lock_file(home));
+    (held(&path) || held(&folder)).then(|| RunsAlready { pid: pid_of(home) })
+}
+
+/// The process that the lock file tells, or else the one of the database, until a lock file that was
+/// removed is there again.
+fn pid_of(home: &Home) -> Option<u32> {
+    let told = |path: PathBuf| fs::read_to_string(path).ok()?.trim().parse().ok();
+    told(lock_file(home)).or_else(|| told(home.server().join("micro.db-lock")))
 }
 
 fn lock_file(home: &Home) -> PathBuf {
     home.server().join("lock")
-}
-
-fn pid_in(file: &mut File) -> Option<u32> {
-    let mut text = String::new();
-    // Without the pid the message is shorter, that is all.
-    drop(file.read_to_string(&mut text));
-    text.trim().parse().ok()
 }
 
 /// Takes the lock of a home.
@@ -86,19 +83,30 @@ fn pid_in(file: &mut File) -> Option<u32> {
 /// # Errors
 /// [`RunsAlready`], or the lock file cannot be opened.
 pub(crate) fn lock(home: &Home) -> anyhow::Result<Lock> {
-    let path = lock_file(home);
-    let mut file = private::open_file(&path).with_context(|| format!("cannot open `{}`", path.display()))?;
+    let folder = home.server();
+    let opened = File::open(&folder).with_context(|| format!("cannot open `{}`", folder.display()))?;
+    // Some network file systems lock no folders.
+    if matches!(private::try_lock(&opened), Err(TryLockError::WouldBlock)) {
+        bail!(RunsAlready { pid: pid_of(home) });
+    }
+    match take(&lock_file(home))? {
+        Some(file) => Ok(Lock { file, _folder: opened }),
+        None => bail!(RunsAlready { pid: pid_of(home) }),
+    }
+}
+
+/// Takes the lock of a file, and writes this process into it; none if somebody else has it.
+fn take(path: &Path) -> anyhow::Result<Option<File>> {
+    let mut file = private::open_file(path).with_context(|| format!("cannot open `{}`", path.display()))?;
     match private::try_lock(&file) {
         Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            bail!(RunsAlready { pid: pid_in(&mut file) });
-        }
+        Err(TryLockError::WouldBlock) => return Ok(None),
         Err(TryLockError::Error(error)) => {
             return Err(error).with_context(|| format!("cannot lock `{}`", path.display()));
         }
     }
     write_process(&mut file).with_context(|| format!("cannot write `{}`", path.display()))?;
-    Ok(Lock { file })
+    Ok(Some(file))
 }
 
 /// What stands in the lock file.
@@ -110,28 +118,6 @@ fn write_process(file: &mut File) -> io::Result<()> {
     file.set_len(0)?;
     file.rewind()?;
     file.write_all(process().as_bytes())
-}
-
-/// Refuses to start where a server answers at a local socket of the home: its lock files may all have
-/// been removed a moment ago.
-///
-/// # Errors
-/// [`RunsAlready`].
-pub(super) async fn check_alone(home: &Home) -> anyhow::Result<()> {
-    let answers = async |socket: &PathBuf| {
-        let stream = local::connect(socket).await.ok()?;
-        let request = http::Request::get("/").body(micro_sdk::tonic::body::Body::empty()).ok()?;
-        let response = Channel::unix(socket).ready().await.ok()?.send(request).await.ok()?;
-        response.status().is_success().then_some(())?;
-        Some(RunsAlready { pid: stream.peer_cred().ok()?.pid().and_then(|pid| u32::try_from(pid).ok()) })
-    };
-    for socket in home.sockets() {
-        // Whatever takes connections and does not answer is no server.
-        if let Ok(Some(runs)) = timeout(ANSWER, answers(&socket)).await {
-            bail!(runs);
-        }
-    }
-    Ok(())
 }
 
 /// Opens the local socket where clients look for it: in the user's runtime folder, or, where that is
@@ -241,6 +227,48 @@ fn replace_socket(path: &Path) -> anyhow::Result<UnixListener> {
         Err(error) => return Err(error).with_context(|| format!("cannot look at `{}`", path.display())),
     }
     UnixListener::bind(path).with_context(|| format!("cannot open the local socket `{}`", path.display()))
+}
+
+/// How a server was started last, for the next one to be like it.
+#[derive(Debug, Default, Deserialize, Serialize)]
+pub(crate) struct Start {
+    /// Its options.
+    #[serde(default)]
+    pub(crate) arguments: Vec<String>,
+    /// Where its doors were: the HTTP API, the gRPC proxy, the network.
+    #[serde(default)]
+    pub(super) doors: Vec<String>,
+}
+
+fn start_file(home: &Home) -> PathBuf {
+    home.server().join("start.json")
+}
+
+/// How the server of a home was started last, if that is known.
+pub(crate) fn remembered_start(home: &Home) -> Option<Start> {
+    serde_json::from_slice(&fs::read(start_file(home)).ok()?).ok()
+}
+
+/// Notes how this server was started.
+///
+/// # Errors
+/// The file cannot be written.
+pub(super) fn remember_start(home: &Home, start: &Start) -> anyhow::Result<()> {
+    private::write_file(&start_file(home), &serde_json::to_vec_pretty(start)?)
+}
+
+/// Forgets how the server of a home was started.
+///
+/// # Errors
+/// The file cannot be removed.
+pub(crate) fn forget_start(home: &Home) -> anyhow::Result<()> {
+    let path = start_file(home);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove `{}`", path.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Tells where the server is, unless that is told already.

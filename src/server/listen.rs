@@ -100,6 +100,23 @@ fn cannot(address: SocketAddr, error: io::Error) -> anyhow::Error {
     })
 }
 
+/// Opens the TCP port of a door; where any free one will do, the one before, if that is free.
+///
+/// # Errors
+/// As [`bind`].
+pub(super) fn bind_like(place: Place, before: Option<SocketAddr>) -> anyhow::Result<Vec<TcpListener>> {
+    let again = match (place, before) {
+        (Place::At(address), Some(before)) if address.port() == 0 && before.ip() == address.ip() => {
+            Some(Place::At(before))
+        }
+        (Place::Loopbacks(0), Some(before)) if before.ip() == Ipv4Addr::LOCALHOST => {
+            Some(Place::Loopbacks(before.port()))
+        }
+        _ => None,
+    };
+    again.and_then(|again| bind(again).ok()).map_or_else(|| bind(place), Ok)
+}
+
 /// Whether a machine without IPv6, or whose loopback interface has no address of it, says so.
 fn is_absent(error: &io::Error) -> bool {
     use rustix::io::Errno;

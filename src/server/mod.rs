@@ -56,7 +56,8 @@ use router::Router;
 
 pub(crate) use crate::supervisor::INSTANCE_VARIABLE;
 pub(crate) use budget::LEAST as LEAST_BYTES;
-pub(crate) use files::{RunsAlready, holder};
+use files::Start;
+pub(crate) use files::{RunsAlready, forget_start, holder, remembered_start};
 pub(crate) use heads::Limits;
 pub(crate) use settings::{Settings, address, bytes, network};
 pub(crate) use strangers::Welcome;
@@ -112,12 +113,12 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -
     let mut stop = Stop::new()?;
     sockets::open_tables().await;
     let lock = files::lock(home)?;
-    files::check_alone(home).await?;
     files::check_database(home)?;
     let database = format!("sqlite:{}", home.server().join("micro.db").display());
     // Before any door: where the lock file was removed, this finds that another server has the home.
     let database = backend::open(&database).await?;
-    let tcp = Tcp::bind(&settings)?;
+    let before = files::remembered_start(home).unwrap_or_default().doors;
+    let tcp = Tcp::bind(&settings, &before)?;
     let local = files::bind_local(home)?;
     let (services_socket, nodes) = (local::services_socket(&local.socket), local.nodes.clone());
     let ([api, proxy, network], also) = tcp.addresses()?;
@@ -170,6 +171,8 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -
     if settings.insecure {
         tracing::warn!("--insecure: other machines may reach this server, and nothing is encrypted");
     }
+    let doors = [&state.api, &state.proxy, &state.network].map(Clone::clone).into();
+    files::remember_start(home, &Start { arguments: state.arguments.clone(), doors })?;
     presence.tell()?;
     tracing::info!(api = state.api, proxy = state.proxy, network = state.network, "the server is ready");
     ready(&state);

@@ -77,6 +77,8 @@ pub(super) struct Presence {
     nodes: PathBuf,
     state: watch::Sender<State>,
     belongings: Belongings,
+    /// Why the state could not be written.
+    untold: Option<String>,
 }
 
 impl Presence {
@@ -86,7 +88,8 @@ impl Presence {
         let Local { owners, services, socket, nodes } = local;
         let services = Socket::new(local::services_socket(&socket), services);
         let owners = Socket::new(socket, owners);
-        Self { home, lock, owners, services, nodes, state: watch::Sender::new(state), belongings }
+        let state = watch::Sender::new(state);
+        Self { home, lock, owners, services, nodes, state, belongings, untold: None }
     }
 
     /// The listeners of the owner and of the services.
@@ -136,14 +139,12 @@ impl Presence {
             self.belongings.auth.keep_keys(),
             self.belongings.secrets.keep_key(),
         ];
-        let mut troubles: Vec<String> =
-            found.into_iter().filter_map(|kept| Some(format!("{:#}", kept.err()?))).collect();
+        let troubles = found.into_iter().filter_map(|kept| Some(format!("{:#}", kept.err()?)));
+        let troubles: Vec<String> = troubles.chain(self.untold.take()).collect();
         self.note(&troubles);
-        // Last, since it tells all of that; where it cannot be told there, the socket still tells it.
-        if let Err(error) = self.tell() {
-            troubles.push(format!("{error:#}"));
-            self.note(&troubles);
-        }
+        // Last, since it tells all of that; that it cannot be written is told at the socket, from the
+        // next look on.
+        self.untold = self.tell().err().map(|error| format!("{error:#}"));
     }
 
     /// Says what has become wrong, once, and when all is well again.

@@ -5,6 +5,7 @@
 
 mod access;
 mod accounts;
+mod again;
 mod audit;
 mod cleaning;
 mod command_line;

@@ -48,8 +48,7 @@ fn what_tells_of_a_server_is_made_again_while_commands_find_it() {
         for path in &removed {
             remove(path);
         }
-        let refused = home.run(["server", "--grace", "1s"]);
-        assert_eq!(refused.code, Some(1), "{removed:?}: {refused:#?}");
+        assert!(home.fails(1, ["server"]).contains("runs already"), "{removed:?}");
         let started = home.run(["server", "start"]);
         assert_eq!(started.code, Some(0), "{removed:?}: {started:#?}");
         assert!(started.stderr.starts_with(&runs), "{removed:?}: {started:#?}");
@@ -68,6 +67,22 @@ fn what_tells_of_a_server_is_made_again_while_commands_find_it() {
     }
     home.ok(["server", "stop"]);
     assert!(of_home(&home).is_empty(), "the server is left");
+}
+
+#[test]
+fn a_server_whose_home_was_deleted_makes_nothing_anew_and_can_be_stopped() {
+    let home = Home::new();
+    home.ok(["server", "start"]);
+    let pid = home.state().pid;
+    // The server may just be making one of its files again.
+    eventually("the folder to be gone", || fs::remove_dir_all(home.data()).ok());
+    assert_eq!(status(&home)["pid"], pid);
+    eventually("the status to tell it", || {
+        home.run(["server", "status"]).stderr.contains("micro server restart").then_some(())
+    });
+    home.ok(["server", "stop"]);
+    assert!(!alive(pid), "the server is left");
+    assert!(!home.data().join("server").exists(), "something was made again");
 }
 
 #[test]
@@ -118,6 +133,8 @@ fn lost(change: impl Fn(&Path), found: &str, next_start: &str) {
     let home = Home::new();
     home.ok(["server", "start"]);
     home.ok(["store", "write", "kept", "value"]);
+    // From its log into the database.
+    home.ok(["server", "restart"]);
     let database = home.data().join("server/micro.db");
     let pid = home.state().pid;
     change(&database);

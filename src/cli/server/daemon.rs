@@ -18,9 +18,12 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde::Deserialize;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::super::{
-    context::Context,
-    failure::{Failure, exit},
+use super::{
+    super::{
+        context::Context,
+        failure::{Failure, exit},
+    },
+    options::Options,
 };
 use crate::{
     private,
@@ -200,7 +203,7 @@ pub(crate) async fn ensure(cx: &Context, start: bool) -> anyhow::Result<Running>
         return Err(if let Probe::Silent(pid) = found { silent(pid) } else { nothing() });
     }
     // One that does not answer may be starting: that ends with the lock of its start.
-    let (state, started) = start_once(cx, &[]).await?;
+    let (state, started) = start_once(cx, &Options::of_autostart(cx)?.arguments()).await?;
     if started {
         cx.ui.say(format_args!(
             "started the micro server (pid {}); stop it with `micro server stop`",

@@ -3,6 +3,7 @@
 
 pub(super) mod daemon;
 mod log;
+mod options;
 
 use std::{
     fs::File,
@@ -12,21 +13,18 @@ use std::{
 };
 
 use anyhow::Context as _;
-use clap::{Args, Subcommand, builder::FalseyValueParser, value_parser};
-use ipnet::IpNet;
+use clap::{Args, Subcommand};
 use micro_sdk::local::State;
 use serde_json::json;
 
 use daemon::Probe;
+use options::Options;
 
 use super::{
     context::Context,
     failure::{Failure, exit},
 };
-use crate::{
-    scaffold::sdk,
-    server::{self, Settings, Welcome},
-};
+use crate::{scaffold::sdk, server};
 
 /// How often a growing log is looked at.
 const FOLLOW: Duration = Duration::from_millis(100);
@@ -50,16 +48,25 @@ pub(super) struct Server {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Start the server in the background.
-    Start(Box<Options>),
+    /// Start the server in the background, as it was started last where nothing else is said.
+    Start(Box<Start>),
     /// Stop the server and the services it runs.
     Stop,
-    /// Stop the server, then start it again with the same options; services come back by themselves.
-    Restart,
+    /// Stop the server, then start it again with the same options and ports; services come back by themselves.
+    Restart(Box<Start>),
     /// Show whether the server runs, and where.
     Status,
     /// Print the log of the server in the background.
     Logs(Logs),
+}
+
+#[derive(Args)]
+struct Start {
+    #[command(flatten)]
+    options: Options,
+    /// Forget how the server was started before: the defaults, and other ports where free ones are taken.
+    #[arg(long)]
+    fresh: bool,
 }
 
 #[derive(Args)]
@@ -75,188 +82,6 @@ struct Logs {
     namespace: Option<String>,
 }
 
-#[derive(Args)]
-struct Options {
-    #[arg(
-        help = "The address of the HTTP API; localhost is 127.0.0.1 and ::1, port 0 takes a free one",
-        long,
-        value_name = "HOST:PORT",
-        env = "MICRO_API_ADDRESS",
-        hide_env_values = true,
-        default_value = "localhost:8080"
-    )]
-    api_address: String,
-    /// The address of the gRPC proxy.
-    #[arg(
-        long,
-        value_name = "HOST:PORT",
-        env = "MICRO_PROXY_ADDRESS",
-        hide_env_values = true,
-        default_value = "localhost:8081"
-    )]
-    proxy_address: String,
-    /// The address services use.
-    #[arg(
-        long,
-        value_name = "HOST:PORT",
-        env = "MICRO_NETWORK_ADDRESS",
-        hide_env_values = true,
-        default_value = "localhost:8443"
-    )]
-    network_address: String,
-    /// Take free ports for all addresses.
-    #[arg(long, env = "MICRO_ISOLATED", hide_env_values = true, value_parser = FalseyValueParser::new())]
-    isolated: bool,
-    /// A name this server answers to, beside localhost and IP addresses; may be repeated.
-    #[arg(
-        long = "allow-host",
-        value_name = "NAME",
-        env = "MICRO_ALLOW_HOSTS",
-        hide_env_values = true,
-        value_delimiter = ','
-    )]
-    hosts: Vec<String>,
-    /// An origin whose web pages may call the HTTP API; may be repeated.
-    #[arg(
-        long = "allow-origin",
-        value_name = "ORIGIN",
-        env = "MICRO_ALLOW_ORIGINS",
-        hide_env_values = true,
-        value_delimiter = ','
-    )]
-    origins: Vec<String>,
-    /// Take nodes of services from this network, beside this machine; may be repeated.
-    #[arg(
-        long = "nodes-from",
-        value_name = "CIDR",
-        env = "MICRO_NODES_FROM",
-        hide_env_values = true,
-        value_delimiter = ',',
-        value_parser = server::network
-    )]
-    nodes_from: Vec<IpNet>,
-    /// Listen beyond this machine although nothing is encrypted.
-    #[arg(long)]
-    insecure: bool,
-    /// How many bytes of messages the server holds at once, such as 128MiB.
-    #[arg(
-        long,
-        value_name = "BYTES",
-        env = "MICRO_MAX_BYTES_IN_FLIGHT",
-        hide_env_values = true,
-        default_value = "128MiB",
-        value_parser = held
-    )]
-    max_bytes_in_flight: usize,
-    /// How long a connection over TCP may be open without calls.
-    #[arg(
-        long,
-        value_name = "DURATION",
-        env = "MICRO_IDLE_TIMEOUT",
-        hide_env_values = true,
-        default_value = "5m",
-        value_parser = humantime::parse_duration
-    )]
-    idle_timeout: Duration,
-    /// How large the head of a request may be, such as 64KiB.
-    #[arg(
-        long,
-        value_name = "BYTES",
-        env = "MICRO_MAX_HEADER_BYTES",
-        hide_env_values = true,
-        default_value = "64KiB",
-        value_parser = head
-    )]
-    max_header_bytes: usize,
-    /// How many headers a request may have.
-    #[arg(
-        long,
-        value_name = "COUNT",
-        env = "MICRO_MAX_HEADERS",
-        hide_env_values = true,
-        default_value_t = 256,
-        value_parser = value_parser!(u16).range(32..=4096)
-    )]
-    max_headers: u16,
-    /// How long calls, and then services, may take to end.
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
-    grace: Duration,
-}
-
-/// Reads how many bytes of messages may be held.
-fn held(text: &str) -> anyhow::Result<usize> {
-    let bytes = server::bytes(text)?;
-    anyhow::ensure!(
-        bytes >= server::LEAST_BYTES,
-        "less than {} MiB has no room for the largest messages",
-        server::LEAST_BYTES >> 20
-    );
-    Ok(bytes)
-}
-
-/// Reads how large the head of a request may be. Beyond that, services would not take it.
-fn head(text: &str) -> anyhow::Result<usize> {
-    const LEAST: usize = 8 << 10;
-    const MOST: usize = micro_sdk::header::MOST as usize / 2;
-    let bytes = server::bytes(text)?;
-    anyhow::ensure!(
-        (LEAST..=MOST).contains(&bytes),
-        "between {} KiB and {} KiB are possible",
-        LEAST >> 10,
-        MOST >> 10
-    );
-    Ok(bytes)
-}
-
-impl Options {
-    fn settings(self, cx: &Context) -> anyhow::Result<Settings> {
-        let arguments = self.arguments();
-        let address = |text: &str| {
-            if self.isolated { server::address("localhost:0") } else { server::address(text) }
-                .map_err(|e| Failure::usage(format!("{e:#}")))
-        };
-        let (api, proxy, network) =
-            (address(&self.api_address)?, address(&self.proxy_address)?, address(&self.network_address)?);
-        Ok(Settings {
-            home: cx.home.clone(),
-            api,
-            proxy,
-            network,
-            welcome: Welcome { hosts: self.hosts, origins: self.origins },
-            nodes_from: self.nodes_from,
-            sdk: Some(sdk::folder(&cx.home.data)?),
-            arguments,
-            insecure: self.insecure,
-            grace: self.grace,
-            bytes: self.max_bytes_in_flight,
-            idle: self.idle_timeout,
-            heads: server::Limits { bytes: self.max_header_bytes, count: self.max_headers.into() },
-        })
-    }
-
-    /// The same options for a server in the background. Those that came from variables are
-    /// inherited, but saying them twice does no harm.
-    fn arguments(&self) -> Vec<String> {
-        let duration = |time| humantime::format_duration(time).to_string().replace(' ', "");
-        let mut arguments = vec![
-            format!("--api-address={}", self.api_address),
-            format!("--proxy-address={}", self.proxy_address),
-            format!("--network-address={}", self.network_address),
-            format!("--grace={}", duration(self.grace)),
-            format!("--idle-timeout={}", duration(self.idle_timeout)),
-            format!("--max-bytes-in-flight={}", self.max_bytes_in_flight),
-            format!("--max-header-bytes={}", self.max_header_bytes),
-            format!("--max-headers={}", self.max_headers),
-        ];
-        arguments.extend(self.hosts.iter().map(|host| format!("--allow-host={host}")));
-        arguments.extend(self.origins.iter().map(|origin| format!("--allow-origin={origin}")));
-        arguments.extend(self.nodes_from.iter().map(|network| format!("--nodes-from={network}")));
-        arguments.extend(self.isolated.then(|| "--isolated".to_owned()));
-        arguments.extend(self.insecure.then(|| "--insecure".to_owned()));
-        arguments
-    }
-}
-
 impl Server {
     /// The runtime a server needs differs from that of a command.
     pub(super) fn in_foreground(&self) -> bool {
@@ -266,13 +91,12 @@ impl Server {
     pub(super) async fn run(self, cx: &Context) -> anyhow::Result<()> {
         match self.action {
             None => foreground(self.options, self.daemonized, cx).await,
-            Some(Action::Start(options)) => start(&options.arguments(), cx).await,
+            Some(Action::Start(start)) => start.run(cx).await,
             Some(Action::Stop) => stop(cx).await,
-            Some(Action::Restart) => {
+            Some(Action::Restart(start)) => {
                 // Also of one that does not answer any more.
-                let arguments = cx.state().map(|state| state.arguments).unwrap_or_default();
                 stop(cx).await?;
-                start(&arguments, cx).await
+                start.run(cx).await
             }
             Some(Action::Status) => status(cx).await,
             Some(Action::Logs(logs)) => logs.run(cx).await,
@@ -308,15 +132,21 @@ async fn foreground(options: Options, daemonized: bool, cx: &Context) -> anyhow:
     server::run(settings, ready).await
 }
 
-async fn start(arguments: &[String], cx: &Context) -> anyhow::Result<()> {
-    let (state, started) = daemon::start_once(cx, arguments).await?;
-    if started {
-        cx.ui.say(format_args!("the micro server is running (pid {})", state.pid));
-    } else {
-        cx.ui.say(format_args!("the micro server runs already (pid {})", state.pid));
+impl Start {
+    async fn run(self, cx: &Context) -> anyhow::Result<()> {
+        if self.fresh {
+            server::forget_start(&cx.home)?;
+        }
+        let options = self.options.over_remembered(cx);
+        let (state, started) = daemon::start_once(cx, &options.arguments()).await?;
+        if started {
+            cx.ui.say(format_args!("the micro server is running (pid {})", state.pid));
+        } else {
+            cx.ui.say(format_args!("the micro server runs already (pid {})", state.pid));
+        }
+        show(&state, cx);
+        Ok(())
     }
-    show(&state, cx);
-    Ok(())
 }
 
 fn show(state: &State, cx: &Context) {
@@ -349,12 +179,13 @@ async fn status(cx: &Context) -> anyhow::Result<()> {
     };
     let record = json!({
         "pid": state.pid, "version": state.version, "api": state.api, "proxy": state.proxy,
-        "network": state.network, "also": state.also, "socket": state.socket, "troubles": state.troubles,
+        "network": state.network, "also": state.also, "socket": state.socket, "arguments": state.arguments,
+        "troubles": state.troubles,
     });
     for trouble in &state.troubles {
         cx.ui.warn(trouble);
     }
-    let head = ["PID", "VERSION", "API", "PROXY", "NETWORK", "ALSO"];
+    let head = ["PID", "VERSION", "API", "PROXY", "NETWORK", "ALSO", "OPTIONS"];
     cx.ui.records(&[record], &head, |_| {
         vec![
             state.pid.to_string(),
@@ -363,6 +194,7 @@ async fn status(cx: &Context) -> anyhow::Result<()> {
             state.proxy.clone(),
             state.network.clone(),
             state.also.join(" "),
+            state.arguments.join(" "),
         ]
     })
 }
