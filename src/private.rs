@@ -112,6 +112,11 @@ impl From<&Metadata> for Identity {
     }
 }
 
+/// Whether an open file still has this name: it may have been removed or replaced.
+pub(crate) fn is_named(file: &File, path: &Path) -> bool {
+    file.metadata().is_ok_and(|found| Identity::of(path) == Some(Identity::from(&found)))
+}
+
 /// Takes the lock of a file, unless somebody else has it for longer than a look.
 ///
 /// # Errors

@@ -14,10 +14,18 @@ use micro_sdk::local::{self, Distrust, State};
 use serde::{Deserialize, Serialize};
 use tokio::net::UnixListener;
 
-use crate::{
-    paths::Home,
-    private::{self, Identity},
-};
+use crate::{paths::Home, private};
+
+/// The folders that a server writes to, beside those of its building blocks.
+pub(super) fn folders(home: &Home) -> [PathBuf; 5] {
+    [
+        home.server(),
+        home.server().join("children"),
+        home.data.join("logs"),
+        home.data.join("binaries"),
+        home.cache.join("targets"),
+    ]
+}
 
 /// Held as long as the server lives; the system lets go of it however the server ends.
 pub(crate) struct Lock {
@@ -34,8 +42,7 @@ impl Lock {
     /// As [`lock`].
     pub(super) fn keep(&mut self, home: &Home) -> anyhow::Result<()> {
         let path = lock_file(home);
-        let held = self.file.metadata().with_context(|| format!("cannot look at `{}`", path.display()))?;
-        if Identity::of(&path) != Some(Identity::from(&held)) {
+        if !private::is_named(&self.file, &path) {
             // The one that is held is let go when the other is.
             self.file = match take(&path)? {
                 Some(file) => file,

@@ -104,10 +104,8 @@ impl Stop {
 pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -> anyhow::Result<()> {
     settings.check()?;
     let home = &settings.home;
-    for folder in
-        [&home.server(), &home.data.join("logs"), &home.data.join("binaries"), &home.cache.join("targets")]
-    {
-        private::create_lasting_folder(folder)?;
+    for folder in files::folders(home) {
+        private::create_lasting_folder(&folder)?;
     }
     let descriptors = descriptors::raise();
     let mut stop = Stop::new()?;

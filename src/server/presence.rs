@@ -23,7 +23,7 @@ use super::files::{self, Local, Lock};
 use crate::{
     backend::Kv,
     paths::Home,
-    private::Identity,
+    private::{self, Identity},
     services::{auth::Auth, secrets::Secrets},
 };
 
@@ -136,6 +136,7 @@ impl Presence {
             self.keep_owners(),
             self.keep_services(),
             self.keep_nodes(),
+            self.keep_folders(),
             self.belongings.auth.keep_keys(),
             self.belongings.secrets.keep_key(),
         ];
@@ -189,6 +190,19 @@ impl Presence {
         }
         let path = self.services.path.clone();
         self.services.open(&path).context("the socket for services is gone")
+    }
+
+    /// What was in them is lost; what comes next has a place.
+    fn keep_folders(&self) -> anyhow::Result<()> {
+        // Who removed this one meant the home.
+        if !self.home.server().is_dir() {
+            return Ok(());
+        }
+        for folder in files::folders(&self.home).iter().filter(|folder| !folder.is_dir()) {
+            private::create_lasting_folder(folder)?;
+            tracing::warn!(folder = %folder.display(), "a folder of the server was gone, and is made again, empty");
+        }
+        Ok(())
     }
 
     /// Services whose sockets went with the folder make them again.

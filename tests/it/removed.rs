@@ -70,6 +70,33 @@ fn what_tells_of_a_server_is_made_again_while_commands_find_it() {
 }
 
 #[test]
+fn what_is_written_after_logs_and_folders_were_removed_has_a_place() {
+    let home = Home::new();
+    home.run_helloworld();
+    let (logs, server) = (home.data().join("logs"), home.data().join("server"));
+    let folders = [logs.clone(), server.join("children"), home.data().join("binaries")];
+    for folder in &folders {
+        remove(folder);
+    }
+    remove(&home.path().join("home/cache"));
+    for folder in &folders {
+        eventually("a folder to be there again", || folder.is_dir().then_some(()));
+    }
+    eventually("the log of the service to go on", || {
+        home.ok(["helloworld", "call"]);
+        let said = home.run(["logs", "helloworld"]);
+        said.stdout.contains("received").then_some(())
+    });
+    eventually("the log of the server to go on", || {
+        let said = home.run(["server", "logs"]);
+        said.stdout.contains("made again").then_some(())
+    });
+    let program = crate::support::helloworld().join("target/debug/helloworld");
+    home.ok(["run", ".", "--name", "second", "--command", program.to_str().unwrap()]);
+    home.ok(["kill", "second", "helloworld"]);
+}
+
+#[test]
 fn a_server_whose_home_was_deleted_makes_nothing_anew_and_can_be_stopped() {
     let home = Home::new();
     home.ok(["server", "start"]);

@@ -8,10 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{
-    backend::Error,
-    private::{self, Identity},
-};
+use crate::{backend::Error, private};
 
 /// The header of an `SQLite` file, <https://www.sqlite.org/fileformat2.html#the_database_header>.
 const HEADER: usize = 100;
@@ -50,8 +47,7 @@ pub(super) fn lock(path: &Path) -> Result<File, Error> {
 /// Takes the lock again where its file was removed or replaced.
 pub(super) fn keep_lock(path: &Path, held: &mut File) -> Result<(), Error> {
     let lock_path = beside(path, "-lock");
-    let ours = held.metadata().map_err(|error| failed("look at", &lock_path, &error))?;
-    if Identity::of(&lock_path) != Some(Identity::from(&ours)) {
+    if !private::is_named(held, &lock_path) {
         // The one that is held is let go when the other is.
         *held = lock(path)?;
     }

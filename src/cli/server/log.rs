@@ -14,7 +14,7 @@ use std::{
 use tracing::{Metadata, callsite::Identifier};
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
-use crate::private;
+use crate::private::{self, Identity};
 
 /// Bytes of a file after which the next one is begun, and how many full ones are kept.
 const FILES: (u64, usize) = (10 << 20, 3);
@@ -80,19 +80,25 @@ pub(super) fn open(newest: &Path) -> io::Result<File> {
 struct Output {
     file: Option<PathBuf>,
     written: u64,
+    /// Of the newest file, which may be removed.
+    identity: Option<Identity>,
 }
 
 impl Output {
     fn new(file: Option<&Path>) -> Self {
         let length = file.and_then(|file| fs::metadata(file).ok()).map_or(0, |metadata| metadata.len());
-        Self { file: file.map(Path::to_owned), written: length }
+        Self { file: file.map(Path::to_owned), written: length, identity: file.and_then(Identity::of) }
     }
 
     fn write(&mut self, line: &str) -> io::Result<()> {
-        if let Some(file) = self.file.as_deref().filter(|_| self.written > FILES.0) {
-            let next = open(file)?;
-            rustix::stdio::dup2_stderr(&next)?;
-            self.written = next.metadata()?.len();
+        if let Some(file) = &self.file {
+            let is_there = self.identity.is_some() && Identity::of(file) == self.identity;
+            if self.written > FILES.0 || !is_there {
+                let next = open(file)?;
+                rustix::stdio::dup2_stderr(&next)?;
+                let begun = next.metadata()?;
+                (self.written, self.identity) = (begun.len(), Some(Identity::from(&begun)));
+            }
         }
         self.written += line.len() as u64;
         io::stderr().lock().write_all(line.as_bytes())

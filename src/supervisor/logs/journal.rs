@@ -141,6 +141,8 @@ impl Writer {
 
     fn try_append(&mut self, batch: &[u8]) -> io::Result<()> {
         let added = batch.len() as u64;
+        // Who removed the file still wants to read what comes.
+        self.file = self.file.take().filter(|file| private::is_named(file, &self.files.current()));
         if self.file.is_none() {
             (self.file, self.length) = open(&self.files).map(|(file, length)| (Some(file), length))?;
         }
