@@ -93,15 +93,6 @@ impl Launch {
         self.command.is_none()
     }
 
-    fn check_program(&self, source: &Source) -> anyhow::Result<()> {
-        if self.command.is_some() && source.bin.is_some() {
-            return Err(
-                Failure::usage("--bin and --command exclude each other: a command is run as it is").into()
-            );
-        }
-        Ok(())
-    }
-
     fn command_words(&self) -> anyhow::Result<Vec<String>> {
         let words = words("--command", self.command.as_deref())?;
         if self.command.is_some() && words.is_empty() {
@@ -141,7 +132,11 @@ impl Launch {
         namespace: &str,
         ui: &Ui,
     ) -> anyhow::Result<(Service, CreateOptions)> {
-        self.check_program(source)?;
+        if self.command.is_some() && source.bin.is_some() {
+            return Err(
+                Failure::usage("--bin and --command exclude each other: a command is run as it is").into()
+            );
+        }
         service.metadata = self.metadata(ui)?;
         let (path_env, cargo_home, rustup_home) = tools();
         let options = CreateOptions {
@@ -167,21 +162,32 @@ impl Launch {
     pub(super) fn update(
         &self,
         source: &Source,
-        mut service: Service,
+        service: Service,
         namespace: &str,
         ui: &Ui,
     ) -> anyhow::Result<(Service, UpdateOptions)> {
-        self.check_program(source)?;
-        service.metadata = self.metadata(ui)?;
-        let (path_env, cargo_home, rustup_home) = tools();
+        let (service, launched) = self.request(source, service, namespace, ui)?;
+        let CreateOptions {
+            command,
+            args,
+            env,
+            namespace,
+            instances,
+            bin,
+            restart,
+            path_env,
+            cargo_home,
+            rustup_home,
+            ..
+        } = launched;
         let options = UpdateOptions {
-            command: self.command_words()?,
-            args: words("--args", self.args.as_deref())?,
-            env: self.checked_variables(ui)?,
-            namespace: namespace.to_owned(),
-            instances: source.instances.unwrap_or(0),
-            bin: source.bin.clone().unwrap_or_default(),
-            restart: Restart::word(self.restart),
+            command,
+            args,
+            env,
+            namespace,
+            instances,
+            bin,
+            restart,
             path_env,
             cargo_home,
             rustup_home,
