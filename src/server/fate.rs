@@ -7,13 +7,12 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
 use futures::future::BoxFuture;
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body as _;
 use micro_sdk::Error;
-use tonic::Status;
 
 use super::{
+    hooked::{Hook, Next},
     revocable::Granted,
     router::Router,
     upstream::{Forwarded, UNTRUSTED, trailers},
@@ -36,53 +35,36 @@ pub(super) async fn of(error: Error, router: &Router, granted: &Granted) -> Erro
     Error::unavailable(text).with_id("micro.network")
 }
 
-/// The body of an answer that ends in trailers which tell what became of the service when its
-/// connection breaks.
-pub(super) struct Fated {
-    body: Forwarded,
+/// Ends an answer in trailers which tell what became of the service when its connection breaks.
+pub(super) struct Fate {
     router: Router,
     granted: Arc<Granted>,
     telling: Option<BoxFuture<'static, Error>>,
-    ended: bool,
 }
 
-impl Fated {
-    pub(super) fn new(body: Forwarded, router: Router, granted: Arc<Granted>) -> Self {
-        Self { body, router, granted, telling: None, ended: false }
+impl Fate {
+    pub(super) fn new(router: Router, granted: Arc<Granted>) -> Self {
+        Self { router, granted, telling: None }
     }
 }
 
-impl Body for Fated {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        if self.ended {
-            return Poll::Ready(None);
-        }
-        if self.telling.is_none() {
-            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+impl Hook<Forwarded> for Fate {
+    fn poll_next(&mut self, body: &mut Forwarded, cx: &mut Context<'_>) -> Poll<Next> {
+        let telling = match &mut self.telling {
+            Some(telling) => telling,
+            none => match ready!(Pin::new(body).poll_frame(cx)) {
                 Some(Err(broken)) => {
                     let (router, granted) = (self.router.clone(), self.granted.clone());
-                    self.telling = Some(Box::pin(async move { of(broken.into(), &router, &granted).await }));
+                    none.insert(Box::pin(async move { of(broken.into(), &router, &granted).await }))
                 }
-                passing => return Poll::Ready(passing),
-            }
-        }
-        let Some(telling) = &mut self.telling else { return Poll::Ready(None) };
+                passing => return Poll::Ready(Next::Pass(passing)),
+            },
+        };
         let error = ready!(telling.as_mut().poll(cx));
-        self.ended = true;
-        Poll::Ready(Some(Ok(trailers(error))))
+        Poll::Ready(Next::Last(Ok(trailers(error))))
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.ended || (self.telling.is_none() && self.body.is_end_stream())
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+    fn has_more(&self) -> bool {
+        self.telling.is_some()
     }
 }

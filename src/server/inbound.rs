@@ -9,13 +9,16 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body::{Body as _, Frame};
 use micro_sdk::{Error, Result, handler::Guard};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::{Status, body::Body};
 
-use super::{budget::Hold, target::Target};
+use super::{
+    budget::Hold,
+    hooked::{Hook, Next},
+    target::Target,
+};
 use crate::transcode::Weights;
 
 /// In each such time of waiting for a message, so many bytes of it have to come.
@@ -152,9 +155,8 @@ pub(super) struct Terms {
     pub(super) compressed: bool,
 }
 
-/// The body of a request with its terms.
+/// Holds the body of a request to its terms.
 pub(super) struct Inbound {
-    body: Body,
     terms: Terms,
     meter: Arc<Meter>,
     head: [u8; HEAD],
@@ -162,13 +164,12 @@ pub(super) struct Inbound {
     had: usize,
     missing: usize,
     progress: Option<Progress>,
-    ended: bool,
 }
 
 impl Inbound {
-    pub(super) fn new(body: Body, terms: Terms, meter: Arc<Meter>) -> Self {
+    pub(super) fn new(terms: Terms, meter: Arc<Meter>) -> Self {
         let progress = terms.prompt.then(Progress::default);
-        Self { body, terms, meter, head: [0; HEAD], had: 0, missing: 0, progress, ended: false }
+        Self { terms, meter, head: [0; HEAD], had: 0, missing: 0, progress }
     }
 
     /// Follows the messages through the bytes of a chunk.
@@ -220,66 +221,51 @@ impl Inbound {
         if self.terms.kept { self.meter.grow(bytes) } else { Ok(()) }
     }
 
-    fn fail(&mut self, error: Error) -> Status {
-        self.ended = true;
-        self.body = Body::empty();
-        self.meter.refuse(error)
+    /// Breaks off, and lets go of where the body came from.
+    fn fail(&self, error: Error, body: &mut Body) -> Next {
+        *body = Body::empty();
+        Next::Last(Err(self.meter.refuse(error)))
     }
 }
 
-impl HttpBody for Inbound {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let me = &mut *self;
-        if me.ended {
-            return Poll::Ready(None);
-        }
-        let Poll::Ready(polled) = Pin::new(&mut me.body).poll_frame(cx) else {
-            let Some(progress) = &mut me.progress else { return Poll::Pending };
+impl Hook<Body> for Inbound {
+    fn poll_next(&mut self, body: &mut Body, cx: &mut Context<'_>) -> Poll<Next> {
+        let Poll::Ready(polled) = Pin::new(&mut *body).poll_frame(cx) else {
+            let Some(progress) = &mut self.progress else { return Poll::Pending };
             let late = ready!(progress.poll(cx));
-            return Poll::Ready(Some(Err(me.fail(late))));
+            return Poll::Ready(self.fail(late, body));
         };
         if let Some(Ok(frame)) = &polled
             && let Some(chunk) = frame.data_ref()
-            && let Err(error) = me.follow(chunk)
+            && let Err(error) = self.follow(chunk)
         {
-            return Poll::Ready(Some(Err(me.fail(error))));
+            return Poll::Ready(self.fail(error, body));
         }
         // A request of gRPC has no trailers; as headers they would go past what is looked at.
-        me.ended = polled.as_ref().is_none_or(|polled| polled.as_ref().is_ok_and(Frame::is_trailers));
-        Poll::Ready(if me.ended { None } else { polled })
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.ended || self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let ends = polled.as_ref().is_none_or(|polled| polled.as_ref().is_ok_and(Frame::is_trailers));
+        Poll::Ready(Next::Pass(if ends { None } else { polled }))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use http::HeaderMap;
     use http_body_util::{BodyExt as _, StreamBody};
 
     use super::*;
     use crate::server::{
         budget::{Budget, Purse},
+        hooked::Hooked,
         listen::Peer,
     };
 
-    fn inbound(frames: Vec<Frame<Bytes>>, compressed: bool) -> Inbound {
+    fn inbound(frames: Vec<Frame<Bytes>>, compressed: bool) -> Hooked<Body, Inbound> {
         let purse = Purse::new(Budget::new(1 << 20), Peer::Unknown);
         let frames = futures::stream::iter(frames.into_iter().map(Ok::<_, Status>));
         let terms = Terms { limit: 100, kept: true, prompt: false, compressed };
-        Inbound::new(Body::new(StreamBody::new(frames)), terms, Meter::new(Hold::new(purse, None)))
+        let meter = Meter::new(Hold::new(purse, None));
+        Hooked::new(Body::new(StreamBody::new(frames)), Inbound::new(terms, meter))
     }
 
     #[tokio::test]

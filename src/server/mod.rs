@@ -10,6 +10,7 @@ mod files;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod heads;
+mod hooked;
 mod inbound;
 mod listen;
 mod outbound;

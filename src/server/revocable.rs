@@ -13,12 +13,17 @@ use std::{
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body;
 use micro_sdk::{Error, Result};
 use tokio_util::sync::ReusableBoxFuture;
 use tonic::{Code, Status};
 
-use super::{inbound::Meter, target::Target, upstream::trailers};
+use super::{
+    hooked::{Hook, Next},
+    inbound::Meter,
+    target::Target,
+    upstream::trailers,
+};
 use crate::services::{
     PLATFORM,
     auth::{Auth, Caller, Resource},
@@ -91,91 +96,70 @@ pub(super) enum Way {
     Out,
 }
 
-/// A body that ends with an error when its caller may not go on.
-pub(super) struct Revocable<B> {
-    body: B,
+/// Ends a body with an error when its caller may not go on.
+pub(super) struct Revocable {
     way: Way,
     granted: Arc<Granted>,
     /// Waits for the next revocation, of whomever; begun when the body first has to be waited for.
     revoked: Option<ReusableBoxFuture<'static, ()>>,
     /// It has begun: some of it has passed.
     begun: bool,
-    ended: bool,
 }
 
-impl<B> Revocable<B> {
-    pub(super) fn new(body: B, way: Way, granted: Arc<Granted>) -> Self {
-        Self { body, way, granted, revoked: None, begun: false, ended: false }
+impl Revocable {
+    pub(super) fn new(way: Way, granted: Arc<Granted>) -> Self {
+        Self { way, granted, revoked: None, begun: false }
     }
 
-    fn end(&mut self, error: Error) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        self.ended = true;
-        Poll::Ready(Some(match self.way {
+    fn end(&self, error: Error) -> Poll<Next> {
+        Poll::Ready(Next::Last(match self.way {
             Way::In => Err(error.into()),
             Way::Out => Ok(trailers(error)),
         }))
     }
 }
 
-impl<B: Body<Data = Bytes, Error = Status> + Unpin> Body for Revocable<B> {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let me = &mut *self;
-        if me.ended {
-            return Poll::Ready(None);
-        }
-        let polled = Pin::new(&mut me.body).poll_frame(cx);
+impl<B: Body<Data = Bytes, Error = Status> + Unpin> Hook<B> for Revocable {
+    fn poll_next(&mut self, body: &mut B, cx: &mut Context<'_>) -> Poll<Next> {
+        let polled = Pin::new(body).poll_frame(cx);
         if let Poll::Ready(Some(Ok(frame))) = &polled {
             let goes_on = match frame.trailers_ref() {
-                Some(end) if me.granted.block => {
-                    if me.way == Way::Out {
-                        me.granted.look(end);
+                Some(end) if self.granted.block => {
+                    if self.way == Way::Out {
+                        self.granted.look(end);
                     }
                     Ok(())
                 }
                 // A service's answer breaks off when its request does: that is told by its reason.
-                Some(_) => me.granted.still(),
+                Some(_) => self.granted.still(),
                 // The answer to the call by which a caller ends their own rights is theirs; of what has more
                 // parts, there may always be another one.
-                None if me.begun => me.granted.still(),
+                None if self.begun => self.granted.still(),
                 None => Ok(()),
             };
-            me.begun = true;
+            self.begun = true;
             if let Err(error) = goes_on {
-                return me.end(error);
+                return self.end(error);
             }
         }
-        if polled.is_ready() {
-            return polled;
+        if let Poll::Ready(passing) = polled {
+            return Poll::Ready(Next::Pass(passing));
         }
         loop {
-            if let Some(revoked) = &mut me.revoked
+            if let Some(revoked) = &mut self.revoked
                 && revoked.poll(cx).is_pending()
             {
                 return Poll::Pending;
             }
-            let next = me.granted.next_revocation();
-            match &mut me.revoked {
+            let next = self.granted.next_revocation();
+            match &mut self.revoked {
                 Some(revoked) => revoked.set(next),
                 none => *none = Some(ReusableBoxFuture::new(next)),
             }
             // Looked at after the waiting has begun, so that none can be missed.
-            if let Err(error) = me.granted.still() {
-                return me.end(error);
+            if let Err(error) = self.granted.still() {
+                return self.end(error);
             }
         }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.ended || self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

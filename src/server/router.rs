@@ -18,8 +18,9 @@ use super::{
     VERSION,
     budget::{Budget, Hold},
     connection::Connection,
-    fate::{self, Fated},
+    fate::{self, Fate},
     heads::Limits,
+    hooked::Hooked,
     inbound::{self, Inbound, Meter, Terms},
     listen::Peer,
     outbound::Outbound,
@@ -205,7 +206,7 @@ impl Router {
         let encoded = request.headers().contains_key("grpc-encoding");
         let (terms, meter) = (route.terms(wire, encoded), route.meter.clone());
         let one_message = terms.prompt;
-        let request = request.map(|body| Body::new(Inbound::new(body, terms, meter.clone())));
+        let request = request.map(|body| Body::new(Hooked::new(body, Inbound::new(terms, meter.clone()))));
         let response = if wire == Wire::Json {
             // Apart: what it takes to translate would be carried, and copied, by each call.
             Box::pin(self.call_json(route, request)).await?
@@ -450,7 +451,8 @@ impl Router {
         let guard = if block { self.guard(&target, &meter) } else { None };
         let epoch = epoch.into();
         let granted = Arc::new(Granted { auth, caller, epoch, namespace, block, target, meter });
-        let mut request = request.map(|body| Body::new(Revocable::new(body, Way::In, granted.clone())));
+        let revocable = |way| Revocable::new(way, granted.clone());
+        let mut request = request.map(|body| Body::new(Hooked::new(body, revocable(Way::In))));
         match to {
             To::Block(block, _) => {
                 request.extensions_mut().insert(granted.caller.clone());
@@ -459,7 +461,7 @@ impl Router {
                 }
                 let response = block.serve(request).await;
                 granted.look(response.headers());
-                Ok(response.map(|body| Body::new(Revocable::new(body, Way::Out, granted))))
+                Ok(response.map(|body| Body::new(Hooked::new(body, revocable(Way::Out)))))
             }
             To::Nodes(Nodes { nodes, service }) => {
                 let answer = match upstream::forward(&self.0.blocks.registry, nodes, request).await {
@@ -472,8 +474,8 @@ impl Router {
                 };
                 match answer {
                     Ok(response) => Ok(response.map(|body| {
-                        let body = Fated::new(body, self.clone(), granted.clone());
-                        Body::new(Revocable::new(body, Way::Out, granted))
+                        let body = Hooked::new(body, Fate::new(self.clone(), granted.clone()));
+                        Body::new(Hooked::new(body, revocable(Way::Out)))
                     })),
                     // A request that broke off because of that is told by its reason.
                     Err(error) => match granted.still() {

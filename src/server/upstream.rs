@@ -13,12 +13,13 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body::{Body as _, Frame};
 use hyper::body::Incoming;
 use micro_sdk::{Error, Result, Unsent, header, shortened};
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use tonic::{Status, body::Body};
 
+use super::hooked::{Hook, Hooked, Next};
 use crate::services::registry::{CatalogNode, InFlight, Registry};
 
 /// A deadline no call reaches, so that arithmetic on a caller's number cannot overflow.
@@ -55,7 +56,7 @@ pub(super) async fn forward(
         None => sending.await?,
     };
     let deadline = deadline.map(|at| Box::pin(sleep_until(at)));
-    Ok(response.map(|inner| Forwarded { inner, deadline, _in_flight: in_flight, ended: false }))
+    Ok(response.map(|body| Hooked::new(body, InTime { deadline, _in_flight: in_flight })))
 }
 
 fn late() -> Error {
@@ -125,59 +126,38 @@ fn untrusted(node: &CatalogNode, why: &str) -> Error {
     Error::unavailable(text).with_id(UNTRUSTED)
 }
 
-/// The body of a response on its way: keeps the node's load right, and ends in trailers that say
-/// "too late" when the deadline passes. It fails when the connection breaks.
-pub(super) struct Forwarded {
-    inner: Incoming,
+/// The body of a response on its way.
+pub(super) type Forwarded = Hooked<Incoming, InTime>;
+
+/// Keeps the node's load right, and ends a response in trailers that say "too late" when the deadline
+/// passes. It fails when the connection breaks.
+pub(super) struct InTime {
     deadline: Option<Pin<Box<Sleep>>>,
     _in_flight: InFlight,
-    ended: bool,
 }
 
-impl HttpBody for Forwarded {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        if self.ended {
-            return Poll::Ready(None);
-        }
-        let polled = Pin::new(&mut self.inner).poll_frame(cx);
+impl Hook<Incoming> for InTime {
+    fn poll_next(&mut self, body: &mut Incoming, cx: &mut Context<'_>) -> Poll<Next> {
+        let polled = Pin::new(body).poll_frame(cx);
         if polled.is_pending()
             && let Some(deadline) = &mut self.deadline
             && deadline.as_mut().poll(cx).is_ready()
         {
-            self.ended = true;
-            return Poll::Ready(Some(Ok(trailers(late()))));
+            return Poll::Ready(Next::Last(Ok(trailers(late()))));
         }
-        match ready!(polled) {
+        Poll::Ready(match ready!(polled) {
             Some(Ok(mut frame)) => {
                 if let Some(trailers) = frame.trailers_mut() {
                     shorten(trailers);
                 }
-                Poll::Ready(Some(Ok(frame)))
+                Next::Pass(Some(Ok(frame)))
             }
             Some(Err(error)) => {
-                self.ended = true;
                 let text = format!("the connection to the service broke: {error}");
-                Poll::Ready(Some(Err(Error::unavailable(text).with_id("micro.network").into())))
+                Next::Last(Err(Error::unavailable(text).with_id("micro.network").into()))
             }
-            None => {
-                self.ended = true;
-                Poll::Ready(None)
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.ended || self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+            None => Next::Pass(None),
+        })
     }
 }
 
