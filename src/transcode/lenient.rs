@@ -3,7 +3,7 @@
 //! places: the error texts say what was expected and what came.
 
 use super::{
-    number::{double, float, integer},
+    number::{double, float, integer, not_finite},
     place::{did_you_mean, shorten},
 };
 use base64::{
@@ -11,6 +11,7 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use prost_reflect::{EnumDescriptor, Kind, Value};
+use serde_json::{Number, Value as Json};
 use std::{borrow::Cow, fmt};
 
 /// More names than this of an enum do not help in an error.
@@ -82,6 +83,29 @@ pub(super) fn convert(kind: &Kind, given: Scalar) -> Result<Value, String> {
     })
 }
 
+/// A text, such as that of a flag, as the JSON of a scalar: checked, and in the form that protobuf gives it.
+///
+/// # Errors
+/// What was expected and what came.
+pub(crate) fn scalar(kind: &Kind, text: &str) -> Result<Json, String> {
+    let float = |number| Number::from_f64(number).map_or_else(|| not_finite(number).into(), Json::Number);
+    Ok(match convert(kind, Scalar::Text(Cow::Borrowed(text)))? {
+        Value::Bool(truth) => truth.into(),
+        Value::I32(number) | Value::EnumNumber(number) => number.into(),
+        Value::I64(number) => number.into(),
+        Value::U32(number) => number.into(),
+        Value::U64(number) => number.into(),
+        // In the fewest digits that are the same number in 32 bits.
+        Value::F32(number) => float(number.to_string().parse().unwrap_or(number.into())),
+        Value::F64(number) => float(number),
+        Value::String(text) => text.into(),
+        Value::Bytes(bytes) => STANDARD.encode(bytes).into(),
+        Value::Message(_) | Value::List(_) | Value::Map(_) => {
+            return Err(format!("expected {}, got `{}`", wanted(kind), shorten(text)));
+        }
+    })
+}
+
 /// The forms that Go's `ParseBool` takes, and the numbers 0 and 1.
 fn truth(given: &Scalar) -> Result<bool, String> {
     match given {
@@ -140,17 +164,23 @@ fn enum_number(descriptor: &EnumDescriptor, given: &Scalar) -> Result<i32, Strin
             _ => integer(given, i32::MIN..=i32::MAX),
         };
     };
-    let name = text.trim();
-    if let Some(value) = descriptor.get_value_by_name(name) {
+    let values: Vec<_> = descriptor.values().collect();
+    let names = values.iter().map(prost_reflect::EnumValueDescriptor::name);
+    if let Some(value) = enum_name(names, text).and_then(|name| descriptor.get_value_by_name(name)) {
         return Ok(value.number());
     }
-    if let Some(value) = descriptor.values().find(|value| value.name().eq_ignore_ascii_case(name)) {
-        return Ok(value.number());
-    }
-    if name.starts_with(|first: char| first.is_ascii_digit() || first == '-') {
+    if text.trim().starts_with(|first: char| first.is_ascii_digit() || matches!(first, '-' | '+')) {
         return integer(given, i32::MIN..=i32::MAX);
     }
     Err(no_such_name(descriptor, given))
+}
+
+/// The name of an enum's value that a text means: `DARK_BLUE` is also `dark-blue`.
+pub(crate) fn enum_name<'n>(names: impl Iterator<Item = &'n str> + Clone, text: &str) -> Option<&'n str> {
+    let text = text.trim();
+    let folded = |name: &str| name.to_ascii_lowercase().replace('-', "_");
+    let alike = |name: &&str| folded(name) == folded(text);
+    names.clone().find(|name| *name == text).or_else(|| names.clone().find(alike))
 }
 
 fn no_such_name(descriptor: &EnumDescriptor, given: &Scalar) -> String {

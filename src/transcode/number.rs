@@ -102,6 +102,15 @@ pub(super) fn double(given: &Scalar) -> Result<f64, String> {
     Ok(number)
 }
 
+/// The name that protobuf gives to a number JSON cannot write.
+pub(super) fn not_finite(number: f64) -> &'static str {
+    match number {
+        f64::INFINITY => "Infinity",
+        f64::NEG_INFINITY => "-Infinity",
+        _ => "NaN",
+    }
+}
+
 /// The scalar as a 32-bit floating-point number.
 pub(super) fn float(given: &Scalar) -> Result<f32, String> {
     let number = match given {

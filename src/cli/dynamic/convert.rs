@@ -1,20 +1,13 @@
-//! The text of a flag as the JSON of its field's type. Numbers are kept exact; names of enums, base64 and the like
-//! are checked here, so that an error names the flag before anything is sent.
+//! The text of a flag as the JSON of its field's type, by the rules of the transcoder. It is checked here too, so
+//! that an error names the flag before anything is sent.
 
 use super::describe::{assignment, example, expected};
-use super::names::fold;
 use super::schema::{Field, Kind};
 use super::{Error, ReadFile};
-use base64::Engine;
-use base64::alphabet;
-use base64::engine::DecodePaddingMode;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
-use serde_json::{Map, Number, Value};
-
-const LENIENT: GeneralPurposeConfig =
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-const STANDARD_ALPHABET: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
-const URL_SAFE_ALPHABET: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
+use crate::transcode;
+use base64::{Engine as _, prelude::BASE64_STANDARD as STANDARD};
+use prost_reflect::Kind as Scalar;
+use serde_json::{Map, Value};
 
 /// Converts the values of one flag.
 pub(super) struct Converter<'a> {
@@ -100,17 +93,26 @@ impl Converter<'_> {
     }
 
     fn one(&self, kind: &Kind, text: &str) -> Result<Value, Error> {
+        let scalar = |scalar| transcode::scalar(&scalar, text).ok();
         let converted = match kind {
-            Kind::Bool => boolean(text).map(Value::Bool),
-            Kind::Int32 => integer(text).and_then(|number| i32::try_from(number).ok()).map(Value::from),
-            Kind::Int64 => integer(text).and_then(|number| i64::try_from(number).ok()).map(Value::from),
-            Kind::Uint32 => integer(text).and_then(|number| u32::try_from(number).ok()).map(Value::from),
-            Kind::Uint64 => integer(text).and_then(|number| u64::try_from(number).ok()).map(Value::from),
-            Kind::Float => float(text, f64::from(f32::MAX)),
-            Kind::Double => float(text, f64::MAX),
-            Kind::String => Some(Value::from(text)),
-            Kind::Bytes => self.bytes(text)?,
-            Kind::Enum { values, .. } => enumeration(values, text),
+            Kind::Bool => scalar(Scalar::Bool),
+            Kind::Int32 => scalar(Scalar::Int32),
+            Kind::Int64 => scalar(Scalar::Int64),
+            Kind::Uint32 => scalar(Scalar::Uint32),
+            Kind::Uint64 => scalar(Scalar::Uint64),
+            Kind::Float => scalar(Scalar::Float),
+            Kind::Double => scalar(Scalar::Double),
+            Kind::String => scalar(Scalar::String),
+            Kind::Bytes => match text.strip_prefix('@') {
+                Some(path) => Some(Value::from(STANDARD.encode(self.file(path)?))),
+                None => scalar(Scalar::Bytes),
+            },
+            Kind::Enum { values, .. } => {
+                match transcode::enum_name(values.iter().map(String::as_str), text) {
+                    Some(name) => Some(Value::from(name)),
+                    None => scalar(Scalar::Int32),
+                }
+            }
             Kind::Message { .. } | Kind::Map { .. } => {
                 serde_json::from_str(text).ok().filter(Value::is_object)
             }
@@ -119,14 +121,8 @@ impl Converter<'_> {
         converted.ok_or_else(|| self.invalid(kind, text))
     }
 
-    fn bytes(&self, text: &str) -> Result<Option<Value>, Error> {
-        let bytes = if let Some(path) = text.strip_prefix('@') {
-            let read = (self.read_file)(path);
-            Some(read.map_err(|source| Error::Read { path: path.to_owned(), source })?)
-        } else {
-            STANDARD_ALPHABET.decode(text).or_else(|_| URL_SAFE_ALPHABET.decode(text)).ok()
-        };
-        Ok(bytes.map(|bytes| Value::from(STANDARD.encode(bytes))))
+    fn file(&self, path: &str) -> Result<Vec<u8>, Error> {
+        (self.read_file)(path).map_err(|source| Error::Read { path: path.to_owned(), source })
     }
 
     fn invalid(&self, kind: &Kind, text: &str) -> Error {
@@ -134,109 +130,5 @@ impl Converter<'_> {
             format!("`--{}` expects {}, not `{text}`", self.long, expected(kind)),
             format!("for example {}", assignment(self.long, &example(kind))),
         )
-    }
-}
-
-/// The forms of Go's `strconv.ParseBool`, and nothing at all for true.
-fn boolean(text: &str) -> Option<bool> {
-    match text.trim() {
-        "" | "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
-        _ => None,
-    }
-}
-
-/// A decimal number, or one with `0x`, `0o` or `0b`; `_` may stand between digits.
-fn integer(text: &str) -> Option<i128> {
-    let text = text.trim();
-    let (negative, unsigned) = match text.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, text.strip_prefix('+').unwrap_or(text)),
-    };
-    let lower = unsigned.to_ascii_lowercase();
-    let prefixes = [("0x", 16), ("0o", 8), ("0b", 2)];
-    let with_prefix = prefixes.iter().find_map(|(prefix, radix)| Some((lower.strip_prefix(prefix)?, *radix)));
-    // As in Go, an underscore may follow the prefix.
-    let (digits, radix) = with_prefix
-        .map_or((lower.as_str(), 10), |(rest, radix)| (rest.strip_prefix('_').unwrap_or(rest), radix));
-    if digits.split('_').any(|group| group.is_empty() || !group.chars().all(|digit| digit.is_digit(radix))) {
-        return None;
-    }
-    let number = i128::from_str_radix(&digits.replace('_', ""), radix).ok()?;
-    Some(if negative { -number } else { number })
-}
-
-/// A number no larger than `most`, or the JSON names that protobuf gives the numbers JSON cannot write.
-fn float(text: &str, most: f64) -> Option<Value> {
-    let text = text.trim();
-    let number: f64 = text.parse().ok()?;
-    if number.is_nan() {
-        return Some(Value::from("NaN"));
-    }
-    if text.trim_start_matches(['+', '-']).to_ascii_lowercase().starts_with("inf") {
-        return Some(Value::from(if number > 0.0 { "Infinity" } else { "-Infinity" }));
-    }
-    if number.abs() > most { None } else { Number::from_f64(number).map(Value::Number) }
-}
-
-/// A value by its name in any case, or by its number.
-fn enumeration(values: &[String], text: &str) -> Option<Value> {
-    let exact = values.iter().find(|value| *value == text);
-    let folded = fold(text);
-    if let Some(value) = exact.or_else(|| values.iter().find(|value| fold(value) == folded)) {
-        return Some(Value::from(value.as_str()));
-    }
-    integer(text).and_then(|number| i32::try_from(number).ok()).map(Value::from)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn integers_may_have_a_prefix_and_underscores() {
-        for (text, expected) in [
-            ("0", Some(0)),
-            ("-42", Some(-42)),
-            ("+7", Some(7)),
-            ("0x1F", Some(31)),
-            ("-0xff", Some(-255)),
-            ("0o17", Some(15)),
-            ("0b101", Some(5)),
-            ("0x_ff", Some(255)),
-            ("1_000_000", Some(1_000_000)),
-            ("18446744073709551615", Some(i128::from(u64::MAX))),
-            ("", None),
-            ("-", None),
-            ("--1", None),
-            ("1__0", None),
-            ("_1", None),
-            ("1_", None),
-            ("0x", None),
-            ("1.5", None),
-            ("abc", None),
-        ] {
-            assert_eq!(integer(text), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn numbers_that_json_cannot_write_have_names() {
-        assert_eq!(float("-inf", f64::MAX), Some(Value::from("-Infinity")));
-        assert_eq!(float("NaN", f64::MAX), Some(Value::from("NaN")));
-        assert_eq!(float("1e400", f64::MAX), None);
-        assert_eq!(float("1e39", f64::from(f32::MAX)), None);
-        assert_eq!(float("-2.5e3", f64::MAX), Some(Value::from(-2500.0)));
-    }
-
-    #[test]
-    fn booleans_are_those_of_go() {
-        for text in ["1", "t", "T", "TRUE", "true", "True", ""] {
-            assert_eq!(boolean(text), Some(true), "{text}");
-        }
-        for text in ["0", "f", "F", "FALSE", "false", "False"] {
-            assert_eq!(boolean(text), Some(false), "{text}");
-        }
-        assert_eq!(boolean("yes"), None);
     }
 }

@@ -1,8 +1,8 @@
 //! Numbers, bytes and maps, to the last bit: what a way through JSON must not change.
 
 use super::{message, order, pool, to_json, to_protobuf};
-use crate::transcode::value_to_protobuf;
-use prost_reflect::{DynamicMessage, ReflectMessage, Value};
+use crate::transcode::{enum_name, scalar, value_to_protobuf};
+use prost_reflect::{DynamicMessage, Kind, ReflectMessage, Value};
 use serde_json::json;
 
 fn written(name: &str, json: &str) -> String {
@@ -263,4 +263,36 @@ fn proto2_groups_and_extensions_survive() {
     let cleared = to_protobuf(&thing, br#"{"[old.more]":7,"[old.more]":null}"#).unwrap();
     assert!(cleared.is_empty());
     assert!(to_protobuf(&thing, br#"{"[old.less]":7}"#).is_err());
+}
+
+#[test]
+fn the_text_of_a_flag_is_read_as_text_in_json_is() {
+    for (kind, text, expected) in [
+        (Kind::Int64, " -0x1F ", Some(json!(-31))),
+        (Kind::Uint64, "18446744073709551615", Some(json!(u64::MAX))),
+        (Kind::Uint64, "-1", None),
+        (Kind::Int32, "1e3", Some(json!(1000))),
+        (Kind::Int32, "1_000", None),
+        (Kind::Int32, "0x_f", None),
+        (Kind::Int32, "", None),
+        (Kind::Float, "4.9", Some(json!(4.9))),
+        (Kind::Float, "1e39", None),
+        (Kind::Double, "-inf", Some(json!("-Infinity"))),
+        (Kind::Double, "nan", Some(json!("NaN"))),
+        (Kind::Bool, "F", Some(json!(false))),
+        (Kind::Bool, "", None),
+        (Kind::String, " a ", Some(json!(" a "))),
+        (Kind::Bytes, "_-8", Some(json!("/+8="))),
+    ] {
+        assert_eq!(scalar(&kind, text).ok(), expected, "{kind:?} {text}");
+    }
+    let names = ["DARK_RED", "DARKRED", "dark_red"];
+    for (text, name) in [
+        ("dark-red", Some("DARK_RED")),
+        ("dark_red", Some("dark_red")),
+        ("DarkRed", Some("DARKRED")),
+        ("red", None),
+    ] {
+        assert_eq!(enum_name(names.into_iter(), text), name);
+    }
 }

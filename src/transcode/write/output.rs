@@ -1,5 +1,6 @@
 //! The JSON text itself: scalars and punctuation, appended to a buffer that refuses to grow beyond a bound.
 
+use crate::transcode::number::not_finite;
 use base64::{display::Base64Display, prelude::BASE64_STANDARD};
 use std::{fmt::Display, io, io::Write as _};
 
@@ -62,7 +63,7 @@ impl<'a> Output<'a> {
     /// A 32-bit floating-point number in the fewest digits that read back as the same one.
     pub(super) fn float(&mut self, number: f32) -> Result {
         if !number.is_finite() {
-            return self.not_finite(f64::from(number));
+            return self.quoted(&not_finite(number.into()));
         }
         serde_json::to_writer(&mut *self, &number)?;
         self.without_zero_fraction();
@@ -72,20 +73,11 @@ impl<'a> Output<'a> {
     /// A 64-bit one.
     pub(super) fn double(&mut self, number: f64) -> Result {
         if !number.is_finite() {
-            return self.not_finite(number);
+            return self.quoted(&not_finite(number));
         }
         serde_json::to_writer(&mut *self, &number)?;
         self.without_zero_fraction();
         Ok(())
-    }
-
-    /// The names that protobuf gives to the numbers JSON cannot write.
-    fn not_finite(&mut self, number: f64) -> Result {
-        self.raw(match number {
-            f64::INFINITY => r#""Infinity""#,
-            f64::NEG_INFINITY => r#""-Infinity""#,
-            _ => r#""NaN""#,
-        })
     }
 
     /// The number just written, `2` instead of `2.0`.
