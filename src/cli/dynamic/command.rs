@@ -5,6 +5,7 @@ use super::flags::{Flag, flags};
 use super::names::kebab;
 use super::schema::{Endpoint, Kind, Service};
 use super::tree::{Place, places};
+use crate::cli::completion;
 use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use std::collections::HashSet;
@@ -158,6 +159,7 @@ fn json() -> Arg {
         .long("json")
         .value_name("JSON|@FILE|-")
         .help("The whole request as JSON, from a file, or from standard input; flags change it further")
+        .add(completion::contents())
         .help_heading(HEADING)
 }
 
@@ -189,6 +191,7 @@ fn argument(flag: &Flag<'_>) -> Arg {
         return argument.num_args(0..=1).require_equals(true).default_missing_value("true");
     }
     let argument = argument.allow_negative_numbers(true);
+    let argument = if *kind == Kind::Bytes { argument.add(completion::contents()) } else { argument };
     match (flag.field.repeated, kind.is_structured()) {
         (true, false) => argument.action(ArgAction::Append).value_delimiter(','),
         (true, true) => argument.action(ArgAction::Append),
@@ -222,6 +225,9 @@ fn help(flag: &Flag<'_>) -> String {
             format!("`--{}`", above.iter().copied().chain([other.as_str()]).collect::<Vec<_>>().join("."))
         });
         help.push_str(&format!("; excludes {}", others.collect::<Vec<_>>().join(", ")));
+    }
+    if flag.field.deprecated && !help.to_lowercase().starts_with("deprecated") {
+        help.push_str("; deprecated");
     }
     if flag.is_escaped() {
         help.push_str("; so written because `--");

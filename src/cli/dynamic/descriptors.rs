@@ -7,8 +7,8 @@ use bytes::Bytes;
 use prost::Message as _;
 use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{
-    DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, MessageOptions, ServiceDescriptorProto,
-    SourceCodeInfo,
+    DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FieldOptions, MessageOptions,
+    ServiceDescriptorProto, SourceCodeInfo,
 };
 use std::collections::HashMap;
 
@@ -185,6 +185,7 @@ impl<'a> Reader<'a> {
                 repeated: field.label() == Label::Repeated && !matches!(kind, Kind::Map { .. }),
                 kind,
                 excludes: excluded(message, field),
+                deprecated: field.options.as_ref().is_some_and(FieldOptions::deprecated),
             }
         });
         let fields = fields.collect();

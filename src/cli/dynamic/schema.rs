@@ -65,6 +65,9 @@ pub(crate) struct Field {
     /// The other members of its oneof: of all of them only one can be set.
     #[serde(default)]
     pub(crate) excludes: Vec<String>,
+    /// Whether its author advises against it.
+    #[serde(default)]
+    pub(crate) deprecated: bool,
 }
 
 /// The type of a value. The `sint`, `fixed` and `sfixed` types of protobuf are those of the same range here.

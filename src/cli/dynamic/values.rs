@@ -69,7 +69,7 @@ fn fields(values: &[Value], depth: usize) -> Vec<Field> {
                 _ => (kind(&value.type_name, &value.values, depth), false),
             };
             let (about, excludes) = (String::new(), Vec::new());
-            Field { name: value.name.clone(), about, kind, repeated, excludes }
+            Field { name: value.name.clone(), about, kind, repeated, excludes, deprecated: false }
         })
         .collect()
 }
@@ -112,7 +112,8 @@ mod tests {
     }
 
     fn field(name: &str, kind: Kind, repeated: bool) -> Field {
-        Field { name: name.to_owned(), about: String::new(), kind, repeated, excludes: Vec::new() }
+        let (about, excludes) = (String::new(), Vec::new());
+        Field { name: name.to_owned(), about, kind, repeated, excludes, deprecated: false }
     }
 
     #[test]

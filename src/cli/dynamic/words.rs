@@ -141,7 +141,8 @@ pub(crate) fn example_call(schema: &Schema) -> Option<String> {
     let endpoint = service.endpoints.iter().find(|known| known.name == place.endpoint.name)?;
     let flags = flags(endpoint);
     let mut shown: Vec<&Flag<'_>> = Vec::new();
-    for flag in flags.iter().filter(|flag| !flag.field.kind.is_structured()) {
+    let advised = |flag: &&Flag<'_>| !flag.field.kind.is_structured() && !flag.field.deprecated;
+    for flag in flags.iter().filter(advised) {
         // Of a oneof only one member is set.
         let excluded = shown.iter().any(|shown| shown.field.excludes.contains(&flag.field.name));
         if !excluded && shown.len() < MOST_FLAGS {

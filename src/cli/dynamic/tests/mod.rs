@@ -18,7 +18,8 @@ fn whole(schema: &Schema, endpoint: &str) -> Service {
 }
 
 fn field(name: &str, kind: Kind, repeated: bool) -> Field {
-    Field { name: name.to_owned(), about: String::new(), kind, repeated, excludes: Vec::new() }
+    let (about, excludes) = (String::new(), Vec::new());
+    Field { name: name.to_owned(), about, kind, repeated, excludes, deprecated: false }
 }
 
 /// A service `foo` with the one endpoint `Foo.Call`.
