@@ -43,9 +43,9 @@ impl Gen {
             fetched.push(fetch(cx, service).await?);
         }
         let changed = generate::generate_with(&self.folder, &fetched)?;
-        for path in &changed {
-            cx.ui.line(path.display())?;
-        }
+        let shown = |path: &PathBuf| path.strip_prefix(".").unwrap_or(path).display().to_string();
+        let paths: Vec<String> = changed.iter().map(shown).collect();
+        cx.ui.names(&paths)?;
         if changed.is_empty() {
             cx.ui.say("everything is up to date");
         }

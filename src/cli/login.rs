@@ -3,6 +3,7 @@ use micro_sdk::{
     blocks::auth::AuthClient,
     proto::auth::{InspectRequest, Options, TokenRequest},
 };
+use serde_json::json;
 
 use super::{
     auth,
@@ -54,8 +55,9 @@ impl Login {
         if secret.is_empty() {
             return Err(Failure::usage("--password is empty").into());
         }
-        log_in(id, secret, cx).await?;
-        Ok(cx.ui.line("Successfully logged in.")?)
+        let id = log_in(id, secret, cx).await?;
+        let record = json!({ "account": id, "namespace": namespace, "environment": environment });
+        Ok(cx.ui.done("Successfully logged in.", &record)?)
     }
 }
 
@@ -70,11 +72,11 @@ pub(super) fn refused(error: micro_sdk::Error, hint: Option<&str>) -> anyhow::Er
     }
 }
 
-/// Logs in, and keeps the login for the environment and namespace of the command.
+/// Logs in, and keeps the login for the environment and namespace of the command; returns the account's id.
 ///
 /// # Errors
 /// The account or its secret is not right; then nothing is changed.
-pub(super) async fn log_in(id: String, secret: String, cx: &Context) -> anyhow::Result<()> {
+pub(super) async fn log_in(id: String, secret: String, cx: &Context) -> anyhow::Result<String> {
     let (environment, _) = cx.environment()?;
     let namespace = cx.namespace()?;
     let connection = cx.connect_anonymously().await?;
@@ -93,5 +95,7 @@ pub(super) async fn log_in(id: String, secret: String, cx: &Context) -> anyhow::
     // On a server that is locked, only who is known may ask.
     let auth: AuthClient = connection.with_token(&token.access_token).block("auth")?;
     let inspected = auth.inspect(InspectRequest { token: token.access_token.clone(), options: None }).await?;
-    cx.remember(&environment, &namespace, &inspected.account.unwrap_or_default().id, &token)
+    let id = inspected.account.unwrap_or_default().id;
+    cx.remember(&environment, &namespace, &id, &token)?;
+    Ok(id)
 }

@@ -5,8 +5,9 @@ use std::{
 
 use anyhow::Context as _;
 use clap::Args;
+use serde_json::json;
 
-use super::{context::Context, failure::Failure};
+use super::{context::Context, failure::Failure, ui::Output};
 use crate::scaffold::{self, BadName, Created, Options, Workspace, patch, sdk};
 
 /// Write a new service.
@@ -22,6 +23,15 @@ impl New {
     pub(super) fn run(self, cx: &Context) -> anyhow::Result<()> {
         let created = create(&self.name, &env::current_dir().context("there is no current folder")?, cx)?;
         let name = &self.name;
+        if cx.ui.output != Output::Table {
+            let workspace = match &created.workspace {
+                Workspace::Member(root) => Some(root),
+                Workspace::None | Workspace::Standalone { .. } => None,
+            };
+            return Ok(cx.ui.document(&json!({
+                "name": last(name), "folder": created.folder, "files": created.files, "workspace": workspace,
+            }))?);
+        }
         cx.ui.line(format_args!("Creating service {}\n", last(name)))?;
         cx.ui.line(tree(&created.files))?;
         match &created.workspace {

@@ -102,7 +102,8 @@ impl Tour<'_> {
             .current_dir(folder)
             .stdin(Stdio::null())
             .env("MICRO_ENV", "local")
-            .env("MICRO_NAMESPACE", "micro");
+            .env("MICRO_NAMESPACE", "micro")
+            .env("MICRO_OUTPUT", "table");
         command
     }
 }

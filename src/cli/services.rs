@@ -1,6 +1,6 @@
 use clap::Args;
 
-use super::{context::Context, discover, ui::Output};
+use super::{context::Context, discover};
 use crate::{config::DEFAULT_NAMESPACE, names::BLOCKS};
 
 /// List the services in the registry.
@@ -19,13 +19,7 @@ impl Services {
             names.sort();
             names.dedup();
         }
-        if cx.ui.output == Output::Table {
-            for name in names {
-                cx.ui.line(name)?;
-            }
-        } else {
-            cx.ui.records(&names, &[], |_| Vec::new())?;
-        }
+        cx.ui.names(&names)?;
         // Completion knows them from now on.
         discover::remember(cx, &connection, services).await;
         Ok(())

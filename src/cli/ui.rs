@@ -175,6 +175,17 @@ impl Ui {
         }
     }
 
+    /// Prints what was done: in words for people, as a JSON document otherwise.
+    ///
+    /// # Errors
+    /// Standard output is closed.
+    pub(crate) fn done(&self, words: impl fmt::Display, record: &Value) -> io::Result<()> {
+        match self.output {
+            Output::Table => self.line(words),
+            Output::Json | Output::Jsonl | Output::Raw => self.document(record),
+        }
+    }
+
     /// Prints what a service answered to a call: over several lines, unless one was asked for.
     ///
     /// # Errors

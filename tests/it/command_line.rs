@@ -1,6 +1,7 @@
 //! The manners of the command line: environments, forms of output, wrong words, closed pipes.
 
 use std::{
+    fs,
     io::{BufRead as _, BufReader, Read as _},
     process::{Command, Stdio},
 };
@@ -146,9 +147,9 @@ fn every_command_prints_json_when_asked() {
         let expected = document.as_array().map_or(1, Vec::len);
         assert_eq!(parsed.len(), expected, "{words:?}: {lines}");
     }
-    for words in [&["logs", "helloworld"][..], &["helloworld", "stream", "--count=3"]] {
+    for words in [&["logs", "helloworld"][..], &["server", "logs"], &["helloworld", "stream", "--count=3"]] {
         let lines = home.ok([words, &["-o", "jsonl"]].concat());
-        assert!(lines.lines().count() >= 2, "{lines}");
+        assert!(!lines.is_empty(), "{words:?}");
         for line in lines.lines() {
             serde_json::from_str::<Value>(line).expect(line);
         }
@@ -158,6 +159,99 @@ fn every_command_prints_json_when_asked() {
     assert_eq!(raw, "{\"msg\":\"Hello Jane\"}\n");
     let first: Value = serde_json::from_str(&home.ok(["status", "-o", "json"])).unwrap();
     assert_eq!((&first[0]["name"], &first[0]["status"]), (&json!("helloworld"), &json!("running")));
+}
+
+#[test]
+fn machines_are_told_times_numbers_and_documents_and_never_words() {
+    let home = Home::new();
+    home.run_helloworld();
+    fs::create_dir(home.path().join("shop")).unwrap();
+    let folder = home.path().join("shop/eu");
+    // Each changes something, or shows it; what has nothing to show prints nothing.
+    for (words, shown) in [
+        (&["new", "shop/eu"][..], true),
+        (&["gen", "shop/eu"], true),
+        (&["auth", "create", "account", "bob", "--secret", "a-long-secret", "--scopes", "a"], true),
+        (&["auth", "create", "rule", "bobs", "--scope", "a", "--resource", "service:shop:*"], true),
+        (&["auth", "create", "token", "--id", "bob", "--secret", "a-long-secret"], true),
+        (&["auth", "list", "accounts"], true),
+        (&["auth", "list", "rules"], true),
+        (&["auth", "update", "secret", "bob", "--new-secret", "another-secret"], true),
+        (&["auth", "audit"], true),
+        (&["auth", "rotate", "key"], true),
+        (&["auth", "delete", "rule", "bobs"], true),
+        (&["auth", "delete", "account", "bob"], false),
+        (&["user", "token"], true),
+        (&["user", "config"], true),
+        (&["user", "config", "get", "timeout"], true),
+        (&["user", "namespace", "set", "micro"], false),
+        (&["env", "add", "far", "10.0.0.1:1"], false),
+        (&["env", "del", "far"], false),
+        (&["config", "set", "a.b", "1"], false),
+        (&["config", "get", "a"], true),
+        (&["config", "list"], true),
+        (&["config", "del", "a"], false),
+        (&["store", "write", "k", "v", "--expiry", "1h"], false),
+        (&["store", "read", "k"], true),
+        (&["store", "list"], true),
+        (&["store", "databases"], true),
+        (&["store", "tables"], true),
+        (&["store", "snapshot", "saved"], false),
+        (&["store", "restore", "saved", "--yes"], false),
+        (&["store", "delete", "k"], false),
+        (&["store", "blob", "write", "k", "saved"], false),
+        (&["store", "blob", "list"], true),
+        (&["store", "blob", "delete", "k"], false),
+        (&["stream", "helloworld", "Helloworld.Stream", "{\"count\": 1}"], true),
+        (&["update", "helloworld", "--detach"], false),
+        (&["run", ".", "--name", "other", "--command", "sleep 1000", "--detach"], false),
+        (&["kill", "other"], false),
+        (&["clean"], true),
+        (&["login", "--username", "admin", "--password", "micro"], true),
+        (&["user"], true),
+        (&["user", "set", "password", "--old-password", "micro", "--new-password", "a-new-password"], false),
+        (&["logout"], false),
+        (&["login", "--local"], false),
+        (&["server", "restart"], false),
+    ] {
+        let printed = home.ok(words.iter().chain(&["-o", "json"]));
+        assert_eq!(!printed.is_empty(), shown, "{words:?}: {printed}");
+        if shown {
+            let document: Value = serde_json::from_str(&printed).expect(&printed);
+            assert_times(words, "", &document);
+        }
+    }
+    let created: Value = serde_json::from_str(&home.ok(["new", "shop/us", "-o", "json"])).unwrap();
+    assert_eq!((&created["name"], &created["files"][0]), (&json!("us"), &json!(".gitignore")));
+    assert!(folder.join("Cargo.toml").exists());
+    home.ok(["store", "write", "k", "v", "--expiry", "1h"]);
+    let read: Value = serde_json::from_str(&home.ok(["store", "read", "k", "-o", "json"])).unwrap();
+    assert!(read[0]["expires"].is_string() && read[0]["expiry"].is_u64(), "{read}");
+    let line = home.ok(["server", "logs", "-n", "1", "-o", "json"]);
+    let line: Value = serde_json::from_str(&line).unwrap();
+    assert_times(&["server", "logs"], "", &line);
+    assert!(line["time"].is_string() && line["level"] == "info" && line["message"].is_string(), "{line}");
+}
+
+/// Whether what is called a time is one, down to the last field. Metadata is what others said.
+fn assert_times(words: &[&str], field: &str, value: &Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.iter().filter(|(name, _)| *name != "metadata").for_each(|(name, value)| {
+                assert_times(words, name, value);
+            });
+        }
+        Value::Array(values) => values.iter().for_each(|value| assert_times(words, field, value)),
+        Value::String(text) => {
+            assert!(!text.ends_with(" ago") && !text.ends_with(" from now"), "{words:?}: {field} is {text}");
+            let is_time = matches!(field, "time" | "created" | "updated" | "expires" | "old_key_until")
+                || (field == "expiry" && words.contains(&"token"));
+            if is_time {
+                assert!(text.parse::<jiff::Timestamp>().is_ok(), "{words:?}: {field} is {text}");
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 /// Runs a command whose standard output nobody reads.

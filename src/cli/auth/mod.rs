@@ -16,7 +16,6 @@ use super::{
     context::{Connection, Context, TOKEN_LIFE},
     failure::{Failure, exit},
     login,
-    ui::Output,
 };
 
 /// Manage the accounts and the access rules of a namespace.
@@ -194,7 +193,7 @@ impl Auth {
                 let rules: RulesClient = connection.block("auth")?;
                 let request = DeleteRequest { id: id.clone(), options: Some(options(&connection)) };
                 if !rules.delete(request).await?.missing {
-                    return Ok(cx.ui.line("Rule deleted")?);
+                    return Ok(cx.ui.done("Rule deleted", &json!({ "id": id }))?);
                 }
                 // As Micro v4: no failure.
                 let namespace = connection.namespace();
@@ -206,7 +205,7 @@ impl Auth {
             Action::Update { what: Update::Secret { id, old_secret, new_secret } } => {
                 let new_secret = secret(new_secret, "Enter the new secret", "--new-secret", cx).await?;
                 change_secret(&id, old_secret.unwrap_or_default(), new_secret, &cx.connect().await?).await?;
-                Ok(cx.ui.line("Account updated")?)
+                Ok(cx.ui.done("Account updated", &json!({ "id": id }))?)
             }
         }
     }
@@ -218,10 +217,13 @@ async fn rotate_key(cx: &Context) -> anyhow::Result<()> {
     let rotated = auth.rotate_key(RotateKeyRequest {}).await?;
     let until = jiff::Timestamp::from_second(rotated.old_key_until)?;
     let record = json!({ "kid": rotated.kid, "old_key_until": until.to_string() });
-    if cx.ui.output == Output::Table {
-        return Ok(cx.ui.line(format_args!("New key {}; the old one counts until {until}", rotated.kid))?);
-    }
-    Ok(cx.ui.document(&record)?)
+    let words = format!("New key {}; the old one counts until {until}", rotated.kid);
+    Ok(cx.ui.done(words, &record)?)
+}
+
+/// A time in seconds, as RFC 3339.
+fn time(seconds: i64) -> Option<String> {
+    jiff::Timestamp::from_second(seconds).ok().map(|at| at.to_string())
 }
 
 /// The namespace the requests are about.
@@ -284,9 +286,11 @@ async fn list_accounts(cx: &Context) -> anyhow::Result<()> {
 
 fn record(account: &Account) -> Value {
     let metadata: std::collections::BTreeMap<_, _> = account.metadata.iter().collect();
+    // In the metadata it stands in seconds, as Micro v4 has it.
+    let created = account.metadata.get("created").and_then(|seconds| seconds.parse().ok());
     json!({
         "id": account.id, "name": account.name, "type": account.r#type, "scopes": account.scopes,
-        "issuer": account.issuer, "metadata": metadata,
+        "issuer": account.issuer, "created": created.and_then(time), "metadata": metadata,
     })
 }
 
@@ -294,22 +298,21 @@ async fn list_rules(cx: &Context) -> anyhow::Result<()> {
     let connection = cx.connect().await?;
     let rules: RulesClient = connection.block("auth")?;
     let rules = rules.list(ListRequest { options: Some(options(&connection)) }).await?.rules;
-    let records: Vec<Value> = rules
-        .iter()
-        .map(|rule| {
-            let resource = rule.resource.clone().unwrap_or_default();
-            json!({
-                "id": rule.id, "scope": rule.scope, "access": rule.access().as_str_name(),
-                "resource": format!("{}:{}:{}", resource.r#type, resource.name, resource.endpoint),
-                "priority": rule.priority,
-            })
-        })
-        .collect();
+    let records: Vec<Value> = rules.iter().map(record_of_rule).collect();
     cx.ui.records(&records, &["ID", "SCOPE", "ACCESS", "RESOURCE", "PRIORITY"], |record| {
         let text = |key: &str| record[key].as_str().unwrap_or_default().to_owned();
         let scope = text("scope");
         let scope = if scope.is_empty() { "<public>".to_owned() } else { scope };
         vec![text("id"), scope, text("access"), text("resource"), record["priority"].to_string()]
+    })
+}
+
+fn record_of_rule(rule: &Rule) -> Value {
+    let resource = rule.resource.clone().unwrap_or_default();
+    json!({
+        "id": rule.id, "scope": rule.scope, "access": rule.access().as_str_name(),
+        "resource": format!("{}:{}:{}", resource.r#type, resource.name, resource.endpoint),
+        "priority": rule.priority,
     })
 }
 
@@ -334,10 +337,7 @@ impl NewAccount {
         let account = auth.generate(request).await?.account.context("the server made no account")?;
         let mut shown = record(&account);
         shown["secret"] = account.secret.into();
-        let printed = match cx.ui.output {
-            Output::Table => cx.ui.line(format_args!("Account created: {shown}")),
-            _ => cx.ui.document(&shown),
-        };
+        let printed = cx.ui.done(format_args!("Account created: {shown}"), &shown);
         let lost = || format!("account {} was created, but its secret could not be printed", account.id);
         printed.with_context(lost).map_err(|error| {
             let hint = format!("give it another one with `micro auth update secret {}`", account.id);
@@ -368,8 +368,9 @@ impl NewRule {
         };
         let connection = cx.connect().await?;
         let rules: RulesClient = connection.block("auth")?;
+        let record = record_of_rule(&rule);
         rules.create(CreateRequest { rule: Some(rule), options: Some(options(&connection)) }).await?;
-        Ok(cx.ui.line("Rule created")?)
+        Ok(cx.ui.done("Rule created", &record)?)
     }
 }
 
@@ -387,15 +388,10 @@ impl NewToken {
         };
         let token = auth.token(request).await.map_err(|error| login::refused(error, None))?;
         let token = token.token.context("the server made no token")?;
-        let time =
-            |seconds| jiff::Timestamp::from_second(seconds).map(|at| at.to_string()).unwrap_or_default();
         let shown = json!({
             "access_token": token.access_token, "refresh_token": token.refresh_token,
             "created": time(token.created), "expiry": time(token.expiry),
         });
-        if cx.ui.output == Output::Table {
-            return Ok(cx.ui.line(format_args!("Token created: {shown}"))?);
-        }
-        Ok(cx.ui.document(&shown)?)
+        Ok(cx.ui.done(format_args!("Token created: {shown}"), &shown)?)
     }
 }

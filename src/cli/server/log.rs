@@ -11,10 +11,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde_json::{Value, json};
 use tracing::{Metadata, callsite::Identifier};
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
-use crate::private::{self, Identity};
+use crate::{
+    cli::ui::{Output, Ui},
+    private::{self, Identity},
+};
 
 /// Bytes of a file after which the next one is begun, and how many full ones are kept.
 const FILES: (u64, usize) = (10 << 20, 3);
@@ -33,7 +37,7 @@ const TIME: usize = "2026-01-01T00:00:00.000000Z".len();
 pub(super) fn begin(file: Option<&Path>) {
     let level = std::env::var("MICRO_LOG_LEVEL").unwrap_or_else(|_| "info".to_owned());
     let filter = EnvFilter::try_new(&level).unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = Log(Arc::new(Mutex::new(Lines { output: Output::new(file), ..Lines::default() })));
+    let log = Log(Arc::new(Mutex::new(Lines { output: Sink::new(file), ..Lines::default() })));
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(log);
     // Set twice only in tests, where the first is as good.
     drop(subscriber.with_ansi(false).with_target(false).try_init());
@@ -74,17 +78,39 @@ pub(super) fn open(newest: &Path) -> io::Result<File> {
     private::append_file(newest)
 }
 
+/// Prints a line of a log, or what it says as JSON: the time and the level are left out where it has none.
+///
+/// # Errors
+/// Standard output is closed.
+pub(super) fn print(line: &str, ui: &Ui) -> io::Result<()> {
+    match ui.output {
+        Output::Table | Output::Raw => ui.line(line),
+        Output::Json | Output::Jsonl => ui.line(record(line)),
+    }
+}
+
+fn record(line: &str) -> Value {
+    let parts = || {
+        let (time, rest) = line.split_at_checked(TIME)?;
+        let at: jiff::Timestamp = time.parse().ok()?;
+        let (level, message) = rest.trim_start().split_once(' ')?;
+        level.parse::<tracing::Level>().ok()?;
+        Some(json!({ "time": at.to_string(), "level": level.to_lowercase(), "message": message }))
+    };
+    parts().unwrap_or_else(|| json!({ "message": line }))
+}
+
 /// Where lines go. The standard error follows the newest file, so that what the runtime and
 /// libraries write there is in it too.
 #[derive(Default)]
-struct Output {
+struct Sink {
     file: Option<PathBuf>,
     written: u64,
     /// Of the newest file, which may be removed.
     identity: Option<Identity>,
 }
 
-impl Output {
+impl Sink {
     fn new(file: Option<&Path>) -> Self {
         let length = file.and_then(|file| fs::metadata(file).ok()).map_or(0, |metadata| metadata.len());
         Self { file: file.map(Path::to_owned), written: length, identity: file.and_then(Identity::of) }
@@ -119,7 +145,7 @@ struct Kind {
 
 #[derive(Default)]
 struct Lines {
-    output: Output,
+    output: Sink,
     seen: HashMap<u64, Seen>,
     kinds: HashMap<Identifier, Kind>,
 }

@@ -221,13 +221,13 @@ impl Logs {
             // What has no end yet is printed when it has one, or when nothing follows.
             while let Some(end) = text.iter().position(|&byte| byte == b'\n') {
                 let line: Vec<u8> = text.drain(..=end).collect();
-                cx.ui.text(&String::from_utf8_lossy(&line[..end]))?;
+                log::print(&String::from_utf8_lossy(&line[..end]), &cx.ui)?;
             }
             if !self.follow {
                 return if text.is_empty() {
                     Ok(())
                 } else {
-                    Ok(cx.ui.text(&String::from_utf8_lossy(&text))?)
+                    Ok(log::print(&String::from_utf8_lossy(&text), &cx.ui)?)
                 };
             }
             tokio::time::sleep(FOLLOW).await;

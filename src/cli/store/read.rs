@@ -1,7 +1,8 @@
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use clap::Args;
+use jiff::Timestamp;
 use micro_sdk::{
     proto::store::{ReadOptions, ReadRequest, Record},
     store::Records,
@@ -47,9 +48,12 @@ struct Shown {
     value: String,
     metadata: BTreeMap<String, String>,
     version: u64,
-    /// Nanoseconds from now.
+    /// Nanoseconds from now, as Micro v4 says it.
     #[serde(skip_serializing_if = "Option::is_none")]
     expiry: Option<u64>,
+    /// The same as a time, by the clock of this machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires: Option<String>,
 }
 
 impl Read {
@@ -110,6 +114,10 @@ impl Shown {
             metadata: record.metadata.into_iter().map(|(name, field)| (name, field.value)).collect(),
             version: record.version,
             expiry: expiry.map(|left| left.saturating_mul(1_000_000)),
+            expires: expiry.and_then(|left| {
+                let at = Timestamp::now().checked_add(Duration::from_millis(left)).ok()?;
+                Some(format!("{at:.3}"))
+            }),
         }
     }
 }
