@@ -137,8 +137,13 @@ fn client(connection: &Connection) -> anyhow::Result<ConfigClient> {
 impl Get {
     async fn run(self, cx: &Context) -> anyhow::Result<()> {
         let connection = cx.connect().await?;
+        let namespace = connection.namespace();
+        let missing = match &self.key {
+            Some(key) => format!("Not found: nothing is set at `{key}` in namespace {namespace}"),
+            None => format!("Not found: nothing is set in namespace {namespace}"),
+        };
         let request = GetRequest {
-            namespace: connection.namespace().to_owned(),
+            namespace: namespace.to_owned(),
             path: self.key.unwrap_or_default(),
             options: Some(Options { secret: self.secret }),
         };
@@ -146,7 +151,7 @@ impl Get {
         // A server of Micro v4 says nothing of what it found: it answers `null` for nothing.
         let empty = answer.value.as_ref().is_none_or(|value| matches!(value.data.trim(), "" | "null"));
         if !answer.found && empty {
-            return Err(Failure::new(exit::NOT_FOUND, "Not found")
+            return Err(Failure::new(exit::NOT_FOUND, missing)
                 .hint("see what there is with `micro config list`")
                 .into());
         }

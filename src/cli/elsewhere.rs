@@ -2,7 +2,7 @@
 //! is called otherwise here, for people who type them. An entry goes when its command comes.
 
 /// What is typed elsewhere, and the command here.
-const COMMANDS: [(&str, &str); 43] = [
+const COMMANDS: [(&str, &str); 44] = [
     ("add", "new"),
     ("apply", "run"),
     ("attach", "logs -f"),
@@ -45,6 +45,7 @@ const COMMANDS: [(&str, &str); 43] = [
     ("tail", "logs -f"),
     ("top", "status"),
     ("up", "run"),
+    ("version", "--version"),
     ("whoami", "user"),
 ];
 
@@ -69,10 +70,11 @@ mod tests {
                 crate::cli::command_tree().allow_external_subcommands(false).try_get_matches_from(line);
             if let Err(error) = parsed {
                 use clap::error::ErrorKind::{
-                    DisplayHelpOnMissingArgumentOrSubcommand, MissingRequiredArgument,
+                    DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion, MissingRequiredArgument,
                 };
-                let missing = [MissingRequiredArgument, DisplayHelpOnMissingArgumentOrSubcommand];
-                assert!(missing.contains(&error.kind()), "`micro {here}`: {error}");
+                let good =
+                    [MissingRequiredArgument, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion];
+                assert!(good.contains(&error.kind()), "`micro {here}`: {error}");
             }
         }
         assert_eq!(named("PS"), Some("status"));

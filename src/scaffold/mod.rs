@@ -95,7 +95,7 @@ impl Unfinished {
             let mut entries = fs::read_dir(folder)
                 .with_context(|| format!("cannot use `{}` as a folder", folder.display()))?;
             if entries.next().is_some() {
-                bail!("`{}` is not empty", folder.display());
+                bail!("`{}` is not empty: choose another name, or another folder", folder.display());
             }
         }
         folder.canonicalize().with_context(|| format!("cannot open `{}`", folder.display()))
@@ -231,7 +231,7 @@ mod tests {
         fs::create_dir(parent.join("foo")).unwrap();
         create(&parent, "foo").unwrap();
         let error = create(&parent, "foo").unwrap_err().to_string();
-        assert_eq!(error, format!("`{}` is not empty", parent.join("foo").display()));
+        assert!(error.starts_with(&format!("`{}` is not empty", parent.join("foo").display())), "{error}");
         fs::write(parent.join("file"), "").unwrap();
         let error = create(&parent, "file").unwrap_err().to_string();
         assert!(error.contains(parent.join("file").to_str().unwrap()), "{error}");

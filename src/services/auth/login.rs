@@ -45,7 +45,7 @@ impl Auth {
         let Some(record) = record.filter(|_| good) else {
             self.0.attempts.failed(attempt, Instant::now());
             self.note_login(caller, namespace, id, false, "no such account, or another secret");
-            let text = format!("no account {id} in namespace {namespace}, or another secret");
+            let text = format!("no account {id} of namespace {namespace} has this secret");
             return Err(Error::bad_request(text));
         };
         let record = self.logged_in(caller, namespace, record).await?;
