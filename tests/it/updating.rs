@@ -136,3 +136,42 @@ fn more_instances_are_started_though_the_new_build_fails() {
     let seen = home.status("shop");
     assert!(seen["metadata"]["error"].as_str().unwrap().contains("build failed"), "{seen}");
 }
+
+#[test]
+fn more_than_a_program_can_be_given_is_refused_before_it_is_tried() {
+    let home = Home::new();
+    let request = |name: &str, options: &Value, metadata: usize| {
+        let service = json!({"name": name, "version": "latest", "source": home.path(),
+            "metadata": {"note": "m".repeat(metadata)}});
+        let request = json!({"resource": {"service": service}, "options": options}).to_string();
+        fs::write(home.path().join("request.json"), request).unwrap();
+    };
+    let variables = |first: char, count: usize, size: usize| -> Vec<String> {
+        (0..count).map(|number| format!("{first}{number}={}", "x".repeat(size))).collect()
+    };
+    let create = ["runtime", "create", "--json", "@request.json"];
+    for (options, metadata, said) in [
+        (
+            json!({"command": ["sleep", "1000"], "env": variables('A', 1, 140_000)}),
+            0,
+            "at most 131071 in one",
+        ),
+        (json!({"command": ["sleep", "x".repeat(140_000)]}), 0, "at most 131071 in one"),
+        (json!({"command": ["sleep", "1000"], "env": variables('A', 9, 100_000)}), 200_000, "the limit is"),
+        (json!({"command": ["sleep", "1000"], "env": ["A=b\0c"]}), 0, "no variable of the form NAME=value"),
+        (json!({"command": ["sleep", "1000"], "env": ["=b"]}), 0, "no variable of the form NAME=value"),
+    ] {
+        request("large", &options, metadata);
+        let refused = home.fails(7, create);
+        assert!(refused.contains(said), "{refused}");
+    }
+    assert_eq!(home.ok(["status"]), "", "what was refused leaves nothing");
+
+    // What is added by and by counts together.
+    request("large", &json!({"command": ["sleep", "1000"], "env": variables('A', 7, 100_000)}), 0);
+    home.ok(create);
+    request("large", &json!({"env": variables('B', 5, 100_000)}), 0);
+    let refused = home.fails(7, ["runtime", "update", "--json", "@request.json"]);
+    assert!(refused.contains("at most 1048576 are possible"), "{refused}");
+    assert_eq!(home.status("large")["restarts"], 0);
+}

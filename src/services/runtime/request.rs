@@ -18,6 +18,8 @@ use crate::{names, services::not_yet};
 const MAX_INSTANCES: i64 = 100;
 /// The most bytes of the variables and the metadata of one service.
 const MAX_PAIRS: usize = 1 << 20;
+/// The longest variable, with its name, and the longest word of a command: Linux starts no program with more.
+const MAX_WORD: usize = (128 << 10) - 1;
 
 /// The service a resource holds.
 ///
@@ -157,6 +159,18 @@ fn check_size(record: &Record) -> Result<()> {
     if size > MAX_PAIRS {
         return Err(Error::too_large(format!(
             "the variables and metadata of {} have {size} bytes; at most {MAX_PAIRS} are possible",
+            record.name
+        )));
+    }
+    let words = match &record.origin {
+        Origin::Cargo { arguments, .. } => arguments,
+        Origin::Command { command, .. } => command,
+    };
+    let longest = record.environment.iter().map(|(name, value)| name.len() + "=".len() + value.len());
+    let longest = longest.chain(words.iter().map(String::len)).max().unwrap_or_default();
+    if longest > MAX_WORD {
+        return Err(Error::too_large(format!(
+            "a variable or an argument of {} has {longest} bytes; a program can be given at most {MAX_WORD} in one",
             record.name
         )));
     }
