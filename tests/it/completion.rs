@@ -53,6 +53,26 @@ fn a_service_that_is_new_is_offered_and_then_remembered() {
 }
 
 #[test]
+fn files_are_offered_where_a_flag_takes_one() {
+    let home = Home::new();
+    home.run_helloworld();
+    std::fs::write(home.path().join("jane.json"), "{}").unwrap();
+    for (words, wanted) in [
+        (&["micro", "helloworld", "call", "--json", "@ja"][..], "@jane.json"),
+        (&["micro", "helloworld", "call", "--json=@ja"], "--json=@jane.json"),
+        (&["micro", "registry", "describe", "--descriptor_set", "@ja"], "@jane.json"),
+        (&["micro", "registry", "describe", "--descriptor_set=@ja"], "--descriptor_set=@jane.json"),
+        (&["micro", "store", "write", "k", "@ja"], "@jane.json"),
+        (&["micro", "config", "set", "k", "@ja"], "@jane.json"),
+    ] {
+        eventually(&format!("{words:?} to be completed"), || {
+            has(&candidates(&home, words), &[wanted]).then_some(())
+        });
+    }
+    assert!(!has(&candidates(&home, &["micro", "helloworld", "call", "--name", "@ja"]), &["@jane.json"]));
+}
+
+#[test]
 fn completion_starts_no_server() {
     let home = Home::new();
     assert!(has(&candidates(&home, &["micro", "s"]), &["server", "services", "status", "store", "stream"]));

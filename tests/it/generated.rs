@@ -41,6 +41,31 @@ fn the_example_calls_the_service_of_the_scaffold_by_code_of_this_version() {
 }
 
 #[test]
+fn a_wrong_interface_is_shown_with_its_place_and_changes_nothing() {
+    let home = crate::support::Home::new();
+    home.ok(["new", "shop"]);
+    let project = home.path().join("shop");
+    let (file, code) = (project.join("proto/shop.proto"), project.join("src/proto/shop.rs"));
+    let (good, generated) = (fs::read_to_string(&file).unwrap(), fs::read(&code).unwrap());
+    for (text, place) in [
+        (good.replace("string name = 1;", "strin name = 1;"), "proto/shop.proto:"),
+        (good.replace("string name = 1;", "string name = 1; string other = 1;"), "proto/shop.proto:"),
+        (good.replace("package shop;", "package shop; import \"no/such.proto\";"), "proto/shop.proto:"),
+        (good.replace("package shop;", ""), "package"),
+        ("message".to_owned(), "proto/shop.proto:1:"),
+        ("\0\u{feff}".to_owned(), "proto/shop.proto"),
+    ] {
+        fs::write(&file, text).unwrap();
+        for words in [["gen", "shop"], ["run", "shop"]] {
+            let said = home.run(words);
+            assert_eq!(said.code, Some(1), "{said:#?}");
+            assert!(said.stderr.contains(place) && !said.stderr.contains("panicked"), "{place}: {said:#?}");
+        }
+        assert!(fs::read(&code).unwrap() == generated);
+    }
+}
+
+#[test]
 fn the_binary_prints_the_completion_scripts_it_was_built_with() {
     for shell in ["bash", "zsh", "fish"] {
         let output = Command::new(env!("CARGO_BIN_EXE_micro")).args(["completion", shell]).output().unwrap();

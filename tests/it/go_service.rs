@@ -112,6 +112,10 @@ async fn answer(
             frames.push(Ok(Frame::data(frame(json!({ "count": count }).to_string().as_bytes()))));
         }
         trailers.insert("grpc-status", "0".parse().unwrap());
+    } else if form.as_deref() != Some(JSON) {
+        // Protobuf, which it does not know: back as it came.
+        frames.push(Ok(Frame::data(body)));
+        trailers.insert("grpc-status", "0".parse().unwrap());
     } else {
         frames.push(Ok(Frame::data(frame(said.to_string().as_bytes()))));
         trailers.insert("grpc-status", "0".parse().unwrap());

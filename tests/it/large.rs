@@ -8,7 +8,8 @@ use sha2::Digest as _;
 
 use crate::{
     completion::candidates,
-    support::{Home, eventually},
+    go_service::Node,
+    support::{Home, eventually, http},
 };
 
 /// How many methods it has, each with messages of its own.
@@ -44,13 +45,32 @@ fn descriptors(folder: &std::path::Path) -> Vec<u8> {
     compiler.encode_file_descriptor_set()
 }
 
-#[test]
-fn a_large_api_is_called_shown_and_completed_by_what_a_line_names() {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_api_is_called_shown_and_completed_by_what_a_line_names() {
     let home = Home::new();
     home.ok(["server", "start"]);
     let set = descriptors(home.path());
     assert!(set.len() > 500_000, "{}", set.len());
-    register(&home, &set);
+    let node = Node::start("container").await;
+    register(&home, &set, &node);
+
+    for words in [
+        &["container", "do7", "--name=Jane", "--part2.part3.name=x", "-o", "raw"][..],
+        &[
+            "call",
+            "container",
+            "ClusterManager.Do7",
+            r#"{"name":"Jane","part2":{"part3":{"name":"x"}}}"#,
+            "-o",
+            "raw",
+        ],
+    ] {
+        assert_eq!(home.ok(words).trim_end(), r#"{"name":"Jane","part2":{"name":"","part3":{"name":"x"}}}"#);
+    }
+    let body = r#"{"name":"Jane"}"#;
+    let (status, answer) = http(&home.state().api, "POST", "/container/Do36", &[], body);
+    assert_eq!((status, answer.trim_end()), (200, body));
+    assert_eq!(node.calls(), 3);
 
     let help = home.ok(["container", "--help"]);
     assert!(help.contains("Manages clusters") && help.contains("\n  do36 "), "{help}");
@@ -76,12 +96,12 @@ fn a_large_api_is_called_shown_and_completed_by_what_a_line_names() {
 }
 
 /// Registers it with these descriptors.
-fn register(home: &Home, set: &[u8]) {
+fn register(home: &Home, set: &[u8], node: &Node) {
     let hash = hex::encode(sha2::Sha256::digest(set));
     let endpoints: Vec<_> =
         (0..METHODS).map(|method| json!({"name": format!("ClusterManager.Do{method}")})).collect();
     let service = json!({
-        "name": "container", "version": "1", "nodes": [{"id": "1", "address": "127.0.0.1:1"}],
+        "name": "container", "version": "1", "nodes": [node.wire("container-1")],
         "endpoints": endpoints, "options": {"ttl": "600"}, "descriptor_hash": hash,
     });
     home.ok(["call", "registry", "Registry.Register", &service.to_string()]);

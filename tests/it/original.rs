@@ -204,6 +204,27 @@ async fn a_service_started_by_hand_has_no_log_here() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn fields_that_are_called_as_flags_are_and_an_example_where_nothing_is_known() {
+    let original = Original::new().await;
+    let text = |name: &str| json!({"name": name, "type": "string"});
+    let below = json!({"name": "address", "type": "Address", "values": [text("zip"), text("output")]});
+    let mut service = gotest("words", &Node::start("words").await.wire("words-1"));
+    service["endpoints"][0]["request"]["values"] =
+        json!([text("help"), text("json"), text("field.help"), text("name"), below]);
+    original.door.register(&service).await;
+    let home = &original.home;
+    let line = ["words", "echo", "--field.help=a", "--field.json=b", "--name=-c", "--address.zip=d"];
+    let answer: Value = serde_json::from_str(&home.ok(line)).unwrap();
+    let sent: Value = serde_json::from_str(answer["request"].as_str().unwrap()).unwrap();
+    assert_eq!(sent, json!({"help": "a", "json": "b", "name": "-c", "address": {"zip": "d"}}));
+    let help = home.ok(["words", "echo", "--help"]);
+    assert!(help.contains("--field.help <STRING>") && help.contains("because `--help` is another"), "{help}");
+    assert!(home.fails(2, ["words", "echo", "--name", "-x"]).contains("--name=-x"));
+    // Nobody has said what this one takes.
+    assert!(home.ok(["gotest", "count", "--help"]).contains("--json"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_command_line_of_the_original_finds_what_it_relies_on() {
     let original = Original::new().await;
     let options = || Some(auth::Options { namespace: "micro".into() });

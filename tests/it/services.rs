@@ -185,6 +185,22 @@ fn logs_are_exact_and_can_be_followed() {
 }
 
 #[test]
+fn a_line_without_an_end_is_shown_while_the_program_runs_and_when_its_child_keeps_the_pipe() {
+    let home = Home::new();
+    let lines = |service: &str| home.ok(["logs", service]);
+    home.ok(["run", ".", "--name", "half", "--command", "sh -c 'printf half; exec sleep 1000'", "--detach"]);
+    eventually("the unfinished line", || (lines("half") == "half\n").then_some(()));
+    // The child has a session of its own and the pipe of its parent, which ends.
+    let script = "setsid sleep 1000 & printf last; exit 3";
+    let command = format!("sh -c '{script}'");
+    home.ok(["run", ".", "--name", "parent", "--restart", "never", "--command", &command, "--detach"]);
+    eventually("the parent to end", || (home.status("parent")["status"] == "failed").then_some(()));
+    eventually("its last words", || (lines("parent") == "last\n").then_some(()));
+    home.ok(["kill", "half", "parent"]);
+    assert_eq!((lines("half"), lines("parent")), ("half\n".to_owned(), "last\n".to_owned()));
+}
+
+#[test]
 fn a_service_sees_its_own_variables_and_nothing_of_the_servers() {
     let home = Home::new();
     let mut start = home.command(["server", "start"]);

@@ -102,7 +102,7 @@ fn prepared() -> Home {
 }
 
 /// Keys, and the line they have to make in each shell. Blanks at the end do not count.
-const LINES: [(&str, &str); 10] = [
+const LINES: [(&str, &str); 12] = [
     ("micro serve\t", "micro server"),
     ("micro server sta\t", "micro server sta"),
     ("micro --env=lo\t", "micro --env=local"),
@@ -112,6 +112,8 @@ const LINES: [(&str, &str); 10] = [
     ("micro logs shop:\t", "micro logs shop:eu"),
     ("micro shop:eu shop buy --amo\t", "micro shop:eu shop buy --amount"),
     ("micro store write k @min\t", "micro store write k @mine.json"),
+    ("micro shop:eu shop buy --json @min\t", "micro shop:eu shop buy --json @mine.json"),
+    ("micro shop:eu shop buy --json=@min\t", "micro shop:eu shop buy --json=@mine.json"),
     ("micro run my\t", r"micro run my\ folder/"),
 ];
 

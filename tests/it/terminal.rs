@@ -4,7 +4,7 @@ use rustix::termios::LocalModes;
 
 use crate::{
     pty::Terminal,
-    support::{Home, eventually},
+    support::{Home, eventually, outcome},
 };
 
 #[test]
@@ -59,6 +59,43 @@ fn a_run_shows_what_it_waits_for_and_clears_it_away() {
     let screen = terminal.screen();
     let (spinner, words) = screen.rsplit_once("\u{1b}[2K").unwrap();
     assert!(spinner.contains("slow: starting") && !words.contains("slow: starting"), "{screen:?}");
+}
+
+#[test]
+fn long_help_on_a_terminal_goes_through_the_pager() {
+    let home = Home::new();
+    let shows = |words: &[&str], pager: Option<&str>, kind: &str| {
+        let mut command = home.command(words);
+        command.env("TERM", kind).env("NO_COLOR", "1").env_remove("MICRO_PAGER");
+        if let Some(pager) = pager {
+            command.env("MICRO_PAGER", pager);
+        }
+        let mut terminal = Terminal::start(command.env("PAGER", "sed 's/^/PAGED /'"));
+        assert_eq!(terminal.ends().code(), Some(0), "{}", terminal.screen());
+        terminal.is_read_whole();
+        terminal.screen()
+    };
+    let long = &["server", "--help"][..];
+    assert!(shows(long, None, "xterm").contains("PAGED Usage: micro server"));
+    assert!(shows(long, Some("sed 's/^/OURS /'"), "xterm").contains("OURS Usage: micro server"));
+    for (words, pager, kind) in [
+        // One that is not there, none that is wanted, no terminal to turn pages on, nothing to turn.
+        (long, Some("no-such-pager"), "xterm"),
+        (long, Some("cat"), "xterm"),
+        (long, Some(""), "xterm"),
+        (long, None, "dumb"),
+        (&["env", "get"], None, "xterm"),
+    ] {
+        let screen = shows(words, pager, kind);
+        assert!(!screen.contains("PAGED"), "{words:?} {pager:?} {kind}: {screen}");
+        assert!(screen.contains(if words == long { "Usage: micro server" } else { "local" }), "{screen}");
+    }
+    // What a pager does not read to its end is no failure.
+    assert!(shows(long, Some("head -n 1"), "xterm").contains("Run the server"));
+    // A pipe gets the text itself.
+    let mut command = home.command(long);
+    let piped = outcome(command.env("TERM", "xterm").env("MICRO_PAGER", "sed 's/^/PAGED /'"));
+    assert!(piped.stdout.contains("\nUsage: micro server"), "{piped:#?}");
 }
 
 #[test]

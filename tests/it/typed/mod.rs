@@ -109,6 +109,50 @@ fn well_known_types_work_in_flags_and_help() {
             "{flag}: {wanted}: {said:#?}"
         );
     }
+    // A text stands for a number, a truth or a name by the same rules in a flag, in JSON and in a query.
+    let api = home.state().api;
+    for (field, text, expected) in [
+        ("big", "0x1F", Some(json!("31"))),
+        ("big", "1e3", Some(json!("1000"))),
+        ("big", "5.0", Some(json!("5"))),
+        ("big", "1_000", None),
+        ("big", "0x_ff", None),
+        ("big", "1.5", None),
+        ("flag", "T", Some(json!(true))),
+        ("flag", "0", Some(json!(false))),
+        ("flag", "", None),
+        ("flag", "yes", None),
+        ("ratio", "-Infinity", Some(json!("-Infinity"))),
+        ("ratio", "1e999", None),
+        ("blob", "_-8", Some(json!("/+8="))),
+        ("blob", "a", None),
+        ("type", "type-bool", Some(json!("TYPE_BOOL"))),
+        ("type", "Type_Bool", Some(json!("TYPE_BOOL"))),
+        ("type", "8", Some(json!("TYPE_BOOL"))),
+        ("type", "bool", None),
+    ] {
+        let flag = home.run(["typed", "echo", &format!("--{field}={text}"), "-o", "json"]);
+        let body = json!({field: text}).to_string();
+        let (posted, in_json) = http(&api, "POST", "/typed/Echo", &[], &body);
+        let (queried, in_query) = http(&api, "GET", &format!("/typed/Echo?{field}={text}"), &[], "");
+        match expected {
+            Some(expected) => {
+                assert_eq!((flag.code, posted, queried), (Some(0), 200, 200), "{field}={text}: {flag:#?}");
+                for answer in [&flag.stdout, &in_json, &in_query] {
+                    assert_eq!(json(answer)[field], expected, "{field}={text}: {answer}");
+                }
+            }
+            None => {
+                assert_eq!((flag.code, posted, queried), (Some(2), 400, 400), "{field}={text}: {flag:#?}");
+                assert!(flag.stderr.contains(&format!("`--{field}` expects")), "{flag:#?}");
+            }
+        }
+    }
+    let zeros = home.ok(["typed", "echo", "--list=[-0, -0.0, 1]", "--value=-0", "-o", "raw"]);
+    assert!(zeros.contains(r#""list":[-0,-0,1]"#) && zeros.contains(r#""value":-0,"#), "{zeros}");
+    let again = home.ok(["typed", "echo", "--json", &zeros, "-o", "raw"]);
+    assert_eq!(again, zeros, "what was printed is taken back");
+
     let help = home.ok(["typed", "echo", "--help"]);
     for flag in [
         "--at <TIMESTAMP>",
@@ -184,6 +228,20 @@ fn well_known_types_work_over_http() {
         ("times", json!({"now": AT})),
     ] {
         assert!(alike(&answer[field], &expected), "{field}: {} instead of {expected}", answer[field]);
+    }
+    // What JSON may look like, and what it has to look like.
+    for (body, part) in [
+        ("\u{feff}{\"title\": \"a\"}", r#""title":"a""#),
+        (r#"{"ratio": "NaN"}"#, r#""ratio":"NaN""#),
+        (r#"{"ratio": "-Infinity"}"#, r#""ratio":"-Infinity""#),
+        (r#"{"ratio": 2.0, "data": {"b": 1.0, "a": [2, 2.5]}}"#, r#""data":{"a":[2,2.5],"b":1}"#),
+        (r#"{"titles": {"10": "x", "9": "y", "-1": "z"}}"#, r#""titles":{"-1":"z","9":"y","10":"x"}"#),
+        (r#"{"blob": "aGVs\r\nbG8="}"#, r#""blob":"aGVsbG8=""#),
+        (r#"{"any": {"@type": "type.googleapis.com/google.protobuf.Empty"}}"#, "google.protobuf.Empty\""),
+        (r#"{"any": {}}"#, r#""any":{}"#),
+    ] {
+        let (status, answer) = http(&api, "POST", "/typed/Echo", &[], body);
+        assert!(status == 200 && answer.contains(part), "{body}: {status} {answer}");
     }
     let (status, body) = http(&api, "GET", "/typed/Echo?at=noon", &[], "");
     assert!(status == 400 && body.contains("2006-01-02T15:04:05Z"), "{status} {body}");
