@@ -208,9 +208,10 @@ async fn fields_that_are_called_as_flags_are_and_an_example_where_nothing_is_kno
     let original = Original::new().await;
     let text = |name: &str| json!({"name": name, "type": "string"});
     let below = json!({"name": "address", "type": "Address", "values": [text("zip"), text("output")]});
+    let counts = json!({"name": "counts", "type": "map[string]int64"});
     let mut service = gotest("words", &Node::start("words").await.wire("words-1"));
     service["endpoints"][0]["request"]["values"] =
-        json!([text("help"), text("json"), text("field.help"), text("name"), below]);
+        json!([text("help"), text("json"), text("field.help"), text("name"), below, counts]);
     original.door.register(&service).await;
     let home = &original.home;
     let line = ["words", "echo", "--field.help=a", "--field.json=b", "--name=-c", "--address.zip=d"];
@@ -220,6 +221,8 @@ async fn fields_that_are_called_as_flags_are_and_an_example_where_nothing_is_kno
     let help = home.ok(["words", "echo", "--help"]);
     assert!(help.contains("--field.help <STRING>") && help.contains("because `--help` is another"), "{help}");
     assert!(home.fails(2, ["words", "echo", "--name", "-x"]).contains("--name=-x"));
+    let said = home.fails(2, ["words", "echo", "--counts", "a=1", "--counts", "b=x"]);
+    assert!(said.contains("a whole number (int64), not `x`") && said.contains("--counts=text=42"), "{said}");
     // Nobody has said what this one takes.
     assert!(home.ok(["gotest", "count", "--help"]).contains("--json"));
 }

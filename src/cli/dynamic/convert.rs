@@ -13,15 +13,17 @@ use serde_json::{Map, Value};
 pub(super) struct Converter<'a> {
     /// The flag's name without `--`, for errors.
     pub(super) long: &'a str,
+    /// What it is the flag of.
+    pub(super) field: &'a Field,
     /// How `@FILE` is read.
     pub(super) read_file: &'a ReadFile<'a>,
 }
 
 impl Converter<'_> {
-    /// The JSON of `field`, given once or several times. Each text of a list is split at commas.
-    pub(super) fn field(&self, field: &Field, texts: &[String]) -> Result<Value, Error> {
-        match (&field.kind, field.repeated, texts) {
-            (Kind::Map { key, value }, false, texts) => self.map(&field.kind, key, value, texts),
+    /// The JSON of the field, given once or several times. Each text of a list is split at commas.
+    pub(super) fn convert(&self, texts: &[String]) -> Result<Value, Error> {
+        match (&self.field.kind, self.field.repeated, texts) {
+            (whole @ Kind::Map { key, value }, false, texts) => self.map(whole, key, value, texts),
             (kind, true, texts) => {
                 let mut elements = Vec::new();
                 for text in texts {
@@ -128,7 +130,7 @@ impl Converter<'_> {
     fn invalid(&self, kind: &Kind, text: &str) -> Error {
         Error::usage(
             format!("`--{}` expects {}, not `{text}`", self.long, expected(kind)),
-            format!("for example {}", assignment(self.long, &example(kind))),
+            format!("for example {}", assignment(self.long, &example(&self.field.kind))),
         )
     }
 }

@@ -28,7 +28,7 @@ pub(crate) fn request(
         // clap has split lists at commas; whether that was right is known only now.
         let texts: Vec<String> =
             occurrences.map(|values| values.map(String::as_str).collect::<Vec<_>>().join(",")).collect();
-        let value = Converter { long: &flag.long, read_file }.field(flag.field, &texts)?;
+        let value = Converter { long: &flag.long, field: flag.field, read_file }.convert(&texts)?;
         set(&mut request, &flag.path, value);
     }
     Ok(Value::Object(request))
