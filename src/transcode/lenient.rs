@@ -176,11 +176,20 @@ fn enum_number(descriptor: &EnumDescriptor, given: &Scalar) -> Result<i32, Strin
 }
 
 /// The name of an enum's value that a text means: `DARK_BLUE` is also `dark-blue`.
-pub(crate) fn enum_name<'n>(names: impl Iterator<Item = &'n str> + Clone, text: &str) -> Option<&'n str> {
+pub(crate) fn enum_name<'n>(names: impl Iterator<Item = &'n str>, text: &str) -> Option<&'n str> {
     let text = text.trim();
     let folded = |name: &str| name.to_ascii_lowercase().replace('-', "_");
-    let alike = |name: &&str| folded(name) == folded(text);
-    names.clone().find(|name| *name == text).or_else(|| names.clone().find(alike))
+    let meant = folded(text);
+    let mut alike = None;
+    for name in names {
+        if name == text {
+            return Some(name);
+        }
+        if alike.is_none() && folded(name) == meant {
+            alike = Some(name);
+        }
+    }
+    alike
 }
 
 fn no_such_name(descriptor: &EnumDescriptor, given: &Scalar) -> String {
