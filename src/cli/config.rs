@@ -138,22 +138,27 @@ impl Get {
     async fn run(self, cx: &Context) -> anyhow::Result<()> {
         let connection = cx.connect().await?;
         let namespace = connection.namespace();
-        let missing = match &self.key {
+        let text = match &self.key {
             Some(key) => format!("Not found: nothing is set at `{key}` in namespace {namespace}"),
             None => format!("Not found: nothing is set in namespace {namespace}"),
         };
+        let missing =
+            || Failure::new(exit::NOT_FOUND, text).hint("see what there is with `micro config list`");
         let request = GetRequest {
             namespace: namespace.to_owned(),
             path: self.key.unwrap_or_default(),
             options: Some(Options { secret: self.secret }),
         };
-        let answer = client(&connection)?.get(request).await?;
+        let answer = match client(&connection)?.get(request).await {
+            Ok(answer) => answer,
+            // Nothing was ever set in the namespace.
+            Err(error) if error.code == 404 => return Err(missing().into()),
+            Err(error) => return Err(error.into()),
+        };
         // A server of Micro v4 says nothing of what it found: it answers `null` for nothing.
         let empty = answer.value.as_ref().is_none_or(|value| matches!(value.data.trim(), "" | "null"));
         if !answer.found && empty {
-            return Err(Failure::new(exit::NOT_FOUND, missing)
-                .hint("see what there is with `micro config list`")
-                .into());
+            return Err(missing().into());
         }
         let value = parsed(answer.value.as_ref())?;
         match (cx.ui.output, &value) {
