@@ -68,7 +68,7 @@ async fn a_large_api_is_called_shown_and_completed_by_what_a_line_names() {
         assert_eq!(home.ok(words).trim_end(), r#"{"name":"Jane","part2":{"name":"","part3":{"name":"x"}}}"#);
     }
     let body = r#"{"name":"Jane"}"#;
-    let (status, answer) = http(&home.state().api, "POST", "/container/Do36", &[], body);
+    let (status, answer) = http(&home.state().api, "POST", "/container/ClusterManager/Do36", &[], body);
     assert_eq!((status, answer.trim_end()), (200, body));
     assert_eq!(node.calls(), 3);
 
