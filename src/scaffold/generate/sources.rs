@@ -246,7 +246,8 @@ impl FileResolver for Folder {
 
     fn open_file(&self, name: &str) -> Result<Opened, protox::Error> {
         let path = self.1.join(name);
-        if path.exists() && !path.is_file() {
+        // Of a name too long for a file, too, the compiler then says where it is imported.
+        if !path.is_file() {
             return Err(protox::Error::file_not_found(name));
         }
         let text = fs::read_to_string(path).unwrap_or_default();

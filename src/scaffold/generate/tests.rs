@@ -167,6 +167,13 @@ fn a_missing_import_is_told_where_to_lie() {
 }
 
 #[test]
+fn an_import_that_no_file_can_have_is_told_with_its_place() {
+    let project = of(&format!("import \"{}\";", "x".repeat(300)));
+    let error = refused(&project);
+    assert!(error.starts_with("proto/a.proto:3:1: import 'xxx") && error.contains("not found"), "{error}");
+}
+
+#[test]
 fn of_the_files_of_libraries_only_those_that_are_imported_are_compiled() {
     let project = project(&[
         (
