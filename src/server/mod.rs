@@ -35,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     backend::{self, Kv},
-    private,
+    memory, private,
     services::{
         Blocks,
         auth::Auth,
@@ -108,6 +108,7 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -
     for folder in files::folders(home) {
         private::create_lasting_folder(&folder)?;
     }
+    memory::give_back();
     let descriptors = descriptors::raise();
     let mut stop = Stop::new()?;
     sockets::open_tables().await;

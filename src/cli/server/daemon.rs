@@ -37,9 +37,6 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 const START_TIMEOUT: Duration = Duration::from_mins(2);
 /// How often the end of a process is looked for, where the system does not tell it.
 const LOOK: Duration = Duration::from_millis(20);
-/// How glibc keeps memory: two arenas, and what is large goes back to the system when it is freed.
-/// By default it keeps the 19 MiB of each login for ever. Other systems do not read it.
-const MALLOC: &str = "glibc.malloc.arena_max=2:glibc.malloc.mmap_threshold=1048576";
 /// How many lines of the log are shown when a start fails.
 const SHOWN: usize = 20;
 /// How many bytes a server may say about itself.
@@ -248,7 +245,6 @@ pub(super) async fn start_once(cx: &Context, arguments: &[String]) -> anyhow::Re
     let program = std::env::current_exe().context("cannot find this program")?;
     let mut child = Command::new(program)
         .args(["server", "--daemonized"])
-        .env("GLIBC_TUNABLES", MALLOC)
         // It outlives whoever starts it, also a service of another server.
         .env_remove(INSTANCE_VARIABLE)
         .args(arguments)
