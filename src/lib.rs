@@ -20,6 +20,7 @@ mod sockets;
 mod supervisor;
 mod tasks;
 mod transcode;
+mod weighed;
 
 use std::process::ExitCode;
 

@@ -7,6 +7,7 @@ use std::{
 };
 
 use micro_proto::auth::{Account, InspectRequest, LocalRequest, Options, Token, TokenRequest};
+use sha2::{Digest as _, Sha256};
 
 use crate::{Channel, Client, Error, Result, blocks::auth::AuthClient, header};
 
@@ -38,7 +39,8 @@ struct Inner {
     /// For how many seconds tokens are asked for.
     life: u32,
     token: Mutex<Option<Token>>,
-    accounts: Mutex<HashMap<String, (Account, Instant)>>,
+    /// Of tokens, by their SHA-256: whoever calls chooses their length.
+    accounts: Mutex<HashMap<[u8; 32], (Account, Instant)>>,
 }
 
 impl Platform {
@@ -120,7 +122,8 @@ impl Platform {
 
     /// Who a token belongs to, verified by the server.
     pub(crate) async fn inspect(&self, token: &str) -> Result<Account> {
-        let known = lock(&self.0.accounts).get(token).filter(|(_, until)| *until > Instant::now()).cloned();
+        let digest = Sha256::digest(token).into();
+        let known = lock(&self.0.accounts).get(&digest).filter(|(_, until)| *until > Instant::now()).cloned();
         if let Some((account, _)) = known {
             return Ok(account);
         }
@@ -132,7 +135,7 @@ impl Platform {
         if accounts.len() >= INSPECT_CACHE.1 {
             accounts.clear();
         }
-        accounts.insert(token.to_owned(), (account.clone(), Instant::now() + INSPECT_CACHE.0));
+        accounts.insert(digest, (account.clone(), Instant::now() + INSPECT_CACHE.0));
         Ok(account)
     }
 }

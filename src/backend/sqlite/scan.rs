@@ -8,15 +8,17 @@ use std::{
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use sqlx::{ConnectOptions as _, Connection as _, Row as _, SqliteConnection};
-use tokio::{sync::mpsc, time::timeout};
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{damage::Damage, open::options, row::Reading, storage_error};
-use crate::backend::{Entry, Error, Scan, range::names};
+use crate::{
+    backend::{Entry, Error, Scan, range::names},
+    weighed,
+};
 
-/// Entries read ahead of whoever takes them; each may have a value of the largest size.
-const AHEAD: usize = 8;
+/// Entries read ahead of whoever takes them, and their bytes in all.
+const AHEAD: (usize, usize) = (64, 1 << 20);
 
 /// How long a reader may take nothing: the log of the database grows as long as it holds its moment.
 const STALLED: Duration = Duration::from_mins(1);
@@ -39,24 +41,24 @@ pub(super) async fn begin(
     // A transaction begins to see with its first read.
     sqlx::query("BEGIN").execute(&mut connection).await?;
     sqlx::query("SELECT version FROM counter").execute(&mut connection).await?;
-    let (entries, taken) = mpsc::channel(AHEAD);
+    let (entries, taken) = weighed::queue(AHEAD.0, AHEAD.1);
     let (prefix, path) = (prefix.to_owned(), path.to_owned());
     tokio::spawn(async move {
         let mut reader = Reader { connection, path, damage, entries };
         let read = closing.run_until_cancelled(reader.read(&prefix, now)).await;
         drop(reader.connection.close().await);
         if let Err(error) = read.unwrap_or(Err(Error::Closed)) {
-            drop(reader.entries.send(Err(error)).await);
+            drop(reader.entries.send(Err(error), 0).await);
         }
     });
-    Ok(ReceiverStream::new(taken).boxed())
+    Ok(taken.boxed())
 }
 
 struct Reader {
     connection: SqliteConnection,
     path: PathBuf,
     damage: Damage,
-    entries: mpsc::Sender<Result<(String, Entry), Error>>,
+    entries: weighed::Sender<Result<(String, Entry), Error>>,
 }
 
 impl Reader {
@@ -68,7 +70,8 @@ impl Reader {
             let table: String = row.try_get(5).map_err(|_| self.damage.entry("", b""))?;
             let reading = Reading { table: &table, now, keys_only: false, damage: &self.damage };
             let Some(entry) = reading.row(&row)?.live() else { continue };
-            match timeout(STALLED, self.entries.send(Ok((table, entry)))).await {
+            let weight = table.len() + entry.key.len() + entry.value.len();
+            match timeout(STALLED, self.entries.send(Ok((table, entry)), weight)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => break,
                 Err(_) => {

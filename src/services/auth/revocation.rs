@@ -20,6 +20,9 @@ const TABLE: &str = "auth";
 /// How long a revocation is kept: no access token lives longer.
 pub(super) const KEPT: Duration = Duration::from_hours(25);
 
+/// So many revocations are not worth looking through.
+const SWEPT: usize = 1024;
+
 /// What ties a token to its account and to the login it came from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ties {
@@ -42,9 +45,26 @@ struct Revoked {
     /// By namespace and id: the first generation that counts, and when to forget this.
     accounts: HashMap<String, HashMap<String, (u64, SystemTime)>>,
     sessions: HashMap<String, SystemTime>,
+    /// How many there were when those that do not matter any more were forgotten last.
+    swept: usize,
 }
 
 impl Revoked {
+    /// Forgets what does not matter any more, once there is twice as much as after the last time: who
+    /// verifies tokens waits meanwhile.
+    fn sweep(&mut self, now: SystemTime) {
+        let count = self.sessions.len() + self.accounts.values().map(HashMap::len).sum::<usize>();
+        if count < 2 * self.swept.max(SWEPT) {
+            return;
+        }
+        self.accounts.retain(|_, accounts| {
+            accounts.retain(|_, (_, until)| *until > now);
+            !accounts.is_empty()
+        });
+        self.sessions.retain(|_, until| *until > now);
+        self.swept = self.sessions.len() + self.accounts.values().map(HashMap::len).sum::<usize>();
+    }
+
     fn floor(&self, namespace: &str, id: &str) -> u64 {
         let accounts = self.accounts.get(namespace);
         accounts.and_then(|accounts| accounts.get(id)).map_or(0, |(floor, _)| *floor)
@@ -129,11 +149,7 @@ impl Revocations {
         let now = SystemTime::now();
         {
             let mut revoked = self.revoked.write().unwrap_or_else(PoisonError::into_inner);
-            revoked.accounts.retain(|_, accounts| {
-                accounts.retain(|_, (_, until)| *until > now);
-                !accounts.is_empty()
-            });
-            revoked.sessions.retain(|_, until| *until > now);
+            revoked.sweep(now);
             change(&mut revoked, now + KEPT);
         }
         self.tell();
@@ -162,6 +178,20 @@ mod tests {
 
     fn ties(generation: u64, session: &str) -> Ties {
         Ties { generation, session: session.to_owned() }
+    }
+
+    #[test]
+    fn what_does_not_matter_any_more_is_forgotten_in_time() {
+        let mut revoked = Revoked::default();
+        let now = SystemTime::now();
+        for number in 0..10 * SWEPT {
+            // One of ten still matters.
+            let until = if number % 10 == 0 { now + KEPT } else { now };
+            revoked.sweep(now);
+            revoked.sessions.insert(number.to_string(), until);
+            assert!(revoked.sessions.len() <= number / 10 + 2 * SWEPT + 1, "{number}");
+        }
+        assert_eq!(revoked.sessions.values().filter(|until| **until > now).count(), SWEPT);
     }
 
     #[tokio::test]

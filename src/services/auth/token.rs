@@ -28,8 +28,8 @@ const DEFAULT_LIFE: Duration = Duration::from_mins(15);
 pub(super) const MAX_LIFE: Duration = Duration::from_hours(24);
 /// A longer text is no token of ours and is not looked at.
 const MAX_LENGTH: usize = 8 << 10;
-/// How many verified tokens are remembered.
-const VERIFIED: NonZeroUsize = NonZeroUsize::new(4096).expect("4096 is not zero");
+/// How many verified tokens are remembered, and how many bytes they have in all.
+const VERIFIED: (NonZeroUsize, usize) = (NonZeroUsize::new(4096).expect("4096 is not zero"), 4 << 20);
 
 /// The claims of Micro v4's tokens, in its order, and what ties a token to its login.
 #[derive(Deserialize, Serialize)]
@@ -64,8 +64,31 @@ pub(crate) struct Issued {
     pub(crate) expiry: u64,
 }
 
-/// Tokens by their SHA-256: whom each proves, and until when in Unix seconds.
-type Verified = LruCache<[u8; 32], (Arc<Proof>, u64)>;
+/// The tokens that were verified last.
+struct Verified {
+    /// By their SHA-256: whom each proves, until when in Unix seconds, and its length.
+    tokens: LruCache<[u8; 32], (Arc<Proof>, u64, usize)>,
+    bytes: usize,
+}
+
+impl Verified {
+    fn new() -> Self {
+        Self { tokens: LruCache::new(VERIFIED.0), bytes: 0 }
+    }
+
+    fn put(&mut self, digest: [u8; 32], proof: Arc<Proof>, until: u64, length: usize) {
+        self.bytes += length;
+        // The one before it, or the one that was used longest ago.
+        if let Some((_, (.., length))) = self.tokens.push(digest, (proof, until, length)) {
+            self.bytes -= length;
+        }
+        while self.bytes > VERIFIED.1
+            && let Some((_, (.., length))) = self.tokens.pop_lru()
+        {
+            self.bytes -= length;
+        }
+    }
+}
 
 /// Issues and verifies tokens.
 pub(crate) struct Tokens {
@@ -85,7 +108,7 @@ impl Tokens {
         validation.leeway = 0;
         validation.validate_nbf = true;
         validation.set_required_spec_claims(&["exp", "iss", "sub"]);
-        Ok(Self { keys: Keys::open(folder)?, validation, verified: Mutex::new(LruCache::new(VERIFIED)) })
+        Ok(Self { keys: Keys::open(folder)?, validation, verified: Mutex::new(Verified::new()) })
     }
 
     /// A token for this account. `life` is in seconds; 0 means 15 minutes, 24 hours is the most.
@@ -125,8 +148,8 @@ impl Tokens {
             return Err(invalid());
         }
         let digest: [u8; 32] = Sha256::digest(text).into();
-        let known = self.verified().get(&digest).cloned();
-        if let Some((proof, expiry)) = known {
+        let known = self.verified().tokens.get(&digest).cloned();
+        if let Some((proof, expiry, _)) = known {
             return if expiry > now() { Ok(proof) } else { Err(invalid()) };
         }
         let header = jsonwebtoken::decode_header(text).map_err(|_| invalid())?;
@@ -153,7 +176,7 @@ impl Tokens {
         });
         let ties = Ties { generation: claims.generation, session: claims.session };
         let proof = Arc::new(Proof { account, ties });
-        self.verified().put(digest, (proof.clone(), claims.exp));
+        self.verified().put(digest, proof.clone(), claims.exp, text.len());
         Ok(proof)
     }
 
@@ -246,6 +269,23 @@ mod tests {
     }
 
     #[test]
+    fn verified_tokens_are_remembered_by_their_bytes() {
+        let proof = Arc::new(Proof { account: Arc::new(account()), ties: Ties::default() });
+        let mut verified = Verified::new();
+        for number in 0..2000_u32 {
+            let digest: [u8; 32] = Sha256::digest(number.to_be_bytes()).into();
+            verified.put(digest, proof.clone(), 0, MAX_LENGTH);
+            // The same one again counts once.
+            verified.put(digest, proof.clone(), 0, MAX_LENGTH);
+        }
+        assert_eq!((verified.tokens.len(), verified.bytes), (VERIFIED.1 / MAX_LENGTH, VERIFIED.1));
+        for number in 0..10_000_u32 {
+            verified.put(Sha256::digest(number.to_be_bytes()).into(), proof.clone(), 0, 100);
+        }
+        assert_eq!((verified.tokens.len(), verified.bytes), (VERIFIED.0.get(), VERIFIED.0.get() * 100));
+    }
+
+    #[test]
     fn a_token_proves_its_account_also_after_a_restart() {
         let folder = tempfile::tempdir().unwrap();
         let issued = Tokens::open(folder.path()).unwrap().issue(&account(), &Ties::default(), 60).unwrap();
@@ -284,7 +324,7 @@ mod tests {
         let tokens = Tokens::open(folder.path()).unwrap();
         let text = tokens.issue(&account(), &Ties::default(), 60).unwrap().text;
         tokens.verify(&text).unwrap();
-        for (_, value) in tokens.verified().iter_mut() {
+        for (_, value) in &mut tokens.verified().tokens {
             value.1 = now() - 1;
         }
         assert!(tokens.verify(&text).is_err());

@@ -2,26 +2,22 @@
 
 use std::{fs::File, io, os::unix::fs::FileExt as _};
 
-use tokio::{
-    sync::{mpsc, watch},
-    task::spawn_blocking,
-};
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::{sync::watch, task::spawn_blocking};
 
 use super::{
     Files, LogLine, Tail,
     place::{self, Place},
 };
-use crate::tasks::Tasks;
+use crate::{tasks::Tasks, weighed};
 
 /// Bytes read at a time.
 const BLOCK: usize = 256 * 1024;
 
-/// Lines read ahead of a slow receiver.
-const AHEAD: usize = 1024;
+/// Lines read ahead of a slow receiver, and their bytes in all.
+const AHEAD: (usize, usize) = (1024, 1 << 20);
 
 /// Lines of a log, oldest first; an error ends them.
-pub(crate) type LogLines = ReceiverStream<io::Result<LogLine>>;
+pub(crate) type LogLines = weighed::Receiver<io::Result<LogLine>>;
 
 /// Reads the wanted part of a log. `written` tells of new lines, and ends a following reader when
 /// its sender is gone.
@@ -31,13 +27,13 @@ pub(in super::super) fn read(
     mut written: watch::Receiver<()>,
     tasks: &Tasks,
 ) -> LogLines {
-    let (lines, received) = mpsc::channel(AHEAD);
+    let (lines, received) = weighed::queue(AHEAD.0, AHEAD.1);
     let stop = tasks.token().clone();
     tasks.spawn(async move {
         let reading = async {
             if let Err(error) = send(files, tail, &mut written, &lines).await {
                 // The receiver may be gone, which is no error.
-                let _ = lines.send(Err(error)).await;
+                let _ = lines.send(Err(error), 0).await;
             }
         };
         tokio::select! {
@@ -46,14 +42,14 @@ pub(in super::super) fn read(
             () = stop.cancelled() => {}
         }
     });
-    ReceiverStream::new(received)
+    received
 }
 
 async fn send(
     files: Files,
     tail: Tail,
     written: &mut watch::Receiver<()>,
-    lines: &mpsc::Sender<io::Result<LogLine>>,
+    lines: &weighed::Sender<io::Result<LogLine>>,
 ) -> io::Result<()> {
     written.mark_unchanged();
     let mut cursor = blocking(move || Cursor::new(files, tail)).await?;
@@ -68,7 +64,8 @@ async fn send(
         match found {
             Some(found) => {
                 for line in found {
-                    if lines.send(Ok(line)).await.is_err() {
+                    let weight = line.text.len();
+                    if lines.send(Ok(line), weight).await.is_err() {
                         return Ok(());
                     }
                 }

@@ -27,8 +27,8 @@ pub(super) use set::Subject;
 use set::{ANY, DEFAULT, Set, Stored};
 
 const TABLE: &str = "auth";
-/// The most rules of one namespace.
-const MAX_RULES: usize = 100_000;
+/// The most rules of one namespace, and bytes of their texts.
+const MAX_RULES: (usize, usize) = (100_000, 16 << 20);
 
 /// The rules of every namespace. One that has none has the default rule.
 pub(super) struct Rules {
@@ -123,13 +123,16 @@ impl Rules {
     pub(super) async fn create(&self, namespace: &str, rule: Rule) -> Result<()> {
         let rule = Stored::of(rule)?;
         let _alone = self.changing.lock().await;
-        let (known, count) = self.with(namespace, |set| (set.contains(&rule.id), set.len()));
+        let (known, count, bytes) =
+            self.with(namespace, |set| (set.contains(&rule.id), set.len(), set.bytes()));
         let taken = || Error::bad_request(format!("a rule with the id {} exists already", rule.id));
         if known {
             return Err(taken());
         }
-        if count >= MAX_RULES {
-            return Err(Error::bad_request(format!("a namespace has at most {MAX_RULES} rules")));
+        if count >= MAX_RULES.0 || bytes + rule.bytes() > MAX_RULES.1 {
+            let text =
+                format!("the rules of a namespace are at most {} and {} bytes", MAX_RULES.0, MAX_RULES.1);
+            return Err(Error::new(507, text));
         }
         let mut commit = Commit::new().require_absent(TABLE, key(namespace, &rule.id)).put(
             TABLE,

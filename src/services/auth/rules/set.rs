@@ -73,6 +73,11 @@ impl Stored {
         Ok(Self { id: rule.id, scope: rule.scope, r#type, name, endpoint, granted, priority: rule.priority })
     }
 
+    /// How many bytes its texts have.
+    pub(super) fn bytes(&self) -> usize {
+        [&self.id, &self.scope, &self.r#type, &self.name, &self.endpoint].into_iter().map(String::len).sum()
+    }
+
     pub(super) fn rule(&self) -> Rule {
         Rule {
             id: self.id.clone(),
@@ -150,6 +155,8 @@ type List = Vec<Arc<Stored>>;
 #[derive(Debug, Default)]
 pub(super) struct Set {
     by_id: HashMap<String, Arc<Stored>>,
+    /// Of all their texts.
+    bytes: usize,
     /// By type, name and endpoint in lower case.
     index: HashMap<String, BTreeMap<String, HashMap<String, List>>>,
     /// How rules spell the endpoints that are the same but for case, `-` and `_`, and how many do.
@@ -172,6 +179,11 @@ impl Set {
         self.by_id.len()
     }
 
+    /// How many bytes the texts of the rules have.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(super) fn contains(&self, id: &str) -> bool {
         self.by_id.contains_key(id)
     }
@@ -192,12 +204,16 @@ impl Set {
         *self.spellings.entry(folded(&endpoint)).or_default().entry(endpoint.clone()).or_default() += 1;
         let list = endpoints.entry(endpoint).or_default();
         list.insert(list.partition_point(|known| known.place() < rule.place()), rule.clone());
-        self.by_id.insert(rule.id.clone(), rule);
+        self.bytes += rule.bytes();
+        if let Some(before) = self.by_id.insert(rule.id.clone(), rule) {
+            self.bytes -= before.bytes();
+        }
     }
 
     /// Takes a rule out, if it is there.
     pub(super) fn remove(&mut self, id: &str) {
         let Some(rule) = self.by_id.remove(id) else { return };
+        self.bytes -= rule.bytes();
         let (r#type, name) = (lowered(&rule.r#type), lowered(&rule.name));
         let endpoint = lowered(&rule.endpoint);
         self.forget_spelling(&endpoint);
@@ -333,6 +349,15 @@ mod tests {
         fn allows(&self, account: Option<&Account>, subject: Subject<'_>, namespace: &str) -> bool {
             self.decide(&[ANY, &lowered(subject.r#type)], account, subject, namespace).unwrap_or(false)
         }
+    }
+
+    #[test]
+    fn a_set_knows_how_many_bytes_its_rules_have() {
+        let mut set = Set::new([rule("a", "+", "service:foo:*", true, 0), rule("b", "", "*:*:*", true, 0)]);
+        assert_eq!(set.bytes(), "a+servicefoo*b***".len());
+        set.remove("a");
+        set.remove("a");
+        assert_eq!(set.bytes(), "b***".len());
     }
 
     /// The table of Micro v4's own tests, and what follows from its evaluation.
