@@ -9,6 +9,7 @@ mod fate;
 mod files;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod frames;
 mod heads;
 mod hooked;
 mod inbound;

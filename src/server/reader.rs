@@ -12,7 +12,7 @@ use std::{
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::StatusCode;
 use jiff::{Timestamp, fmt::rfc2822::DateTimePrinter};
-use micro_sdk::Error;
+use micro_sdk::{Error, Result};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, Sleep, sleep_until},
@@ -20,6 +20,7 @@ use tokio::{
 
 use super::{
     budget::Hold,
+    frames::Frames,
     heads::{Heads, Limits, Part},
 };
 
@@ -46,6 +47,8 @@ pub(super) struct Reader<S> {
     deadline: Option<Pin<Box<Sleep>>>,
     /// Of the beginning of HTTP/2, what has not come.
     missing: usize,
+    /// Those of HTTP/2.
+    frames: Option<Frames>,
     ended: bool,
     refusal: Option<Bytes>,
     /// Once the answer to what was refused is on its way: when it is given up, and what came since.
@@ -64,6 +67,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
             held: 0,
             deadline: Some(Box::pin(sleep_until(deadline))),
             missing: 0,
+            frames: None,
             ended: false,
             refusal: None,
             parting: None,
@@ -95,6 +99,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
                 return self.late(cx);
             }
         }
+        if let Some(frames) = &mut self.frames {
+            let unfinished = frames.follow(new);
+            if let Err(error) = self.count(unfinished) {
+                return Poll::Ready(Err(io::Error::other(error)));
+            }
+            return polled;
+        }
         let taken = self.heads.body(new);
         if taken < new.len() {
             self.buffer.extend_from_slice(&new[taken..]);
@@ -112,6 +123,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
     fn collect(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.deadline.is_some() && self.buffer.starts_with(PREFACE.0) {
             self.heads.leave();
+            let mut frames = Frames::new();
+            frames.follow(&self.buffer);
+            self.frames = Some(frames);
             self.missing = PREFACE.1.saturating_sub(self.buffer.len());
             if self.missing == 0 {
                 self.deadline = None;
@@ -123,8 +137,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
             Ok(Some(length)) => {
                 self.passing = length + self.heads.body(&self.buffer[length..]);
                 self.deadline = None;
-                self.held = 0;
-                self.hold.release();
+                self.release();
                 return Poll::Ready(Ok(()));
             }
             Ok(None) => {}
@@ -133,13 +146,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
                 return Poll::Ready(Ok(()));
             }
         }
-        if self.buffer.len() > self.held {
-            let grown = self.hold.grow(self.buffer.len() - self.held);
-            self.held = self.buffer.len();
-            if let Err(error) = grown {
-                self.refuse(error);
-                return Poll::Ready(Ok(()));
-            }
+        if let Err(error) = self.count(self.buffer.len()) {
+            self.refuse(error);
+            return Poll::Ready(Ok(()));
         }
         let mut piece = [std::mem::MaybeUninit::uninit(); PIECE];
         let mut piece = ReadBuf::uninit(&mut piece);
@@ -158,7 +167,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
     fn refuse(&mut self, error: Error) {
         tracing::debug!(%error, "a request is refused");
         self.refusal = Some(answer(&error.with_id("micro.server")));
-        (self.buffer, self.held) = (BytesMut::new(), 0);
+        self.buffer = BytesMut::new();
+        self.release();
+    }
+
+    /// Counts a head that is not whole yet and has so many bytes.
+    fn count(&mut self, bytes: usize) -> Result<()> {
+        if bytes < self.held {
+            self.release();
+        }
+        if bytes > self.held {
+            self.hold.grow(bytes - self.held)?;
+            self.held = bytes;
+        }
+        Ok(())
+    }
+
+    fn release(&mut self) {
+        self.held = 0;
         self.hold.release();
     }
 
