@@ -7,9 +7,9 @@ mod connection;
 mod doors;
 mod fate;
 mod files;
+mod frames;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
-mod frames;
 mod heads;
 mod hooked;
 mod inbound;

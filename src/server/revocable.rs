@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Body;
-use micro_sdk::{Error, Result};
+use micro_sdk::{Error, Result, proto::registry::Service};
 use tokio_util::sync::ReusableBoxFuture;
 use tonic::{Code, Status};
 
@@ -40,6 +40,8 @@ pub(super) struct Granted {
     /// A building block answers, by the rules of the platform; else a service of the namespace.
     pub(super) block: bool,
     pub(super) target: Target,
+    /// The version of the service, where no building block answers.
+    pub(super) service: Option<Arc<Service>>,
     /// What it holds of the budget, until it ends.
     pub(super) meter: Arc<Meter>,
 }

@@ -27,7 +27,8 @@ use super::{
     revocable::{Granted, Revocable, Way},
     strangers::Welcome,
     target::{Target, Wire},
-    travel, upstream,
+    travel,
+    upstream::{self, Forwarded},
     waiting::{Lost, Waiting, send_again},
 };
 use crate::{
@@ -450,7 +451,12 @@ impl Router {
         let auth = self.0.blocks.auth.clone();
         let guard = if block { self.guard(&target, &meter) } else { None };
         let epoch = epoch.into();
-        let granted = Arc::new(Granted { auth, caller, epoch, namespace, block, target, meter });
+        let service = match &to {
+            To::Nodes(found) => Some(found.service.clone()),
+            To::Block(..) => None,
+        };
+        let granted = Granted { auth, caller, epoch, namespace, block, target, service, meter };
+        let granted = Arc::new(granted);
         let revocable = |way| Revocable::new(way, granted.clone());
         let mut request = request.map(|body| Body::new(Hooked::new(body, revocable(Way::In))));
         match to {
@@ -464,27 +470,34 @@ impl Router {
                 Ok(response.map(|body| Body::new(Hooked::new(body, revocable(Way::Out)))))
             }
             To::Nodes(Nodes { nodes, service }) => {
-                let answer = match upstream::forward(&self.0.blocks.registry, nodes, request).await {
-                    Ok(response) => Ok(response),
-                    Err(Unsent { error, request: None }) => Err(error),
-                    // Apart: what it takes to wait would be carried, and copied, by each call.
-                    Err(Unsent { error, request: Some(request) }) => {
-                        Box::pin(send_again(self, &granted, &service.version, (error, *request))).await
-                    }
+                // It is remembered with the call.
+                drop(service);
+                let response = match upstream::forward(&self.0.blocks.registry, nodes, request).await {
+                    Ok(response) => response,
+                    // Apart: what it takes would be carried, and copied, by each call.
+                    Err(unsent) => Box::pin(self.not_answered(unsent, &granted)).await?,
                 };
-                match answer {
-                    Ok(response) => Ok(response.map(|body| {
-                        let body = Hooked::new(body, Fate::new(self.clone(), granted.clone()));
-                        Body::new(Hooked::new(body, revocable(Way::Out)))
-                    })),
-                    // A request that broke off because of that is told by its reason.
-                    Err(error) => match granted.still() {
-                        Err(revoked) => Err(revoked),
-                        Ok(()) => Err(Box::pin(fate::of(error, self, &granted)).await),
-                    },
-                }
+                Ok(response.map(|body| {
+                    let body = Hooked::new(body, Fate::new(self.clone(), granted.clone()));
+                    Body::new(Hooked::new(body, revocable(Way::Out)))
+                }))
             }
         }
+    }
+
+    /// What becomes of a call that no node has answered.
+    ///
+    /// # Errors
+    /// Why it has no answer, in terms of its service.
+    async fn not_answered(&self, unsent: Unsent, granted: &Granted) -> Result<Response<Forwarded>> {
+        let answer = match unsent.request {
+            Some(request) => send_again(self, granted, unsent.error, *request).await,
+            None => Err(unsent.error),
+        };
+        let Err(error) = answer else { return answer };
+        // A request that broke off because of that is told by its reason.
+        granted.still()?;
+        Err(fate::of(error, self, granted).await)
     }
 }
 

@@ -94,8 +94,8 @@ pub(super) struct Lost<'a> {
 pub(super) async fn send_again(
     router: &Router,
     granted: &Granted,
-    version: &str,
-    (mut refused, mut request): (Error, Request<Body>),
+    mut refused: Error,
+    mut request: Request<Body>,
 ) -> Result<Response<Forwarded>> {
     let deadline =
         Instant::now() + header::timeout(request.headers()).map_or(LONGEST, |time| time.min(LONGEST));
@@ -105,7 +105,7 @@ pub(super) async fn send_again(
             caller: &granted.caller,
             namespace: &granted.namespace,
             service: &granted.target.service,
-            version: Some(version),
+            version: granted.service.as_ref().map(|service| service.version.as_str()),
             patience: Some(deadline.saturating_duration_since(since)),
             refused: Some(&refused),
         };

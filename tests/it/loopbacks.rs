@@ -71,7 +71,7 @@ fn the_first_secret_counts_there_for_the_owner_alone() {
     let bearer = format!("Bearer {}", token["token"]["access_token"].as_str().unwrap());
     // No door of the server is a node.
     for address in &state.also {
-        let node = json!({"service": {"name": "shop", "nodes": [{"id": "1", "address": address}]}});
+        let node = json!({"name": "shop", "nodes": [{"id": "1", "address": address}]});
         let headers = [("Authorization", bearer.as_str())];
         let (status, body) =
             http(&state.also[0], "POST", "/registry/Registry/Register", &headers, &node.to_string());
