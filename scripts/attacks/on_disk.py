@@ -207,7 +207,7 @@ def broken_credentials(trial, home):
     shutil.rmtree(home.folder / "home", ignore_errors=True)
     home.ok("server", "start")
     home.ok("login", "--username", "admin", "--password", "micro")
-    for path in (home.folder / "home").rglob("credentials*"):
+    for path in (home.folder / "home").rglob("credentials.toml"):
         path.write_bytes(b"\0 not = [toml")
         done = home.micro("services")
         told = path.name in done.stderr and ("`mv " in done.stderr or "login" in done.stderr)

@@ -170,7 +170,7 @@ pub(super) struct Local {
 
 /// Why a local socket cannot be opened.
 enum Unusable {
-    /// Another user has the place, or may forbid it.
+    /// Another user, or something else, has the place.
     Taken(anyhow::Error),
     /// Something of this user's that has to be mended.
     Ours(anyhow::Error),
@@ -188,7 +188,7 @@ fn bind_socket(path: &Path) -> Result<Local, Unusable> {
             nodes,
         })
     };
-    open().map_err(Unusable::Ours)
+    open().map_err(Unusable::Taken)
 }
 
 /// Opens a socket of a server that runs, where its file is gone or another is in its place.

@@ -114,28 +114,39 @@ fn leftovers_of_a_killed_server_stop_no_start() {
 #[test]
 fn what_is_in_the_place_of_the_socket_is_left_alone() {
     let (home, socket) = used_home();
-    let reasons = ["is in the place of the local socket", "rm -r"];
+    let target = home.path().join("target");
+    let starts_elsewhere = || {
+        let started = home.run(["server", "start"]);
+        assert_eq!(started.code, Some(0), "{started:#?}");
+        let elsewhere = home.state().socket;
+        assert!(elsewhere.starts_with(home.data()), "{elsewhere:?}");
+        let words = format!("not the usual `{}`", socket.display());
+        assert!(started.stderr.contains(&words), "{started:#?}");
+        assert!(home.ok(["server", "logs"]).contains("is in the place of the local socket"));
+        home.ok(["services"]);
+        home.ok(["server", "stop"]);
+    };
 
     fs::write(&socket, "mine").unwrap();
-    assert_no_start(&home, &reasons);
+    starts_elsewhere();
     assert_eq!(fs::read(&socket).unwrap(), b"mine");
     fs::remove_file(&socket).unwrap();
 
-    let target = home.path().join("target");
     fs::write(&target, "mine").unwrap();
     symlink(&target, &socket).unwrap();
-    assert_no_start(&home, &reasons);
+    starts_elsewhere();
     assert_eq!(fs::read(&target).unwrap(), b"mine");
     fs::remove_file(&socket).unwrap();
 
     fs::create_dir(&socket).unwrap();
-    assert_no_start(&home, &reasons);
+    starts_elsewhere();
     fs::remove_dir(&socket).unwrap();
 
     mknodat(CWD, &socket, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-    assert_no_start(&home, &reasons);
+    starts_elsewhere();
     fs::remove_file(&socket).unwrap();
     home.ok(["services"]);
+    assert_eq!(home.state().socket, socket);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! connection that was opened meanwhile may see other files than the writer.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
 };
@@ -22,6 +23,11 @@ struct Inner {
     path: PathBuf,
     files: Vec<(PathBuf, Option<Identity>)>,
     lost: OnceLock<Error>,
+}
+
+/// Whether nothing is there, or what a connection has made anew that was opened a moment too late.
+fn is_gone(file: &Path) -> bool {
+    fs::metadata(file).map_or(true, |found| found.len() == 0)
 }
 
 impl Names {
@@ -43,9 +49,19 @@ impl Names {
         self.certain()?;
         let lost = |(file, was): &&(PathBuf, Option<Identity>)| was.is_some() && Identity::of(file) != *was;
         let Some((file, _)) = self.0.files.iter().find(lost) else { return Ok(()) };
-        let found = if file.exists() { "replaced" } else { "deleted or moved" };
+        let found = if is_gone(file) { "deleted or moved" } else { "replaced" };
         let lost = Error::Lost { path: self.0.path.clone(), file: file.clone(), found };
         Err(self.0.lost.get_or_init(|| lost).clone())
+    }
+
+    /// Whether the log alone was deleted: what stands in it can still be moved to the database. Not where
+    /// another one is in its place, which the next start would read on top of that.
+    pub(super) fn lacks_only_the_log(&self) -> bool {
+        let is_there = |(file, was): &(PathBuf, Option<Identity>)| Identity::of(file) == *was;
+        match self.0.files.as_slice() {
+            [database, (log, _), ..] => is_there(database) && is_gone(log),
+            _ => false,
+        }
     }
 
     /// Whether all files were what they are whenever it was looked.

@@ -116,7 +116,7 @@ impl Writer {
                     }
                 }
                 // Told by whoever asks for the trouble of the database.
-                _ = looks.tick() => drop(self.look(&mut belongings.lock)),
+                _ = looks.tick() => self.look(&mut belongings.lock).await,
                 _ = sweeps.tick() => match self.sweep(SWEEP_LIMIT).await {
                     Ok(Swept::Everything) => {}
                     Ok(Swept::Part) => sweeps.reset_immediately(),
@@ -177,7 +177,10 @@ impl Writer {
             // What is acknowledged is in files that have a name.
             Ok(results) => match self.names.check() {
                 Ok(()) => results,
-                Err(lost) => vec![Err(lost); writes.len()],
+                Err(lost) => {
+                    self.save().await;
+                    vec![Err(lost); writes.len()]
+                }
             },
             Err(error) => {
                 let error = storage_error(&self.path, &error);
@@ -188,9 +191,28 @@ impl Writer {
     }
 
     /// Looks whether the files are still there.
-    fn look(&mut self, lock: &mut File) -> Result<(), Error> {
-        file::keep_lock(&self.path, lock)?;
-        self.names.check()
+    async fn look(&mut self, lock: &mut File) {
+        if let Err(error) = file::keep_lock(&self.path, lock) {
+            tracing::error!(%error, "the lock of the database cannot be made again");
+        }
+        if self.names.certain().is_ok() && self.names.check().is_err() {
+            self.save().await;
+        }
+    }
+
+    /// Moves what was acknowledged from a log that has no name any more to the database, which has one.
+    async fn save(&mut self) {
+        if !self.names.lacks_only_the_log() {
+            return;
+        }
+        match sqlx::query("PRAGMA wal_checkpoint(FULL)").execute(&mut self.connection).await {
+            Ok(_) => {
+                tracing::warn!("the log of the database was deleted; what stood in it is in the database")
+            }
+            Err(error) => {
+                tracing::error!(%error, "the log of the database was deleted, and what stood in it is lost")
+            }
+        }
     }
 
     async fn try_write(&mut self, writes: &[Write]) -> Result<Vec<Result<u64, Error>>, sqlx::Error> {
