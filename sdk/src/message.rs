@@ -21,7 +21,7 @@ use crate::{Error, Result, handler::Guard};
 
 /// How many messages may wait between a sender and the connection, and how many bytes of them: one that is
 /// larger waits alone.
-const WAITING: (usize, usize) = (16, 1 << 20);
+const WAITING: (usize, usize) = (16, 128 << 10);
 
 /// Decodes a message, or says that the other side sent something else.
 pub(crate) fn decode<T: Message + Default>(bytes: Bytes) -> Result<T> {

@@ -210,6 +210,12 @@ impl Drop for Hold {
     }
 }
 
+/// What goes beyond the budget, as clients of gRPC know it: something is used up.
+pub(super) fn used_up(error: Error) -> Error {
+    let Error { detail, retry_after, .. } = error;
+    Error { retry_after, ..Error::new(429, detail) }
+}
+
 fn subtract(counters: &[Counter], bytes: usize) {
     for counter in counters {
         counter.fetch_sub(bytes, Ordering::Relaxed);
@@ -302,6 +308,13 @@ mod tests {
         assert_eq!((refused.code, refused.retry_after), (503, Some(RETRY)));
         assert_eq!(small.len() * SMALL, 16 * MIB, "an eighth");
         assert_eq!(code(Hold::new(Purse::new(budget.clone(), Peer::Owner), None).grow(16 * MIB)), 200);
+    }
+
+    #[test]
+    fn clients_of_grpc_are_told_that_it_is_used_up() {
+        let error = used_up(Error::unavailable("a").with_retry_after(RETRY));
+        assert_eq!((error.code, &*error.status), (429, "Too Many Requests"));
+        assert_eq!((&*error.detail, error.retry_after), ("a", Some(RETRY)));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::{Status, body::Body};
 
 use super::{
-    budget::Hold,
+    budget::{self, Hold},
     hooked::{Hook, Next},
     target::Target,
 };
@@ -81,13 +81,15 @@ impl Progress {
 #[derive(Debug)]
 pub(super) struct Meter {
     hold: Mutex<Hold>,
+    /// What is held as long as the call is open.
+    kept: Mutex<Option<Hold>>,
     /// Why the request was broken off.
     refused: OnceLock<Error>,
 }
 
 impl Meter {
     pub(super) fn new(hold: Hold) -> Arc<Self> {
-        Arc::new(Self { hold: Mutex::new(hold), refused: OnceLock::new() })
+        Arc::new(Self { hold: Mutex::new(hold), kept: Mutex::default(), refused: OnceLock::new() })
     }
 
     /// Holds so many bytes more, until the call ends.
@@ -103,6 +105,17 @@ impl Meter {
         self.hold.lock().unwrap_or_else(PoisonError::into_inner).another()
     }
 
+    /// Holds so many bytes more until the call ends, whatever it gives back before.
+    ///
+    /// # Errors
+    /// 413 or 503, as [`Hold::grow`].
+    pub(super) fn keep(&self, bytes: usize) -> Result<()> {
+        let mut hold = self.another();
+        hold.grow(bytes)?;
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(hold);
+        Ok(())
+    }
+
     /// Gives back what is held: the messages are dealt with.
     pub(super) fn release(&self) {
         self.hold.lock().unwrap_or_else(PoisonError::into_inner).release();
@@ -114,8 +127,7 @@ impl Meter {
     }
 
     fn refuse(&self, error: Error) -> Status {
-        // One that goes beyond the budget is told to clients of gRPC as what is used up.
-        let error = if error.code == 503 { Error { code: 429, ..error } } else { error };
+        let error = if error.code == 503 { budget::used_up(error) } else { error };
         self.refused.get_or_init(|| error.with_id("micro.server")).clone().into()
     }
 }

@@ -25,6 +25,7 @@ use super::{
     budget::{Budget, Hold},
     connection::{Connection, Introduced},
     heads::Limits,
+    outbound::TINY,
     places::Places,
     presence::Listener,
     reader::Reader,
@@ -252,6 +253,7 @@ async fn serve<S, B>(
         .keep_alive_interval(KEEP_ALIVE.0)
         .keep_alive_timeout(KEEP_ALIVE.1)
         .max_concurrent_streams(MAX_STREAMS)
+        .max_send_buf_size(TINY)
         .max_header_list_size(u32::try_from(2 * limits.bytes).unwrap_or(u32::MAX))
         .initial_stream_window_size(WINDOWS.0)
         .initial_connection_window_size(WINDOWS.1);

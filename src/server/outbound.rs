@@ -1,5 +1,5 @@
-//! The body of an answer on its way out: a large message is given out in pieces, and is counted in the
-//! budget of the server until its reader has taken the last one.
+//! The body of an answer on its way out: a large message is given out in pieces. What is not tiny is
+//! counted in the budget of the server until its reader has taken the last piece.
 
 use std::{
     pin::Pin,
@@ -15,6 +15,10 @@ use super::{
     budget::{Hold, SMALL},
     connection::{Connection, Reading},
 };
+
+/// A chunk of up to so many bytes is tiny: it is not counted, and as much as that may wait in a stream of
+/// HTTP/2 before the next chunk is asked for.
+pub(super) const TINY: usize = 4 << 10;
 
 /// The body of an answer that counts what it holds.
 pub(super) struct Outbound<B: HttpBody> {
@@ -108,12 +112,13 @@ where
             return Poll::Ready(polled);
         };
         match frame.into_data() {
-            Ok(chunk) if chunk.len() > SMALL => {
+            Ok(chunk) if chunk.len() > TINY => {
                 if let Err(error) = me.hold.grow(chunk.len()) {
                     me.ended = true;
                     return Poll::Ready(Some(Ok((me.refuse)(error))));
                 }
-                me.rest = Some((chunk, me.connection.clone().map(Reading::new)));
+                let reading = me.connection.clone().filter(|_| chunk.len() > SMALL).map(Reading::new);
+                me.rest = Some((chunk, reading));
                 Poll::Ready(me.piece().map(Ok))
             }
             Ok(chunk) => Poll::Ready(Some(Ok(Frame::data(chunk)))),

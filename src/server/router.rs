@@ -16,7 +16,7 @@ use tonic::body::Body;
 
 use super::{
     VERSION,
-    budget::{Budget, Hold},
+    budget::{self, Budget, Hold},
     connection::Connection,
     fate::{self, Fate},
     heads::Limits,
@@ -41,6 +41,9 @@ use crate::{
     sockets,
     transcode::{self, Weights},
 };
+
+/// What a call that follows changes counts for while it is open: a change or two wait for it.
+const FOLLOWED: usize = 128 << 10;
 
 /// What stands behind every door.
 #[derive(Clone)]
@@ -450,6 +453,9 @@ impl Router {
         let block = matches!(to, To::Block(..));
         let auth = self.0.blocks.auth.clone();
         let guard = if block { self.guard(&target, &meter) } else { None };
+        if matches!(to, To::Block(_, Some(method)) if method.follows()) {
+            meter.keep(FOLLOWED)?;
+        }
         let epoch = epoch.into();
         let service = match &to {
             To::Nodes(found) => Some(found.service.clone()),
@@ -501,10 +507,9 @@ impl Router {
     }
 }
 
-/// The end of an answer that the server cannot hold while it is read. Clients of gRPC are told that
-/// something is used up.
+/// The end of an answer that the server cannot hold while it is read.
 fn over_budget(error: Error) -> http_body::Frame<Bytes> {
-    upstream::trailers(Error { code: 429, ..error }.with_id("micro.server"))
+    upstream::trailers(budget::used_up(error).with_id("micro.server"))
 }
 
 /// The version as JSON, spelled as Micro v4 does.

@@ -112,6 +112,12 @@ impl Method {
         found.ok().map(|index| &METHODS[index])
     }
 
+    /// Whether its answer goes on for as long as something changes.
+    pub(crate) fn follows(&self) -> bool {
+        let endpoints = ["Auth.Audit", "Config.Watch", "Registry.Watch", "Runtime.Logs", "Runtime.Watch"];
+        endpoints.contains(&self.endpoint)
+    }
+
     /// Refuses who may not call it, whatever the message says.
     ///
     /// # Errors
