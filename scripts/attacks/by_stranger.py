@@ -222,7 +222,7 @@ def past_the_rules(trial):
     "idle-connections",
     "idle connections of another user keep nobody out, whatever they answer",
     callers=1000,
-    prefix=("prlimit", "--nofile=1024:4096"),
+    prefix=("sh", "-c", 'ulimit -Sn 1024 && ulimit -Hn 4096 && exec "$0" "$@"'),
 )
 def idle_connections(trial):
     state, number = trial.state, trial.times(6000, 2600)

@@ -148,7 +148,7 @@ def login_ids_of_16_mb(trial):
         trial.holds(answer.status in (0, 400, 401, 403, 413), f"{path} of {len(text)} bytes: {answer}")
         trial.holds(len(answer.body) < 8192, f"{path} of {len(text)} bytes answers {len(answer.body)} bytes")
     login = field(1, text) + field(2, "x")
-    for _ in range(trial.times(160, 2)):
+    for _ in range(trial.times(80, 2)):
         answer = post(api, TOKEN, login, form="application/protobuf")
         trial.holds(answer.status in (0, 413), f"a login of 15 MB: {answer}")
     for door in ("proxy", "network"):

@@ -60,7 +60,8 @@ def registration_of_100000_nodes(trial):
     def within(number):
         more = [{"id": f"{number}-{n}", "address": address} for n in range(200)]
         body = service("shop", address, version=f"{number}", nodes=more, metadata={"a": "x" * 4000})
-        trial.holds(post(api, REGISTER, body, token).status in (200, 413, 429), "a registration within the limits")
+        answer = post(api, REGISTER, body, token)
+        trial.holds(answer.status in (200, 413, 429), f"a registration within the limits: {answer}")
 
     # As many versions as are taken, as large as they may be, again and again.
     together([lambda n=n: [within(n * 1000 + i) for i in range(trial.times(100, 5))] for n in range(4)])
@@ -198,9 +199,43 @@ def stalled_watcher(trial):
         connection.close()
 
 
+@attack("unread-answers", "answers and changes that nobody takes from the socket are bounded, whatever the window", callers=16)
+def unread_answers(trial):
+    state, token = trial.state, trial.account("jane", ["admin"])
+    for key, size in (("small", 3000), ("middle", 40_000), ("large", 300_000)):
+        record = {"record": {"key": key, "value": "A" * size}}
+        trial.holds(post(state["api"], "/store/Store/Write", record, token).status == 200, "a record")
+    headers, form, held = [("authorization", f"Bearer {token}")], "application/grpc+proto", []
+
+    def start(calls):
+        connection = http2.Connection(state[("proxy", "network", "api")[len(held) % 3]], timeout=5)
+        held.append(connection)
+        try:
+            for path, message in calls:
+                connection.start(path, headers, http2.message(message), form)
+        except OSError:
+            pass
+
+    for _ in range(trial.times(6, 2)):
+        start([("/registry.Registry/Watch", b"")] * trial.times(1000, 300))
+    for key in ("small", "middle", "large"):
+        for _ in range(trial.times(20, 2)):
+            start([("/store.Store/Read", field(1, key))] * 1000)
+    address, update = listener(trial), 0
+    endpoints = [{"name": f"A.M{n}", "metadata": {"a": "x" * 2000}} for n in range(100)]
+    for update in range(trial.times(30, 5)):
+        answer = post(state["api"], REGISTER, service("shop", address, metadata={"u": str(update)}, endpoints=endpoints), trial.token)
+        trial.holds(answer.status == 200, f"a registration: {answer}")
+    with http2.Connection(state["socket"]) as owner:
+        reply = owner.call("/store.Store/Read", {"key": "large"})
+        trial.holds(reply.status == 0 and reply.data, f"the owner reads: {reply}")
+    for connection in held:
+        connection.close()
+
+
 @attack("stalled-reads", "answers that nobody takes are bounded, and end", callers=60)
 def stalled_reads(trial):
-    state, token, number = trial.state, trial.token, trial.times(100, 8)
+    state, token, number = trial.state, trial.account("jane", ["admin"]), trial.times(100, 8)
     value = "A" * (trial.times(14, 3) * MIB)
     answer = post(state["api"], "/store/Store/Write", {"record": {"key": "large", "value": value}}, token)
     trial.holds(answer.status == 200, f"a record: {answer}")

@@ -179,7 +179,7 @@ def log_flood(trial):
     state = home.state()
     log = home.folder / "home/data/logs/server.log"
     logs = lambda: sum(entry.stat().st_size for entry in log.parent.iterdir())  # noqa: E731
-    number, before = trial.times(20_000, 25), logs()
+    number, before = trial.times(3000, 25), logs()
 
     def flood():
         for index in range(number):

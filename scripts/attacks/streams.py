@@ -1,11 +1,15 @@
 """Attacks with streams: snapshots that nobody reads, floods of frames."""
 
+import pathlib
 import struct
 import time
 
 import http2
 from attack import MIB, attack
-from wire import post
+from registry import REGISTER, listener, service
+from wire import field, post
+
+from home import eventually
 
 
 def threads(pid):
@@ -42,7 +46,62 @@ def stalled_snapshot(trial):
         connection.close()
 
 
-@attack("frame-floods", "floods of frames of HTTP/2 end the connection that sends them", callers=16)
+@attack("streams-by-the-thousand", "open streams that nobody uses are bounded in number and memory", callers=16)
+def streams_by_the_thousand(trial):
+    state, token = trial.state, trial.account("jane")
+    headers, form, held, refused = [("authorization", f"Bearer {token}")], "application/grpc+proto", [], 0
+    for index in range(trial.times(12, 3)):
+        connection = http2.Connection(state[("proxy", "network", "api")[index % 3]])
+        for _ in range(trial.times(1000, 100)):
+            connection.start("/registry.Registry/Watch", headers, http2.message(b""), form)
+        held.append(connection)
+    address = listener(trial)
+    for number in range(trial.times(50, 5)):
+        answer = post(state["api"], REGISTER, service("shop", address, metadata={"u": f"{number}" * 500}), trial.token)
+        trial.holds(answer.status == 200, f"a registration: {answer}")
+    for connection in held:
+        refused += sum(reply.reset is not None for reply in connection.replies.values())
+        connection.close()
+    trial.alive()
+
+
+@attack(
+    "unfinished-uploads",
+    "uploads without an end take neither all descriptors nor the disk",
+    callers=16,
+    prefix=("sh", "-c", 'ulimit -Sn 1024 && ulimit -Hn 2048 && exec "$0" "$@"'),
+)
+def unfinished_uploads(trial):
+    state, token = trial.state, trial.account("jane", ["admin"])
+    headers, form, held = [("authorization", f"Bearer {token}")], "application/grpc+proto", []
+    begun = field(1, "draft") + field(3, b"x" * 1000)
+    uploads = [("/store.BlobStore/Write", begun), ("/store.Store/Restore", field(1, "micro")), ("/runtime.Source/Upload", field(2, b"x"))]
+    for index in range(trial.times(12, 6)):
+        path, message = uploads[0 if index < 4 else index % 3]
+        connection = http2.Connection(state[("proxy", "network")[index % 2]], timeout=10)
+        for _ in range(trial.times(900, 400)):
+            try:
+                stream = connection.start(f"{path}", headers, None, form, end=False)
+                connection.write(stream, http2.message(message.replace(b"draft", b"%05d" % stream)))
+            except OSError:
+                break
+        held.append(connection)
+    time.sleep(1)
+    for number in range(trial.times(10, 3)):
+        answer = post(state["api"], "/store/Store/Write", {"record": {"key": f"k{number}", "value": "QQ=="}}, trial.token)
+        trial.holds(answer.status == 200, f"a write beside open uploads: {answer}")
+        trial.holds(trial.home.micro("services", timeout=30).returncode == 0, "the owner gets no connection")
+        answer = post(state["api"], "/store/BlobStore/Write", {"key": "blob", "blob": "QQ=="}, trial.token)
+        trial.holds(answer.status in (200, 503), f"a blob beside open uploads: {answer}")
+    descriptors = len(list(pathlib.Path(f"/proc/{trial.server.pid}/fd").iterdir()))
+    trial.note(f"{descriptors} descriptors of 2,048")
+    for connection in held:
+        connection.close()
+    drafts = trial.home.folder / "home/data/server/blobs/drafts"
+    eventually("the drafts to be removed", lambda: not list(drafts.iterdir()))
+
+
+@attack("frame-floods", "floods of frames of HTTP/2 hold no memory and keep nobody waiting", callers=16)
 def frame_floods(trial):
     state, times = trial.state, trial.times(200_000, 10_000)
     fields = [(":method", "POST"), (":scheme", "http"), (":path", "/none.Nothing/Call"), (":authority", "localhost")]

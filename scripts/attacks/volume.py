@@ -1,5 +1,6 @@
 """Messages that are large, become large, or never end."""
 
+import gzip
 import json
 import os
 import threading
@@ -7,7 +8,7 @@ import time
 
 import http2
 from attack import MIB, attack, nofile
-from wire import Answer, bearer, connect, field, head, post
+from wire import Answer, bearer, connect, field, head, http, post
 
 MOST = 16 * MIB
 REFUSED = (0, 400, 401, 403, 404, 413, 415, 431, 501, 503)
@@ -45,6 +46,20 @@ def amplifiers():
     yield "/config/Config/Set", True, b'{"path":"a","value":{"data":"' + b"[" * MIB + b'"}}'
 
 
+def other_forms():
+    """What becomes large in another way: forms, queries, and what is compressed."""
+    form = "application/x-www-form-urlencoded"
+    for path in ("/helloworld/Helloworld/Call", "/store/Store/Batch", "/none/Nothing/Call"):
+        yield path, [("Content-Type", form)], repeated(b"a=&")
+        yield path, [("Content-Type", form)], repeated(b"&")
+        yield path + "?" + "a=&" * 20_000, [], b""
+        yield path + "?" + "a." * 10_000 + "a=1", [], b""
+        yield path + "?" + "a[0]" * 5_000 + "=1", [], b""
+    zeros = gzip.compress(bytes(64 * MIB))
+    for name in ("Content-Encoding", "Transfer-Encoding", "Grpc-Encoding"):
+        yield "/helloworld/Helloworld/Call", [("Content-Type", "application/json"), (name, "gzip")], zeros
+
+
 def many_entries():
     return b",".join(b'"%x":{}' % number for number in range(1_200_000))
 
@@ -68,6 +83,18 @@ def empty_elements(trial):
                     headers = [("authorization", f"Bearer {token}")] if token else []
                     reply = connection.call(path[0] + grpc_path(path), body, headers, form)
                     trial.holds(reply.code != 200 or not anonymous, f"{door} {path} {body[:12]!r}: {reply}")
+    for path, headers, body in other_forms():
+        answer = http(state["api"], "POST", path, headers, body)
+        trial.holds(answer.status in (0, 200, *REFUSED, 414), f"{path[:40]} {headers} {body[:12]!r}: {answer}")
+    for door in ("proxy", "network"):
+        with http2.Connection(state[door]) as connection:
+            squeezed = gzip.compress(bytes(64 * MIB))
+            body = b"\1" + len(squeezed).to_bytes(4, "big") + squeezed
+            for path in ("/auth.Auth/Token", "/store.Store/Write", "/helloworld.Helloworld/Call"):
+                headers = [("grpc-encoding", "gzip"), ("authorization", f"Bearer {trial.token}")]
+                stream = connection.start(path, headers, body, "application/grpc")
+                reply = connection.finish(stream)
+                trial.holds(reply.code != 200, f"a compressed message at {door}: {reply}")
     trial.alive()
 
 
