@@ -34,7 +34,8 @@ def attack(name, promise, callers=1, **options):
     """Enters a function as an attack.
 
     `callers` is how many callers it is compared with. Options: `server` are words for the server,
-    `environment` and `prefix` what it starts with, `alone` leaves the bystander out, `bare` the server.
+    `environment` and `prefix` what it starts with, `alone` leaves the bystander out, `bare` the server;
+    `returns` says that the memory has to come back to twice of what it was.
     """
 
     def enter(run):
@@ -157,6 +158,8 @@ class Trial:
             self.holds(row["peak"] < BESIDE + IN_FLIGHT, f"{row['peak'] // MIB} MB of memory at the peak")
             if not self.short:
                 row["after"] = memory.after()
+                back = row["after"] <= 2 * memory.before or not self.attack.options.get("returns")
+                self.holds(back, f"{memory.before // MIB} MB of memory before, {row['after'] // MIB} MB after {SETTLES} s")
 
     def compared(self, row, waits, failures):
         """What the bystander saw."""

@@ -3,7 +3,6 @@ notes how long each call took."""
 
 import os
 import selectors
-import signal
 import threading
 import time
 
@@ -24,23 +23,27 @@ class Bystander:
     """Calls from now on, in a process of its own."""
 
     def __init__(self, state, token, pause=PAUSE):
-        self.child = Child(lambda: watch(state, token, pause))
+        stopping, self.stop = os.pipe()
+        self.child = Child(lambda: watch(state, token, pause, stopping))
+        os.close(stopping)
 
     def end(self):
         """Ends it: how long each call took, in seconds, and what failed."""
-        os.kill(self.child.pid, signal.SIGTERM)
+        os.write(self.stop, b".")
+        os.close(self.stop)
         said = self.child.result(2 * PATIENCE)
         return sorted(said["waits"]), said["failures"]
 
 
-def watch(state, token, pause):
-    """Calls until the signal comes."""
+def watch(state, token, pause, stopping):
+    """Calls until something is written to the pipe."""
     over, waits, failures = threading.Event(), [], []
-    signal.signal(signal.SIGTERM, lambda *_: over.set())
     ways = [lambda: by_tcp(state["api"], token), lambda: by_socket(state["socket"])]
     threads = [threading.Thread(target=repeat, args=(way, over, pause, waits, failures)) for way in ways]
     for thread in threads:
         thread.start()
+    os.read(stopping, 1)
+    over.set()
     for thread in threads:
         thread.join()
     return {"waits": waits, "failures": failures[:20]}

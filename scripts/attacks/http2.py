@@ -181,7 +181,7 @@ class Connection:
             )
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.authority = address
-        self.stalled = window is not None
+        self.timeout, self.stalled = timeout, window is not None
         self.next, self.replies, self.buffer = 1, {}, b""
         self.room, self.initial, self.rooms = 65535, 65535, {}
         self.block, self.pings = None, 0
@@ -283,10 +283,10 @@ class Connection:
 
     def finish(self, stream):
         """Waits for the end of a stream, whatever else comes meanwhile."""
-        reply, deadline = self.replies[stream], time.monotonic() + PATIENCE
+        reply, deadline = self.replies[stream], time.monotonic() + self.timeout
         while not reply.ended and reply.reset is None:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"a call has no end after {PATIENCE} s")
+                raise TimeoutError(f"call {stream} has no end after {self.timeout} s: {reply}")
             self.take()
         return reply
 

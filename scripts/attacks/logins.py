@@ -1,7 +1,9 @@
 """Attacks on logins: by another user of the machine, with ids and secrets of any size, in crowds."""
 
 import json
+import os
 import resource
+import select
 import socket
 import time
 
@@ -71,13 +73,18 @@ def half_closed_login(trial):
 @attack("descriptors-gone-login", "a server without file descriptors trusts nobody for that", alone=True)
 def descriptors_gone_login(trial):
     doors = [trial.state[name] for name in ("api", "proxy", "network")]
+    ready, is_ready = os.pipe()
+    go, may_go = os.pipe()
 
     def hold():
         streams = [(address, connect(address)) for address in doors for _ in range(2)]
-        for address, stream in streams[:2]:
-            stream.sendall(head("GET", "/health-check", address, []))
+        for address, stream in streams:
+            # Who is answered has been accepted.
+            greeting = http2.PREFACE + http2.frame(http2.SETTINGS, 0, 0)
+            stream.sendall(head("GET", "/", address) if address == doors[0] else greeting)
             stream.recv(1 << 16)
-        time.sleep(1)
+        os.write(is_ready, b".")
+        os.read(go, 1)
         got = []
         for address, stream in streams:
             if address == doors[0]:
@@ -87,9 +94,11 @@ def descriptors_gone_login(trial):
         return [text for text in got if "access_token" in text]
 
     holder = trial.beside(hold, as_stranger=True)
-    eventually("the connections", lambda: established(trial.state["api"]) >= 2)
+    if not trial.holds(select.select([ready], [], [], 30)[0], "the connections are not accepted"):
+        return
     before = resource.prlimit(trial.server.pid, resource.RLIMIT_NOFILE)
     resource.prlimit(trial.server.pid, resource.RLIMIT_NOFILE, (8, before[1]))
+    os.write(may_go, b".")
     got = holder.result(60)
     resource.prlimit(trial.server.pid, resource.RLIMIT_NOFILE, before)
     trial.holds(not got, f"{len(got)} tokens: {got[:1]}")
@@ -102,18 +111,10 @@ def grpc_on(stream, address):
     fields = [(":method", "POST"), (":scheme", "http"), (":path", "/auth.Auth/Token"), (":authority", address)]
     fields += [("content-type", "application/grpc+json"), ("te", "trailers")]
     block = b"".join(http2.header(*pair) for pair in fields)
-    text = http2.PREFACE + http2.frame(http2.SETTINGS, 0, 0) + http2.frame(http2.HEADERS, http2.END_HEADERS, 1, block)
+    text = http2.frame(http2.HEADERS, http2.END_HEADERS, 1, block)
     text += http2.frame(http2.DATA, http2.END_STREAM, 1, http2.message(LOGIN))
     stream.settimeout(1)
     return exchange(stream, text).decode(errors="replace")
-
-
-def established(address):
-    """How many connections of another user to this address are open."""
-    port = f":{int(address.rsplit(':', 1)[1]):04X}"
-    with open("/proc/net/tcp") as table:
-        rows = [line.split() for line in table][1:]
-    return sum(row[2].endswith(port) and row[3] == "01" and row[7] != "0" for row in rows)
 
 
 # Methods that keep, compare or note a text of their caller: the path, what the text is put in, who calls.

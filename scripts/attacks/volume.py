@@ -210,7 +210,7 @@ def dripping_messages(trial):
         trial.holds(status in (0, 408), f"a message of one byte a second: {status}")
 
 
-@attack("memory-after-a-burst", "after logins, connections and large messages memory comes back", callers=16)
+@attack("memory-after-a-burst", "after logins, connections and large messages memory comes back", callers=16, returns=True)
 def memory_after_a_burst(trial):
     state = trial.state
     login = json.dumps({"id": "admin", "secret": "micro"}).encode()
