@@ -166,7 +166,6 @@ class Trial:
         self.holds(not failures, f"calls of a bystander failed: {failures[:3]}")
         if waits:
             row["calls"], row["worst"], row["p99"] = len(waits), waits[-1], waits[int(len(waits) * 0.99)]
-            self.holds(waits[-1] < 10, f"a bystander waited {waits[-1]:.1f} s")
 
 
 class Memory:
