@@ -56,7 +56,7 @@ fn set(home: &Home, key: &str, value: &str) {
 fn not_found(home: &Home, words: &[&str]) {
     let said = home.fails(5, words);
     assert!(
-        said.starts_with("error: Not found: nothing is set ") && said.contains("micro config list"),
+        said.contains("error: Not found: nothing is set ") && said.contains("micro config list"),
         "{said}"
     );
 }
