@@ -1,8 +1,8 @@
 //! Where the memory of this program comes from, decided in one place. What a burst of calls needed goes
 //! back to the system when it is over: docs/measures.md compares the allocators that were tried.
 
-/// Tests count what is allocated with an allocator of their own.
-#[cfg(all(target_os = "linux", not(test)))]
+/// Tests, and fuzzing, count what is allocated with an allocator of their own.
+#[cfg(all(target_os = "linux", not(any(test, fuzzing))))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
