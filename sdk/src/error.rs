@@ -41,27 +41,34 @@ pub(crate) const INSTEAD: &str = "send it in parts as a stream, or keep it as a 
 /// frameworks take heads of 8 or 16 KiB.
 const MOST_TEXT: (usize, usize) = (512, 7 << 10);
 
-/// HTTP code, its text, and the gRPC code it travels as (the table of Micro v4).
-const CODES: [(i32, &str, Code); 19] = [
-    (400, "Bad Request", Code::InvalidArgument),
-    (401, "Unauthorized", Code::Unauthenticated),
-    (403, "Forbidden", Code::PermissionDenied),
-    (404, "Not Found", Code::NotFound),
-    (405, "Method Not Allowed", Code::Unimplemented),
-    (408, "Request Timeout", Code::DeadlineExceeded),
-    (409, "Conflict", Code::AlreadyExists),
-    (412, "Precondition Failed", Code::FailedPrecondition),
-    (413, "Payload Too Large", Code::ResourceExhausted),
-    (414, "URI Too Long", Code::InvalidArgument),
-    (415, "Unsupported Media Type", Code::InvalidArgument),
-    (421, "Misdirected Request", Code::InvalidArgument),
-    (429, "Too Many Requests", Code::ResourceExhausted),
-    (431, "Request Header Fields Too Large", Code::ResourceExhausted),
-    (499, "Client Closed Request", Code::Cancelled),
-    (500, "Internal Server Error", Code::Internal),
-    (501, "Not Implemented", Code::Unimplemented),
-    (503, "Service Unavailable", Code::Unavailable),
-    (507, "Insufficient Storage", Code::ResourceExhausted),
+/// HTTP code, and the gRPC code it travels as (the table of Micro v4, and more). The first row with a gRPC code
+/// says what a plain status of that code becomes.
+const CODES: [(i32, Code); 24] = [
+    (400, Code::InvalidArgument),
+    (401, Code::Unauthenticated),
+    (403, Code::PermissionDenied),
+    (404, Code::NotFound),
+    (408, Code::DeadlineExceeded),
+    (409, Code::AlreadyExists),
+    (412, Code::FailedPrecondition),
+    (413, Code::ResourceExhausted),
+    (499, Code::Cancelled),
+    (500, Code::Internal),
+    (501, Code::Unimplemented),
+    (503, Code::Unavailable),
+    // What follows is not what a plain status becomes.
+    (402, Code::FailedPrecondition),
+    (405, Code::Unimplemented),
+    (410, Code::NotFound),
+    (414, Code::InvalidArgument),
+    (415, Code::InvalidArgument),
+    (421, Code::InvalidArgument),
+    (422, Code::InvalidArgument),
+    (429, Code::ResourceExhausted),
+    (431, Code::ResourceExhausted),
+    (502, Code::Unavailable),
+    (504, Code::DeadlineExceeded),
+    (507, Code::ResourceExhausted),
 ];
 
 /// One constructor per code that a handler commonly needs.
@@ -156,10 +163,17 @@ impl Error {
     }
 }
 
-/// The standard text of an HTTP status code; "Unknown" for one not in use here.
+/// The standard text of an HTTP status code; "Unknown" for a number that is none.
 #[must_use]
 pub fn status_text(code: i32) -> &'static str {
-    CODES.iter().find(|row| row.0 == code).map_or("Unknown", |row| row.1)
+    match code {
+        // Of no standard, but in use for it everywhere.
+        499 => "Client Closed Request",
+        code => {
+            let known = u16::try_from(code).ok().and_then(|code| http::StatusCode::from_u16(code).ok());
+            known.and_then(|known| known.canonical_reason()).unwrap_or("Unknown")
+        }
+    }
 }
 
 /// The message of a status, short enough for the head of a response: the error in it is shortened, or
@@ -222,7 +236,7 @@ impl std::error::Error for Error {}
 
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
-        let code = CODES.iter().find(|row| row.0 == error.code).map_or(Code::Unknown, |row| row.2);
+        let code = CODES.iter().find(|row| row.0 == error.code).map_or(Code::Unknown, |row| row.1);
         let error = error.shortened();
         let mut metadata = MetadataMap::new();
         if let Some(seconds) = error.retry_after {
@@ -245,8 +259,7 @@ impl From<Status> for Error {
             Code::OutOfRange if status.message().contains("length too large") => 413,
             Code::OutOfRange => 400,
             Code::Aborted => 409,
-            Code::Unimplemented => 501,
-            other => CODES.iter().find(|row| row.2 == other).map_or(500, |row| row.0),
+            other => CODES.iter().find(|row| row.1 == other).map_or(500, |row| row.0),
         };
         let detail = match status.message() {
             "" => status.code().description().to_owned(),
@@ -334,8 +347,39 @@ mod tests {
             (Status::unavailable("x"), 503),
             (Status::unknown("x"), 500),
             (Status::deadline_exceeded("x"), 408),
+            (Status::unimplemented("x"), 501),
+            (Status::failed_precondition("x"), 412),
+            (Status::resource_exhausted("x"), 413),
+            (Status::invalid_argument("x"), 400),
         ] {
             assert_eq!(Error::from(status).code, code);
+        }
+    }
+
+    #[test]
+    fn every_code_has_its_text_and_those_in_use_a_row() {
+        for (code, text, status) in [
+            (402, "Payment Required", Code::FailedPrecondition),
+            (410, "Gone", Code::NotFound),
+            (422, "Unprocessable Entity", Code::InvalidArgument),
+            (431, "Request Header Fields Too Large", Code::ResourceExhausted),
+            (499, "Client Closed Request", Code::Cancelled),
+            (502, "Bad Gateway", Code::Unavailable),
+            (504, "Gateway Timeout", Code::DeadlineExceeded),
+            (418, "I'm a teapot", Code::Unknown),
+            (599, "Unknown", Code::Unknown),
+            (-1, "Unknown", Code::Unknown),
+        ] {
+            let error = Error::new(code, "x");
+            assert_eq!(error.status, text);
+            let travelled = Status::from(error.clone());
+            assert_eq!(travelled.code(), status, "{code}");
+            if code > 0 {
+                assert_eq!(Error::from(travelled), error);
+            }
+        }
+        for (code, _) in CODES {
+            assert_ne!(status_text(code), "Unknown", "{code}");
         }
     }
 

@@ -271,6 +271,11 @@ async fn errors_name_what_is_wrong_with_the_request() {
         (500, 13),
         (501, 12),
         (503, 14),
+        (402, 9),
+        (410, 5),
+        (422, 3),
+        (502, 14),
+        (504, 4),
         (418, 2),
     ] {
         let reply = raw.json(CALL, &json!({ "name": format!("error {code}") }).to_string()).await;
