@@ -51,7 +51,11 @@ pub(super) fn read<E: Error>(
     } else {
         let (Some(Json::String(base64)), true) = (members.shift_remove(BYTES), members.is_empty()) else {
             let name = url.rsplit('/').next().unwrap_or_default();
-            return Err(wrong(&format!("message '{}' not found", shorten(name))));
+            return Err(wrong(&format!(
+                "message '{}' not found; of a type that is not known here only the bytes can be passed on, as base64 \
+                 under `{BYTES}`",
+                shorten(name)
+            )));
         };
         lenient::base64(&base64).map_err(|what| place.field(BYTES).fail(what))?
     };

@@ -106,15 +106,15 @@ pub(crate) fn scalar(kind: &Kind, text: &str) -> Result<Json, String> {
     })
 }
 
-/// The forms that Go's `ParseBool` takes, and the numbers 0 and 1.
+/// The forms that Go's `ParseBool` takes, the numbers 0 and 1, and what the checkbox of a form sends.
 fn truth(given: &Scalar) -> Result<bool, String> {
     match given {
         Scalar::Bool(truth) => Some(*truth),
         Scalar::Unsigned(number @ (0 | 1)) => Some(*number == 1),
         Scalar::Signed(number @ (0 | 1)) => Some(*number == 1),
         Scalar::Text(text) => match text.trim() {
-            "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
-            "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+            "1" | "t" | "T" | "true" | "TRUE" | "True" | "on" => Some(true),
+            "0" | "f" | "F" | "false" | "FALSE" | "False" | "off" => Some(false),
             _ => None,
         },
         Scalar::Unsigned(_) | Scalar::Signed(_) | Scalar::Float(_) => None,
@@ -132,7 +132,7 @@ fn text(given: Scalar) -> Result<String, String> {
         Scalar::Float(number) if number.abs() >= 1e15 => {
             return Err(format!("expected a string, got the number `{number}`, put it in quotes"));
         }
-        Scalar::Float(number) => format!("{number:?}"),
+        Scalar::Float(number) => number.to_string(),
     })
 }
 
@@ -140,11 +140,12 @@ fn bytes(given: Scalar) -> Result<Vec<u8>, String> {
     base64(&text(given)?)
 }
 
-/// Bytes from base64 of either alphabet, padded or not, on one line or several. A blank within a line is
-/// refused: in a query it was a `+`.
+/// Bytes from base64 of either alphabet, padded or not, on one line or several. A blank is refused wherever
+/// it stands: in a query it was a `+`, which is one of the digits.
 pub(super) fn base64(text: &str) -> Result<Vec<u8>, String> {
-    let lines = text.lines().flat_map(|line| line.trim().bytes());
-    let standard: Vec<u8> = lines
+    let standard: Vec<u8> = text
+        .bytes()
+        .filter(|byte| !matches!(byte, b'\r' | b'\n'))
         .map(|byte| match byte {
             b'-' => b'+',
             b'_' => b'/',
@@ -152,8 +153,8 @@ pub(super) fn base64(text: &str) -> Result<Vec<u8>, String> {
         })
         .collect();
     STANDARD.decode(standard).map_err(|_| {
-        let hint = if text.trim().contains(' ') { " (in a query, `+` is written `%2B`)" } else { "" };
-        format!("expected base64 text, got `{}`{hint}", shorten(text.trim()))
+        let hint = if text.contains(' ') { " (in a query, `+` is written `%2B`)" } else { "" };
+        format!("expected base64 text, got `{}`{hint}", shorten(text))
     })
 }
 
@@ -164,6 +165,9 @@ fn enum_number(descriptor: &EnumDescriptor, given: &Scalar) -> Result<i32, Strin
             _ => integer(given, i32::MIN..=i32::MAX),
         };
     };
+    if text.trim() == "null" && is_null(descriptor) {
+        return Ok(0);
+    }
     let values: Vec<_> = descriptor.values().collect();
     let names = values.iter().map(prost_reflect::EnumValueDescriptor::name);
     if let Some(value) = enum_name(names, text).and_then(|name| descriptor.get_value_by_name(name)) {
@@ -190,6 +194,11 @@ pub(crate) fn enum_name<'n>(names: impl Iterator<Item = &'n str>, text: &str) ->
         }
     }
     alike
+}
+
+/// Whether an enum is `google.protobuf.NullValue`, which JSON writes as `null`.
+pub(super) fn is_null(descriptor: &EnumDescriptor) -> bool {
+    descriptor.full_name() == "google.protobuf.NullValue"
 }
 
 fn no_such_name(descriptor: &EnumDescriptor, given: &Scalar) -> String {

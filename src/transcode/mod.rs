@@ -31,9 +31,10 @@ pub(crate) use weight::{Weights, check_json};
 
 use bytes::Bytes;
 use place::{Fault, Place};
-use prost_reflect::{DynamicMessage, MessageDescriptor};
+use prost_reflect::{DynamicMessage, Kind, MessageDescriptor};
 use serde::de::DeserializeSeed;
 use serde_json::error::Category;
+use well_known::WellKnown;
 
 /// What is wrong with a message, naming the field; the text is for a 400.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -46,7 +47,7 @@ pub(crate) fn to_protobuf(message: &MessageDescriptor, json: &[u8]) -> Result<By
     from_json(message, json).map(|message| encode::message(&message).into())
 }
 
-/// A JSON value to protobuf bytes. `null` is the empty message.
+/// A JSON value to protobuf bytes. `null` and `{}` are the empty message.
 pub(crate) fn value_to_protobuf(
     message: &MessageDescriptor,
     value: serde_json::Value,
@@ -54,6 +55,9 @@ pub(crate) fn value_to_protobuf(
     if depth::is_too_deep(&value) {
         depth::dismantle(value);
         return Err(Invalid(depth::too_deep()));
+    }
+    if is_empty_object(message, value.as_object().is_some_and(serde_json::Map::is_empty)) {
+        return Ok(Bytes::new());
     }
     let fault = Fault::default();
     let root = read::Slot::root(message, Place::root(&fault));
@@ -70,10 +74,34 @@ pub(crate) fn to_json(message: &MessageDescriptor, protobuf: &[u8], limit: usize
     Ok(json.into())
 }
 
-/// Whether a message stands for any JSON, so that nothing is known of what is in it.
-pub(crate) fn is_free_form(message: &MessageDescriptor) -> bool {
-    use well_known::WellKnown;
-    matches!(WellKnown::of(message), Some(WellKnown::Struct | WellKnown::Value | WellKnown::ListValue))
+/// How a message is written in JSON.
+pub(crate) enum Form {
+    /// As an object with its fields.
+    Fields,
+    /// As any object, or any value at all.
+    Free,
+    /// As a list of any values.
+    List,
+    /// As text, with commas between the paths of fields.
+    Paths,
+    /// As the scalar that it holds.
+    Scalar(Kind),
+    /// As text that is a time or a duration.
+    Moment,
+}
+
+impl Form {
+    /// That of a type.
+    pub(crate) fn of(message: &MessageDescriptor) -> Self {
+        match WellKnown::of(message) {
+            None | Some(WellKnown::Empty | WellKnown::Any) => Self::Fields,
+            Some(WellKnown::Struct | WellKnown::Value) => Self::Free,
+            Some(WellKnown::ListValue) => Self::List,
+            Some(WellKnown::FieldMask) => Self::Paths,
+            Some(WellKnown::Wrapper(field)) => Self::Scalar(field.kind()),
+            Some(WellKnown::Timestamp | WellKnown::Duration) => Self::Moment,
+        }
+    }
 }
 
 /// JSON without the byte order mark that some editors and libraries put before it.
@@ -84,7 +112,10 @@ pub(crate) fn without_mark(json: &[u8]) -> &[u8] {
 /// JSON text to a message that is yet to be encoded.
 fn from_json(message: &MessageDescriptor, json: &[u8]) -> Result<DynamicMessage, Invalid> {
     let json = without_mark(json);
-    if json.iter().all(u8::is_ascii_whitespace) {
+    let braces = json.trim_ascii().strip_prefix(b"{").and_then(|rest| rest.strip_suffix(b"}"));
+    if json.trim_ascii().is_empty()
+        || is_empty_object(message, braces.is_some_and(|within| within.trim_ascii().is_empty()))
+    {
         return Ok(DynamicMessage::new(message.clone()));
     }
     let fault = Fault::default();
@@ -94,6 +125,12 @@ fn from_json(message: &MessageDescriptor, json: &[u8]) -> Result<DynamicMessage,
         .and_then(|read| input.end().map(|()| read))
         .map_err(|error| explain(&fault, &error))?;
     Ok(read::message_of(message, read))
+}
+
+/// Whether a request is an empty object that stands for the empty message. It does so for every type, since
+/// callers send it who know nothing of the type, except for one of which it is a value.
+fn is_empty_object(message: &MessageDescriptor, given: bool) -> bool {
+    given && !matches!(WellKnown::of(message), Some(WellKnown::Value))
 }
 
 /// The fault that was noted on the way down or, without one, what the JSON parser says.

@@ -19,13 +19,7 @@ where
         Scalar::Signed(number) => Some(i128::from(*number)),
         Scalar::Unsigned(number) => Some(i128::from(*number)),
         Scalar::Float(number) => whole(*number, &range)?,
-        Scalar::Text(text) => match decimal(text.trim()) {
-            Some(number) => Some(number),
-            None => match text.trim().parse::<f64>() {
-                Ok(number) if number.is_finite() => whole(number, &range)?,
-                Ok(_) | Err(_) => None,
-            },
-        },
+        Scalar::Text(text) => exact(text.trim()),
         Scalar::Bool(_) => None,
     };
     let number = number.ok_or_else(|| format!("expected an integer, got {given}"))?;
@@ -47,9 +41,9 @@ fn whole<T: Display>(number: f64, range: &RangeInclusive<T>) -> Result<Option<i1
     Ok(Some(number as i128))
 }
 
-/// An integer in digits: a sign, a base prefix, a fraction of zeros are allowed. More digits than
-/// fit stand for the largest number, which is out of every range.
-fn decimal(text: &str) -> Option<i128> {
+/// An integer in digits: a sign, a base prefix, a fraction and an exponent are allowed, if it is whole. More
+/// digits than fit stand for the largest number, which is out of every range.
+fn exact(text: &str) -> Option<i128> {
     let (negative, digits) = match text.as_bytes().first()? {
         b'-' => (true, &text[1..]),
         b'+' => (false, &text[1..]),
@@ -60,7 +54,10 @@ fn decimal(text: &str) -> Option<i128> {
         Some("0x") => (16, &digits[2..]),
         Some("0o") => (8, &digits[2..]),
         Some("0b") => (2, &digits[2..]),
-        Some(_) | None => (10, without_zero_fraction(digits)),
+        Some(_) | None => {
+            let number = decimal(digits)?;
+            return Some(if negative { -number } else { number });
+        }
     };
     if digits.is_empty() || !digits.chars().all(|digit| digit.is_digit(radix)) {
         return None;
@@ -69,13 +66,31 @@ fn decimal(text: &str) -> Option<i128> {
     Some(if negative { -number } else { number })
 }
 
-fn without_zero_fraction(digits: &str) -> &str {
-    match digits.split_once('.') {
-        Some((whole, fraction)) if !fraction.is_empty() && fraction.bytes().all(|digit| digit == b'0') => {
-            whole
-        }
-        Some(_) | None => digits,
+/// A whole number such as `5`, `5.0`, `1.5e3` or `50e-1`.
+fn decimal(text: &str) -> Option<i128> {
+    let (digits, exponent) = match text.split_once(['e', 'E']) {
+        Some((digits, exponent)) => (digits, exponent.parse::<i64>().ok()?),
+        None => (text, 0),
+    };
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let mut digits = [whole, fraction].concat();
+    if digits.is_empty() || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
     }
+    // The zeros at the end count as part of the exponent, so that what is left of one has to be digits.
+    let significant = digits.trim_end_matches('0').len();
+    let zeros = exponent.saturating_add_unsigned((digits.len() - significant) as u64);
+    let zeros = zeros.saturating_sub_unsigned(fraction.len() as u64);
+    digits.truncate(significant);
+    if digits.is_empty() {
+        return Some(0);
+    }
+    if zeros < 0 {
+        return None;
+    }
+    let zeros = u32::try_from(zeros).unwrap_or(u32::MAX);
+    let scaled = |number: i128| number.checked_mul(10_i128.checked_pow(zeros)?);
+    Some(digits.parse().ok().and_then(scaled).unwrap_or(i128::MAX))
 }
 
 /// The scalar as a 64-bit floating-point number; `"NaN"` and `"Infinity"` are written as text.

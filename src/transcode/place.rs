@@ -36,6 +36,7 @@ enum Step<'a> {
 pub(super) struct Place<'a> {
     step: Step<'a>,
     above: Option<&'a Place<'a>>,
+    /// As [`MOST_LEVELS`] counts them.
     level: usize,
     fault: &'a Fault,
 }
@@ -48,26 +49,26 @@ impl<'a> Place<'a> {
 
     /// The field `name` of the message here.
     pub(super) fn field(&'a self, name: &'a str) -> Self {
-        self.below(Step::Field(name))
+        self.below(Step::Field(name), 1)
     }
 
     /// The element at `index` of the list here, from 0.
     pub(super) fn item(&'a self, index: usize) -> Self {
-        self.below(Step::Item(index))
+        self.below(Step::Item(index), 0)
     }
 
     /// The value of `key` in the map here.
     pub(super) fn entry(&'a self, key: &'a str) -> Self {
-        self.below(Step::Entry(key))
+        self.below(Step::Entry(key), 1)
     }
 
-    fn below(&'a self, step: Step<'a>) -> Self {
-        Self { step, above: Some(self), level: self.level + 1, fault: self.fault }
+    fn below(&'a self, step: Step<'a>, levels: usize) -> Self {
+        Self { step, above: Some(self), level: self.level + levels, fault: self.fault }
     }
 
-    /// Whether the stack could suffer from going further down.
-    pub(super) fn is_too_deep(&self) -> bool {
-        self.level >= MOST_LEVELS
+    /// Whether a message that reaches so many levels below this place would stand too deep.
+    pub(super) fn is_too_deep(&self, levels: usize) -> bool {
+        self.level + levels > MOST_LEVELS
     }
 
     /// Notes what is wrong at this place; the error returned only unwinds the reading.

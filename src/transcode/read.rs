@@ -75,9 +75,15 @@ impl<'a> Slot<'a> {
             (Shape::List, Scalar::Text(text)) => self.list_of_text(&text),
             // A query with one value cannot tell that it is a list.
             (Shape::List, given) => {
-                let item = self.place.item(0);
-                let only = Slot::one(self.kind, item).scalar(given)?;
-                Ok(Some(Value::List(only.into_iter().collect())))
+                let item = Slot::one(self.kind, self.place.item(0));
+                let only = match given {
+                    Scalar::Bool(truth) => item.deserialize(truth.into_deserializer()),
+                    Scalar::Signed(number) => item.deserialize(number.into_deserializer()),
+                    Scalar::Unsigned(number) => item.deserialize(number.into_deserializer()),
+                    Scalar::Float(number) => item.deserialize(number.into_deserializer()),
+                    Scalar::Text(text) => item.deserialize(text.into_deserializer()),
+                };
+                Ok(Some(Value::List(only?.into_iter().collect())))
             }
             (Shape::Map, given) => Err(self.place.fail(format_args!("expected an object, got {given}"))),
         }
@@ -99,7 +105,11 @@ impl<'a> Slot<'a> {
         if trimmed.is_empty() {
             return Ok(Some(Value::List(Vec::new())));
         }
-        let message = matches!(&self.kind, Kind::Message(inner) if WellKnown::of(inner).is_none());
+        let message = match &self.kind {
+            // In an object the commas stand between its members.
+            Kind::Message(inner) => WellKnown::of(inner).is_none() || trimmed.starts_with('{'),
+            _ => false,
+        };
         let valid = || serde_json::from_str::<serde::de::IgnoredAny>(trimmed).is_ok();
         if trimmed.starts_with('[') && (message || valid()) {
             return self.json(trimmed);
@@ -128,7 +138,7 @@ impl<'de> DeserializeSeed<'de> for Slot<'_> {
     type Value = Option<Value>;
 
     fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<Self::Value, D::Error> {
-        if self.place.is_too_deep() {
+        if matches!(self.kind, Kind::Message(_)) && self.place.is_too_deep(0) {
             return Err(self.place.fail_as(depth::too_deep()));
         }
         let (Shape::One, Kind::Message(descriptor)) = (self.shape, &self.kind) else {
@@ -148,6 +158,11 @@ impl<'de> DeserializeSeed<'de> for Slot<'_> {
         let Some(json) = form.unpack(wanted, json).map_err(|what| self.place.fail(what))? else {
             return Ok(None);
         };
+        if let Some(levels) = form.levels(&json)
+            && self.place.is_too_deep(levels)
+        {
+            return Err(self.place.fail(depth::too_deep_of_free_form()));
+        }
         let message = match form {
             WellKnown::Any => any::read(descriptor, &self.place, json)?,
             _ => well_known::read(descriptor, &form, wanted, json).map_err(|what| self.place.fail(what))?,
@@ -165,9 +180,7 @@ impl<'de> Visitor<'de> for Slot<'_> {
 
     fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
         match (self.shape, &self.kind) {
-            (Shape::One, Kind::Enum(names)) if names.full_name() == "google.protobuf.NullValue" => {
-                Ok(Some(Value::EnumNumber(0)))
-            }
+            (Shape::One, Kind::Enum(names)) if lenient::is_null(names) => Ok(Some(Value::EnumNumber(0))),
             _ => Ok(None),
         }
     }

@@ -61,6 +61,10 @@ pub(super) const SCHEMA: &str = r#"
         repeated double weights = 41;
         google.protobuf.DoubleValue wrapped_price = 42;
         map<string, double> rates = 43;
+        repeated google.protobuf.Any anys = 44;
+        repeated google.protobuf.Int64Value limits = 45;
+        map<string, Order> labelled = 46;
+        repeated Order orders = 47;
     }
 "#;
 

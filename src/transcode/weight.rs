@@ -200,8 +200,6 @@ fn malformed() -> Invalid {
 /// they are read: the nodes of trees and tables have room for several entries.
 const CONTAINER: usize = 800;
 const VALUE: usize = 80;
-/// Deeper JSON is read by nobody here.
-const MOST_JSON_LEVELS: usize = 128;
 
 /// What JSON may become in memory, at most, of its size in bytes, and however small it is.
 const MOST_OF_JSON: (usize, usize) = (8, 64 << 20);
@@ -243,7 +241,7 @@ fn of_json(json: &[u8]) -> usize {
             b'{' | b'[' => {
                 level += 1;
                 // What reads it gives up here.
-                if level > MOST_JSON_LEVELS {
+                if level > depth::MOST_JSON_LEVELS {
                     return weight;
                 }
                 weight += VALUE + if opened { CONTAINER } else { 0 };

@@ -71,6 +71,21 @@ impl WellKnown {
         })
     }
 
+    /// How many levels the JSON of a type of free form takes below it.
+    pub(super) fn levels(&self, json: &Value) -> Option<usize> {
+        let below_value = || depth::levels_of_free_form(json);
+        match self {
+            Self::Value => Some(below_value()),
+            Self::Struct | Self::ListValue => Some(below_value().saturating_sub(1)),
+            Self::Timestamp
+            | Self::Duration
+            | Self::FieldMask
+            | Self::Empty
+            | Self::Any
+            | Self::Wrapper(_) => None,
+        }
+    }
+
     /// The JSON of such a type, taken out of a text where it stands in one; `None` where it is unset.
     pub(super) fn unpack(&self, wanted: &str, json: Value) -> Result<Option<Value>, String> {
         let json = match (self, json) {
@@ -98,6 +113,11 @@ pub(super) fn read(
     wanted: &str,
     json: Value,
 ) -> Result<DynamicMessage, String> {
+    if let (WellKnown::Empty, Some((name, _))) =
+        (form, json.as_object().and_then(|object| object.iter().next()))
+    {
+        return Err(format!("unknown field `{}` of `Empty`, which has none", shorten(name)));
+    }
     let refused = format!("expected {wanted}, got {}", describe(&json));
     let moment = matches!(form, WellKnown::Timestamp | WellKnown::Duration);
     if moment && json.as_str().is_some_and(|text| !is_exact(text)) {

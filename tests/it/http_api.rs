@@ -160,8 +160,8 @@ fn bad_input_is_answered_with_400_and_what_is_wrong() {
         (r#"{"name":"Jane""#, "not valid JSON"),
         ("nonsense", "not valid JSON"),
         (r#"{"name":"a"} {"name":"b"}"#, "not valid JSON"),
-        ("[]", "not a JSON object"),
-        ("\"Jane\"", "not a JSON object"),
+        ("[]", "expected an object, got a list"),
+        ("\"Jane\"", "expected an object, got `Jane`"),
         (r#"{"name":"\ud800"}"#, "not valid JSON"),
         (r#"{"name":NaN}"#, "not valid JSON"),
     ] {
@@ -192,6 +192,39 @@ fn bad_input_is_answered_with_400_and_what_is_wrong() {
     let multipart = api.send("POST", CALL, &[("Content-Type", "multipart/form-data; boundary=x")], "--x--");
     assert_eq!(multipart.0, 415, "{multipart:?}");
     api.lives();
+}
+
+#[test]
+fn forms_are_taken_as_browsers_send_them() {
+    let api = Api::new(&[]);
+    let form = ("Content-Type", "Application/X-WWW-Form-Urlencoded; charset=UTF-8");
+    let count = |body: &str| api.send("POST", "/helloworld/Stream", &[form], body);
+    assert_eq!(count("count=1"), (200, "{\"count\":\"0\"}\n".to_owned()));
+    // An input that was left empty, of a number and of a text.
+    assert_eq!(count("count="), (200, String::new()));
+    assert_eq!(api.send("POST", "/helloworld/Call?name=a", &[form], "name="), greeting(""));
+    let refused = count("counts=");
+    assert!(refused.0 == 400 && detail(&refused).contains("unknown field `counts`"), "{refused:?}");
+    let refused = count("count[=1");
+    assert!(refused.0 == 400 && detail(&refused).starts_with("the parameter `count[`"), "{refused:?}");
+}
+
+#[test]
+fn what_cannot_be_read_is_refused_with_the_way_out() {
+    let api = Api::new(&[]);
+    let protobuf = ("Content-Type", "application/protobuf");
+    for (path, headers, code, words) in [
+        ("/helloworld/Call?name=a", &[protobuf][..], 400, "put them into the message"),
+        ("/helloworld/Stream", &[protobuf], 415, "send JSON"),
+        ("/helloworld/Call", &[("Content-Encoding", "gzip")], 415, "content-encoding `gzip`"),
+    ] {
+        let answer = api.send("POST", path, headers, "");
+        assert_eq!(answer.0, code, "{path}: {answer:?}");
+        assert!(detail(&answer).contains(words), "{path}: {answer:?}");
+    }
+    let plain = [JSON, ("Content-Encoding", "identity")];
+    assert_eq!(api.send("POST", CALL, &plain, r#"{"name":"Jane"}"#), greeting("Jane"));
+    assert_eq!(api.send("POST", "/helloworld/Call?", &[protobuf], "\n\u{4}Jane").1, "\n\nHello Jane");
 }
 
 #[test]
@@ -241,9 +274,10 @@ fn a_stream_is_one_document_a_line_and_its_error_the_last() {
 #[test]
 fn what_a_handler_does_wrong_is_told_and_the_server_lives() {
     let api = Api::new(&[]);
-    for code in [400, 401, 403, 404, 408, 409, 412, 418, 500, 501, 503] {
+    for code in [400, 401, 402, 403, 404, 408, 409, 410, 412, 418, 422, 500, 501, 502, 503, 504] {
         let answer = api.post(CALL, &json!({ "name": format!("error {code}") }).to_string());
         assert_eq!((answer.0, &*detail(&answer)), (code, "100% wrong: \"ä\"\n"));
+        assert!(!answer.1.contains("Unknown"), "{answer:?}");
     }
     for code in ["0", "-1", "200", "99999"] {
         let answer = api.post(CALL, &json!({ "name": format!("error {code}") }).to_string());

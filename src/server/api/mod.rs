@@ -46,7 +46,7 @@ const PAGE_HEADERS: HeaderValue =
     HeaderValue::from_static("Accept, Content-Type, Authorization, Micro-Namespace, Micro-Version, Timeout");
 /// The headers of HTTP/1 that concern one connection only (RFC 9110, section 7.6.1), and those
 /// that are made anew for the call.
-const NOT_FORWARDED: [HeaderName; 9] = [
+const NOT_FORWARDED: [HeaderName; 10] = [
     header::CONNECTION,
     header::TRANSFER_ENCODING,
     header::UPGRADE,
@@ -55,6 +55,7 @@ const NOT_FORWARDED: [HeaderName; 9] = [
     header::HOST,
     header::CONTENT_LENGTH,
     header::CONTENT_TYPE,
+    header::CONTENT_ENCODING,
     header::EXPECT,
 ];
 
@@ -174,12 +175,22 @@ fn is_websocket(headers: &HeaderMap) -> bool {
 
 async fn answer(router: &Router, route: Route, head: Parts, body: Body) -> Result<Response> {
     let form = Form::of(&head.headers)?;
+    let query = head.uri.query().unwrap_or_default().to_owned();
+    let (method, stream) = (route.method.clone(), route.stream);
+    let streams = method.as_ref().map_or(stream, prost_reflect::MethodDescriptor::is_server_streaming);
+    if form == Form::Protobuf && streams {
+        return Err(Error::new(
+            415,
+            "the endpoint answers with a stream, which is JSON over HTTP: send JSON",
+        ));
+    }
+    if form == Form::Protobuf && !parameters::is_empty(query.as_bytes()) {
+        return Err(Error::bad_request("parameters cannot be added to protobuf: put them into the message"));
+    }
     let patience = micro_sdk::header::timeout(&head.headers).unwrap_or(DEFAULT_TIMEOUT);
     let body = timeout(patience, read(body, route.limit(), &route.meter))
         .await
         .map_err(|_| Error::timeout("the body did not come in time"))??;
-    let query = head.uri.query().unwrap_or_default().to_owned();
-    let (method, stream) = (route.method.clone(), route.stream);
     let (wire, message) = if form == Form::Protobuf {
         (Wire::Protobuf, body)
     } else {
@@ -200,15 +211,14 @@ async fn answer(router: &Router, route: Route, head: Parts, body: Body) -> Resul
     let response = router.send(route, wire, request).await?;
     // What answers has read the request; the answer may be as large.
     meter.release();
-    match (form, method) {
-        (Form::Protobuf, _) => reply::protobuf(response, reader).await,
-        (_, Some(method)) if method.is_server_streaming() => {
-            Ok(reply::lines(response, Some(method.output()), reader).await)
-        }
-        (_, None) if stream => Ok(reply::lines(response, None, reader).await),
-        (_, Some(method)) => reply::json(response, Some(method.output()), reader).await,
-        (_, None) => reply::json(response, None, reader).await,
+    if form == Form::Protobuf {
+        return reply::protobuf(response, reader).await;
     }
+    let output = method.map(|method| method.output());
+    if streams {
+        return Ok(reply::lines(response, output, reader).await);
+    }
+    reply::json(response, output, reader).await
 }
 
 /// The message of a call: of its type in protobuf, or JSON where that is not known.

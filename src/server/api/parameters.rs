@@ -7,7 +7,7 @@ use micro_sdk::{Error, Result};
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value};
 
-use crate::transcode;
+use crate::{names::shown, transcode::Form};
 
 /// How deep the fields of a query may nest, as the JSON of a body.
 const DEPTH: usize = 128;
@@ -19,10 +19,17 @@ pub(super) enum Place {
     Message(MessageDescriptor),
     /// A map with such values.
     Map(Kind),
-    /// One value.
-    One,
-    /// A list of values.
-    List,
+    /// A list of such places.
+    List(Box<Place>),
+    /// One value of this type.
+    Scalar(Kind),
+    /// A time or a duration.
+    Moment,
+    /// The paths of fields, with commas between.
+    Paths,
+    /// A field that the schema does not have, which is refused by its name later, or one of a message in an
+    /// `Any`, whose type stands in another parameter.
+    Unknown,
     /// Any JSON, since no schema says more: what reads as JSON is meant as such.
     Guessed,
     /// Text, since no schema says more; of a name given twice, both with a comma between.
@@ -30,18 +37,32 @@ pub(super) enum Place {
 }
 
 impl Place {
+    /// A request of this type.
+    pub(super) fn root(message: &MessageDescriptor) -> Self {
+        Self::of(Kind::Message(message.clone()))
+    }
+
+    /// Whether parameters have names here.
+    pub(super) fn has_members(&self) -> bool {
+        matches!(self, Self::Message(_) | Self::Guessed | Self::Joined)
+    }
+
     fn of(kind: Kind) -> Self {
-        match kind {
-            Kind::Message(message) if transcode::is_free_form(&message) => Self::Guessed,
-            Kind::Message(message) => Self::Message(message),
-            _ => Self::One,
+        let Kind::Message(message) = kind else { return Self::Scalar(kind) };
+        match Form::of(&message) {
+            Form::Fields => Self::Message(message),
+            Form::Free => Self::Guessed,
+            Form::List => Self::List(Box::new(Self::Guessed)),
+            Form::Paths => Self::Paths,
+            Form::Scalar(kind) => Self::Scalar(kind),
+            Form::Moment => Self::Moment,
         }
     }
 
     fn of_field(field: &FieldDescriptor) -> Self {
         match field.kind() {
             Kind::Message(entry) if field.is_map() => Self::Map(entry.map_entry_value_field().kind()),
-            _ if field.is_list() => Self::List,
+            kind if field.is_list() => Self::List(Box::new(Self::of(kind))),
             kind => Self::of(kind),
         }
     }
@@ -49,22 +70,58 @@ impl Place {
     /// The member `name` here: what it is called in the request, and what is known of it. A field has two
     /// spellings, and one name.
     fn member(&self, name: &str) -> (String, Self) {
-        match self {
+        let below = match self {
             Self::Message(message) => match field(message, name) {
-                Some(field) => (field.name().to_owned(), Self::of_field(&field)),
-                // It is refused by its name later.
-                None => (name.to_owned(), Self::One),
+                Some(field) => return (field.name().to_owned(), Self::of_field(&field)),
+                None => Self::Unknown,
             },
-            Self::Map(kind) => (name.to_owned(), Self::of(kind.clone())),
-            Self::One | Self::List => (name.to_owned(), Self::One),
-            Self::Guessed | Self::Joined => (name.to_owned(), self.clone()),
+            Self::Map(kind) => Self::of(kind.clone()),
+            Self::List(element) => (**element).clone(),
+            Self::Scalar(_) | Self::Moment | Self::Paths | Self::Unknown => Self::Unknown,
+            Self::Guessed | Self::Joined => self.clone(),
+        };
+        (name.to_owned(), below)
+    }
+
+    /// The place at the end of a path.
+    fn at(&self, path: &[String]) -> Self {
+        path.iter().fold(self.clone(), |place, name| match place {
+            place if name.is_empty() && !matches!(place, Self::List(_)) => place,
+            place => place.member(name).1,
+        })
+    }
+
+    /// Whether nothing at all is a value here. Elsewhere it says that there is none, since forms send the
+    /// inputs that were left empty too.
+    fn may_be_blank(&self) -> bool {
+        match self {
+            Self::Scalar(kind) => matches!(kind, Kind::String | Kind::Bytes),
+            Self::List(element) => matches!(**element, Self::Scalar(Kind::String | Kind::Bytes)),
+            Self::Message(_) | Self::Map(_) | Self::Moment | Self::Paths => false,
+            Self::Unknown | Self::Guessed | Self::Joined => true,
         }
     }
 
+    /// Whether one value here says that something is so or not.
+    fn is_truth(&self) -> bool {
+        match self {
+            Self::List(element) => element.is_truth(),
+            place => matches!(place, Self::Scalar(Kind::Bool)),
+        }
+    }
+
+    /// A text that stands here, as JSON.
     fn value(&self, text: String) -> Value {
         match self {
             Self::Guessed => serde_json::from_str(&text).unwrap_or(Value::String(text)),
-            Self::Message(_) | Self::Map(_) | Self::One | Self::List | Self::Joined => Value::String(text),
+            Self::Message(_)
+            | Self::Map(_)
+            | Self::List(_)
+            | Self::Scalar(_)
+            | Self::Moment
+            | Self::Paths
+            | Self::Unknown
+            | Self::Joined => Value::String(text),
         }
     }
 }
@@ -73,22 +130,63 @@ fn field(message: &MessageDescriptor, name: &str) -> Option<FieldDescriptor> {
     message.get_field_by_name(name).or_else(|| message.get_field_by_json_name(name))
 }
 
-/// Adds `a=1&b.c=2&d[e]=3&f[]=4` to an object.
+/// Whether there is any parameter at all.
+pub(super) fn is_empty(text: &[u8]) -> bool {
+    text.iter().all(|byte| *byte == b'&')
+}
+
+/// Adds `a=1&b.c=2&d[e]=3&f[]=4&g[0].h=5` to an object; when all are added, [`finish`] has to follow.
 ///
 /// # Errors
 /// 400 for what is malformed, or contradicts itself.
 pub(super) fn add(fields: &mut Map<String, Value>, text: &[u8], place: &Place) -> Result<()> {
     // What is no text would become another one.
     if percent_encoding::percent_decode(text).decode_utf8().is_err() {
-        return Err(Error::bad_request("the query parameters or the form are not UTF-8"));
+        return Err(Error::bad_request("the parameters are not UTF-8"));
     }
-    for (name, value) in form_urlencoded::parse(text) {
+    for parameter in text.split(|byte| *byte == b'&') {
+        let Some((name, value)) = form_urlencoded::parse(parameter).next() else { continue };
         if name.is_empty() && value.is_empty() {
             continue;
         }
-        set(fields, &split(&name)?, place, value.into_owned())?;
+        let (path, mut value) = (split(&name)?, value.into_owned());
+        if value.is_empty() {
+            let place = place.at(&path);
+            if place.is_truth() && !parameter.contains(&b'=') {
+                // A name alone says that it is so.
+                value.push_str("true");
+            } else if !place.may_be_blank() {
+                continue;
+            }
+        }
+        set(fields, &path, place, value).map_err(|wrong| wrong.said_of(&name))?;
     }
     Ok(())
+}
+
+/// Takes apart what was given as the only text of a list of free-form values.
+pub(super) fn finish(value: &mut Value, place: &Place) {
+    match (place, value) {
+        (Place::List(element), value @ Value::String(_)) if matches!(**element, Place::Guessed) => {
+            let Value::String(text) = value.take() else { return };
+            *value = Value::Array(match serde_json::from_str(&text) {
+                Ok(Value::Array(elements)) => elements,
+                Ok(only) => vec![only],
+                Err(_) => text.split(',').map(|part| Place::Guessed.value(part.to_owned())).collect(),
+            });
+        }
+        (Place::List(element), Value::Array(values)) => {
+            for value in values {
+                finish(value, element);
+            }
+        }
+        (Place::Message(_) | Place::Map(_), Value::Object(fields)) => {
+            for (name, value) in fields {
+                finish(value, &place.member(name).1);
+            }
+        }
+        _ => {}
+    }
 }
 
 /// Puts a body on top of parameters: JSON merge-patch (RFC 7396), except that `null` stays for the schema
@@ -107,7 +205,7 @@ pub(super) fn merge(fields: &mut Map<String, Value>, patch: Map<String, Value>, 
 
 /// `a.b[c][]` as `a`, `b`, `c`, and an empty last part for a list.
 fn split(name: &str) -> Result<Vec<String>> {
-    let malformed = || Error::bad_request(format!("the query parameter `{name}` is malformed"));
+    let malformed = || Error::bad_request(format!("the parameter `{}` is malformed", shown(name)));
     let mut path = Vec::new();
     for dotted in name.split('.') {
         let (first, mut rest) = dotted.split_at(dotted.find('[').unwrap_or(dotted.len()));
@@ -125,59 +223,124 @@ fn split(name: &str) -> Result<Vec<String>> {
         }
     }
     if path.len() > DEPTH {
-        return Err(Error::bad_request(format!("a query parameter nests deeper than {DEPTH} levels")));
+        return Err(Error::bad_request(format!("a parameter nests deeper than {DEPTH} levels")));
     }
     match path.iter().position(String::is_empty) {
-        Some(index) if index + 1 < path.len() => Err(malformed()),
+        Some(index) if index + 1 < path.len() => Err(Error::bad_request(format!(
+            "the parameter `{}` goes on behind `[]`: number the elements of the list, from `[0]` on",
+            shown(name)
+        ))),
         _ => Ok(path),
     }
 }
 
-fn set(fields: &mut Map<String, Value>, path: &[String], place: &Place, text: String) -> Result<()> {
+/// Why a parameter cannot be added to those before it.
+enum Wrong {
+    /// It is given as one value and as several with names.
+    Clash,
+    /// The number of an element that a list of so many is not ready for.
+    Index(usize),
+    /// A part of the name stands for an element of a list, and is no number.
+    NotANumber,
+}
+
+impl Wrong {
+    fn said_of(&self, name: &str) -> Error {
+        let name = shown(name);
+        Error::bad_request(match self {
+            Self::Clash => format!("the parameter `{name}` is given as a value and as a group"),
+            Self::Index(next) => {
+                format!("the parameter `{name}` skips elements of a list: the next one is `[{next}]`")
+            }
+            Self::NotANumber => {
+                format!("the parameter `{name}` goes into a list: number its elements, from `[0]` on")
+            }
+        })
+    }
+}
+
+fn set(
+    fields: &mut Map<String, Value>,
+    path: &[String],
+    place: &Place,
+    text: String,
+) -> std::result::Result<(), Wrong> {
     let Some((name, rest)) = path.split_first() else { return Ok(()) };
-    let clash =
-        || Error::bad_request(format!("the query parameter `{name}` is given as a value and as a group"));
     let (name, place) = place.member(name);
-    let present = fields.get_mut(&name);
-    let value = match (rest, present) {
-        ([], Some(Value::Object(_))) => return Err(clash()),
-        ([], Some(present)) => match (&place, present) {
-            (Place::List, present) => return append(present, Value::String(text)).ok_or_else(clash),
-            (Place::Joined, Value::String(present)) => {
-                present.push(',');
-                present.push_str(&text);
-                return Ok(());
-            }
-            _ => place.value(text),
-        },
-        // The only value of a list may be a list itself, such as `a,b`: the schema takes it apart.
-        ([], None) => place.value(text),
-        ([last], present) if last.is_empty() => match present {
-            Some(present @ Value::Array(_)) => return append(present, place.value(text)).ok_or_else(clash),
-            Some(present) if matches!(place, Place::List) => {
-                return append(present, place.value(text)).ok_or_else(clash);
-            }
-            Some(_) => return Err(clash()),
-            None => Value::Array(vec![place.value(text)]),
-        },
-        (rest, Some(Value::Object(inner))) => return set(inner, rest, &place, text),
-        (_, Some(_)) => return Err(clash()),
-        (rest, None) => {
-            let mut inner = Map::new();
-            set(&mut inner, rest, &place, text)?;
-            Value::Object(inner)
-        }
-    };
-    fields.insert(name, value);
+    if let Some(present) = fields.get_mut(&name) {
+        return more(present, rest, &place, text);
+    }
+    fields.insert(name, first(rest, &place, text)?);
     Ok(())
 }
 
-/// One more value of a list, of which the first may stand alone so far.
-fn append(present: &mut Value, value: Value) -> Option<()> {
-    match present {
-        Value::Array(values) => values.push(value),
-        Value::Object(_) => return None,
-        first => *first = Value::Array(vec![first.take(), value]),
+/// What the first text makes of a place.
+fn first(rest: &[String], place: &Place, text: String) -> std::result::Result<Value, Wrong> {
+    Ok(match (rest, place) {
+        // The only value of a list may be a list itself, such as `a,b`: the schema takes it apart.
+        ([], place) => place.value(text),
+        ([last], Place::Paths) if last.is_empty() => Value::String(text),
+        ([last], Place::List(element)) if last.is_empty() => Value::Array(vec![element.value(text)]),
+        ([last], place) if last.is_empty() => Value::Array(vec![place.value(text)]),
+        ([index, rest @ ..], Place::List(element)) => match number(index)? {
+            0 => Value::Array(vec![first(rest, element, text)?]),
+            _ => return Err(Wrong::Index(0)),
+        },
+        (rest, place) => {
+            let mut inner = Map::new();
+            set(&mut inner, rest, place, text)?;
+            Value::Object(inner)
+        }
+    })
+}
+
+/// Adds a text to what is there already.
+fn more(present: &mut Value, rest: &[String], place: &Place, text: String) -> std::result::Result<(), Wrong> {
+    match (rest, place, present) {
+        ([], _, Value::Object(_)) => return Err(Wrong::Clash),
+        ([], Place::List(element), present) => append(present, element, text),
+        ([], Place::Unknown, present) => append(present, place, text),
+        ([], Place::Joined | Place::Paths, Value::String(present)) => join(present, &text),
+        ([], place, present) => *present = place.value(text),
+        ([last], Place::Paths, Value::String(present)) if last.is_empty() => join(present, &text),
+        ([last], Place::List(element), present @ (Value::Array(_) | Value::String(_))) if last.is_empty() => {
+            append(present, element, text);
+        }
+        ([last], place, Value::Array(values)) if last.is_empty() => values.push(place.value(text)),
+        ([last], ..) if last.is_empty() => return Err(Wrong::Clash),
+        ([index, rest @ ..], Place::List(element), Value::Array(values)) => {
+            let index = number(index)?;
+            let next = values.len();
+            match values.get_mut(index) {
+                Some(present) => return more(present, rest, element, text),
+                None if index == next => values.push(first(rest, element, text)?),
+                None => return Err(Wrong::Index(next)),
+            }
+        }
+        (rest, place, Value::Object(inner)) => return set(inner, rest, place, text),
+        _ => return Err(Wrong::Clash),
     }
-    Some(())
+    Ok(())
+}
+
+fn number(index: &str) -> std::result::Result<usize, Wrong> {
+    index.parse().map_err(|_| Wrong::NotANumber)
+}
+
+/// One more value of a list, of which the first may stand alone so far, as its text.
+fn append(present: &mut Value, element: &Place, text: String) {
+    if let Value::Array(values) = present {
+        values.push(element.value(text));
+        return;
+    }
+    let first = match present.take() {
+        Value::String(first) => element.value(first),
+        other => other,
+    };
+    *present = Value::Array(vec![first, element.value(text)]);
+}
+
+fn join(present: &mut String, text: &str) {
+    present.push(',');
+    present.push_str(text);
 }

@@ -92,7 +92,7 @@ fn negative_zero_is_kept_wherever_it_stands() {
 
 #[test]
 fn base64_is_read_on_several_lines_in_either_alphabet() {
-    for text in ["+/8=", "-_8=", "-_8", "+/8", "+_8", "+/\\r\\n8=", "-\\n_8\\n", "\\n  +/\\n  8=\\n  "] {
+    for text in ["+/8=", "-_8=", "-_8", "+/8", "+_8", "+/\\r\\n8=", "-\\n_8\\n", "\\n+/\\n\\n8=\\r"] {
         assert_eq!(back("data", &format!("\"{text}\"")), json!("+/8="), "{text}");
         assert_eq!(written("google.protobuf.BytesValue", &format!("\"{text}\"")), "\"+/8=\"", "{text}");
     }
@@ -101,6 +101,11 @@ fn base64_is_read_on_several_lines_in_either_alphabet() {
         refused.0,
         "field `data`: expected base64 text, got `+/ 8` (in a query, `+` is written `%2B`)"
     );
+    // What was a digit must not be taken for a blank.
+    for text in [" /8=", "+/8= ", "-_8\\n ", "\\n  +/8=", "+/\\t8="] {
+        let refused = to_protobuf(&order(), format!(r#"{{"data":"{text}"}}"#).as_bytes()).unwrap_err().0;
+        assert!(refused.starts_with("field `data`: expected base64 text, got "), "{text}: {refused}");
+    }
     assert!(to_protobuf(&order(), br#"{"data":"a%"}"#).is_err());
 }
 

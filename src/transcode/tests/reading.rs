@@ -55,6 +55,13 @@ fn text_and_numbers_stand_for_each_other() {
         (r#"{"name":5}"#, json!({"name": "5"})),
         (r#"{"name":true}"#, json!({"name": "true"})),
         (r#"{"name":1.5}"#, json!({"name": "1.5"})),
+        (r#"{"name":1e3}"#, json!({"name": "1000"})),
+        (r#"{"big":"1e18","huge":"1.8446744073709551615e19"}"#, {
+            json!({"big": "1000000000000000000", "huge": "18446744073709551615"})
+        }),
+        (r#"{"small":"-2.50e2","big":"90071992547409930e-1","count":"0e99999","zigzag":".5e1"}"#, {
+            json!({"small": -250, "big": "9007199254740993", "zigzag": "5"})
+        }),
         (r#"{"data":"-_8"}"#, json!({"data": "+/8="})),
         (r#"{"data":"aGk"}"#, json!({"data": "aGk="})),
         (r#"{"data":1234}"#, json!({"data": "1234"})),
@@ -96,6 +103,17 @@ fn an_integer_out_of_range_is_told_the_range() {
             "field `big`: `9007199254740992` has lost digits, write all of them, \
              -9223372036854775808 to 9223372036854775807"
         }),
+        (r#"{"big":1e18}"#, {
+            "field `big`: `1000000000000000000` has lost digits, write all of them, \
+             -9223372036854775808 to 9223372036854775807"
+        }),
+        (r#"{"small":"1e10"}"#, "field `small`: `1e10` is out of range, -2147483648 to 2147483647"),
+        (r#"{"big":"-1e99999999999"}"#, {
+            "field `big`: `-1e99999999999` is out of range, -9223372036854775808 to 9223372036854775807"
+        }),
+        (r#"{"big":"15e-1"}"#, "field `big`: expected an integer, got `15e-1`"),
+        (r#"{"big":"1e"}"#, "field `big`: expected an integer, got `1e`"),
+        (r#"{"big":"e5"}"#, "field `big`: expected an integer, got `e5`"),
         (r#"{"ratio":1e39}"#, "field `ratio`: `1e39` is out of range, -3.4028235e38 to 3.4028235e38"),
         (r#"{"ratio":"1e39"}"#, "field `ratio`: `1e39` is out of range, -3.4028235e38 to 3.4028235e38"),
     ]);
@@ -139,6 +157,12 @@ fn lists_maps_and_messages_are_read_from_text() {
         (r#"{"stops":"{\"zip\":1}"}"#, json!({"stops": [{"street": "", "zip": 1, "lines": []}]})),
         (r#"{"labels":"{\"a\":1}"}"#, json!({"labels": {"a": "1"}})),
         (r#"{"object":"{\"a\":[1]}"}"#, json!({"object": {"a": [1]}})),
+        (r#"{"anys":"{\"@type\":\"a/shop.Address\",\"zip\":5}"}"#, {
+            json!({"anys": [{"@type": "a/shop.Address", "street": "", "zip": 5, "lines": []}]})
+        }),
+        (r#"{"limits":5}"#, json!({"limits": ["5"]})),
+        (r#"{"null":"null"}"#, json!({})),
+        (r#"{"nothing":"{}"}"#, json!({})),
         (r#"{"times":"2006-01-02T15:04:05Z,2007-01-02T15:04:05Z"}"#, {
             json!({"times": ["2006-01-02T15:04:05Z", "2007-01-02T15:04:05Z"]})
         }),
@@ -181,6 +205,7 @@ fn an_error_names_the_path_of_the_field() {
         }),
         ("[]", "expected an object, got a list"),
         ("5", "expected an object, got `5`"),
+        (r#"{"nothing":{"a":1}}"#, "field `nothing`: unknown field `a` of `Empty`, which has none"),
         (r#""abc""#, "expected an object, got `abc`"),
     ]);
 }
@@ -240,7 +265,8 @@ fn well_known_types_have_their_own_forms() {
             "field `times[0]`: expected a time such as `2006-01-02T15:04:05Z`, got `x`"
         }),
         (r#"{"any":{"@type":"a/shop.Nothing"}}"#, {
-            "field `any`: expected an object with `@type`: message 'shop.Nothing' not found"
+            "field `any`: expected an object with `@type`: message 'shop.Nothing' not found; of a type that is \
+             not known here only the bytes can be passed on, as base64 under `@value`"
         }),
     ]);
     let time = message("google.protobuf.Timestamp");

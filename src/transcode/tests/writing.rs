@@ -86,14 +86,57 @@ fn the_deepest_messages_that_decode_are_written() {
             last = level;
         }
     }
-    assert!((90..=100).contains(&last), "{last}");
+    assert_eq!(last, 100);
 }
 
 #[test]
 fn what_is_read_at_the_deepest_can_be_decoded() {
-    for level in [50, 90, 98, 99] {
-        let json = format!("{}{{}}{}", r#"{"child":"#.repeat(level), "}".repeat(level));
-        let protobuf = to_protobuf(&order(), json.as_bytes()).unwrap();
-        assert!(to_json(&order(), &protobuf).is_ok(), "{level}");
+    // What opens and closes each level of JSON, what stands at the innermost, and how many there may be.
+    for (open, innermost, close, most) in [
+        (r#"{"child":"#, "{}", "}", 100),
+        (r#"{"orders":["#, "{}", "]}", 63),
+        (r#"{"labelled":{"a":"#, "{}", "}}", 50),
+        (r#"{"labelled":{"a":"#, r#"{"labels":{"a":"b"}}"#, "}}", 49),
+    ] {
+        let nested = |levels: usize| format!("{}{innermost}{}", open.repeat(levels), close.repeat(levels));
+        for levels in [most / 2, most - 1, most] {
+            let protobuf = to_protobuf(&order(), nested(levels).as_bytes()).unwrap();
+            assert!(to_json(&order(), &protobuf).is_ok(), "{open} {levels}");
+        }
+        let refused = to_protobuf(&order(), nested(most + 1).as_bytes()).unwrap_err().0;
+        // The parser of JSON has a bound too.
+        let words = ["nested deeper than 100 levels", "not valid JSON: recursion limit exceeded"];
+        assert!(words.iter().any(|words| refused.contains(words)), "{open}: {refused}");
+    }
+}
+
+#[test]
+fn what_is_read_of_free_form_at_the_deepest_is_written() {
+    // Each list takes two levels, each object three; what stands above counts too.
+    for (above, open, innermost, close, most) in [
+        (r#"{"value":"#, "[", "1", "]", 49),
+        (r#"{"value":"#, "[", "[]", "]", 49),
+        (r#"{"list":"#, "[", "1", "]", 50),
+        (r#"{"value":"#, r#"{"a":"#, "1", "}", 33),
+        (r#"{"value":"#, r#"{"a":"#, "[]", "}", 32),
+        (r#"{"object":"#, r#"{"a":"#, "1", "}", 33),
+        (r#"{"child":{"child":{"value":"#, "[", "1", "]", 48),
+    ] {
+        let nested = |levels: usize| {
+            let ends = "}".repeat(above.matches('{').count());
+            format!("{above}{}{innermost}{}{ends}", open.repeat(levels), close.repeat(levels))
+        };
+        for levels in [1, most - 1, most] {
+            let protobuf = to_protobuf(&order(), nested(levels).as_bytes()).unwrap();
+            let json = to_json(&order(), &protobuf).unwrap();
+            assert_eq!(to_protobuf(&order(), &json).unwrap(), protobuf, "{above} {levels}");
+        }
+        let refused = to_protobuf(&order(), nested(most + 1).as_bytes()).unwrap_err().0;
+        assert!(
+            refused.ends_with(
+                "nested deeper than 100 levels: a list in a free-form value takes 2 of them, an object 3"
+            ),
+            "{above}: {refused}"
+        );
     }
 }

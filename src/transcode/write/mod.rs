@@ -8,6 +8,7 @@ mod well_known;
 
 use super::{
     depth::{MOST_LEVELS, too_deep},
+    lenient,
     well_known::WellKnown,
 };
 use output::{Full, Output};
@@ -34,7 +35,7 @@ pub(super) fn message(
     let malformed = |what: String| Unwritable::Malformed(descriptor.full_name().to_owned(), what);
     let message =
         DynamicMessage::decode(descriptor.clone(), protobuf).map_err(|error| malformed(error.to_string()))?;
-    let mut writer = Writer { out: Output::new(json, limit), levels: MOST_LEVELS };
+    let mut writer = Writer { out: Output::new(json, limit), levels: MOST_LEVELS + 1 };
     writer.message(&message).map_err(|failure| match failure {
         Failure::Full => Unwritable::TooLarge(limit),
         Failure::Value { path, what } if path.is_empty() => malformed(what),
@@ -74,13 +75,13 @@ type Written = Result<(), Failure>;
 
 struct Writer<'a> {
     out: Output<'a>,
-    /// How many levels of messages may still be opened.
+    /// How many messages and entries of maps may still be opened, one within the other.
     levels: usize,
 }
 
 impl Writer<'_> {
     fn message(&mut self, message: &DynamicMessage) -> Written {
-        self.levels = self.levels.checked_sub(1).ok_or_else(|| Failure::value(too_deep()))?;
+        self.descend()?;
         if let Some(form) = WellKnown::of(&message.descriptor()) {
             self.well_known(&form, message)?;
         } else {
@@ -89,6 +90,12 @@ impl Writer<'_> {
             self.out.raw("}")?;
         }
         self.levels += 1;
+        Ok(())
+    }
+
+    /// One level further down; adding 1 to the levels is the way back.
+    fn descend(&mut self) -> Written {
+        self.levels = self.levels.checked_sub(1).ok_or_else(|| Failure::value(too_deep()))?;
         Ok(())
     }
 
@@ -126,17 +133,20 @@ impl Writer<'_> {
     fn field(&mut self, kind: &Kind, value: &Value) -> Written {
         match (value, kind) {
             (Value::List(items), _) => self.list(kind, items),
+            (Value::Map(entries), _) if entries.is_empty() => Ok(self.out.raw("{}")?),
             (Value::Map(entries), Kind::Message(entry)) => {
                 let kind = entry.map_entry_value_field().kind();
                 let mut entries: Vec<_> = entries.iter().collect();
                 entries.sort_by_key(|(key, _)| *key);
                 let mut first = true;
+                self.descend()?;
                 self.out.raw("{")?;
                 for (key, value) in entries {
                     let key = key_text(key);
                     self.name(&key, &mut first)?;
                     self.one(&kind, value).map_err(|failure| failure.below(&format!("[{key:?}]")))?;
                 }
+                self.levels += 1;
                 Ok(self.out.raw("}")?)
             }
             (value, _) => self.one(kind, value),
@@ -176,7 +186,7 @@ impl Writer<'_> {
 
     fn enumeration(&mut self, kind: &Kind, number: i32) -> Written {
         let known = match kind {
-            Kind::Enum(names) if names.full_name() == "google.protobuf.NullValue" => {
+            Kind::Enum(names) if lenient::is_null(names) => {
                 return Ok(self.out.raw("null")?);
             }
             Kind::Enum(names) => names.get_value(number),

@@ -246,6 +246,51 @@ fn well_known_types_work_over_http() {
     }
     let (status, body) = http(&api, "GET", "/typed/Echo?at=noon", &[], "");
     assert!(status == 400 && body.contains("2006-01-02T15:04:05Z"), "{status} {body}");
+    for (query, field, expected) in [
+        ("mask=a&mask=b", "mask", json!("a,b")),
+        ("list=1&list=x", "list", json!([1, "x"])),
+        ("waits[0]=1s&waits[1]=2s", "waits", json!(["1s", "2s"])),
+        ("blob=%2B/8=", "blob", json!("+/8=")),
+        ("flag=on&at=&big=&wait=&null=null", "flag", json!(true)),
+        ("null=null&blob=&title=", "title", json!("")),
+    ] {
+        let answer = get(&format!("/typed/Echo?{query}"));
+        assert!(alike(&answer[field], &expected), "{query}: {} instead of {expected}", answer[field]);
+    }
+    let (status, body) = http(&api, "GET", "/typed/Echo?blob=+/8=", &[], "");
+    assert!(status == 400 && body.contains("%2B"), "a digit is not lost: {status} {body}");
+
+    // A request that has no fields is the whole body, or nothing at all.
+    let begin = json!("1970-01-01T01:00:00Z");
+    assert_eq!(get("/typed/Later"), begin);
+    for (path, body, expected) in [
+        ("/typed/Later", "\"2026-11-26T10:00:00Z\"", json!("2026-11-26T11:00:00Z")),
+        ("/typed/Later", "", begin.clone()),
+        ("/typed/Later", "null", begin.clone()),
+        ("/typed/Tick", "2", json!("1970-01-01T00:00:00Z")),
+        ("/typed/Nothing", "", json!({})),
+        ("/typed/Free?a=1&b=x", "", json!({"a": 1, "b": "x"})),
+    ] {
+        let (status, text) = http(&api, "POST", path, &[], body);
+        assert_eq!(status, 200, "{path} {body}: {text}");
+        assert!(alike(&json(text.lines().next().unwrap()), &expected), "{path} {body}: {text}");
+    }
+    assert_eq!(json(&home.ok(["typed", "later"])), begin);
+    assert_eq!(json(&home.ok(["call", "typed", "Typed.Later"])), begin);
+    for (path, words) in [
+        ("/typed/Later?value=2026-11-26T10:00:00Z", "send it as the JSON body"),
+        ("/typed/Nothing?a=1", "unknown field `a`"),
+    ] {
+        let (status, body) = http(&api, "GET", path, &[], "");
+        assert!(status == 400 && body.contains(words), "{path}: {status} {body}");
+    }
+    // What is read at the deepest comes back.
+    let nested = |levels: usize| format!("{{\"value\":{}1{}}}", "[".repeat(levels), "]".repeat(levels));
+    let (status, body) = http(&api, "POST", "/typed/Echo", &[], &nested(49));
+    assert!(status == 200 && body.contains(&"[".repeat(49)), "{status} {body}");
+    let (status, body) = http(&api, "POST", "/typed/Echo", &[], &nested(50));
+    assert!(status == 400 && body.contains("nested deeper than 100 levels"), "{status} {body}");
+
     let (status, body) = http(&api, "POST", "/typed/Echo", &[], r#"{"wait": "-1s"}"#);
     assert!(status == 400, "the handler's own error: {status} {body}");
 
