@@ -30,8 +30,11 @@ use crate::{Address, Error, Result, header, local};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often an idle connection is checked, and how long the other side may take to answer.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
-/// Flow-control windows: one stream, one connection. Large enough that loopback never waits.
-const WINDOWS: (u32, u32) = (1 << 20, 4 << 20);
+/// The flow-control window of a stream, in bytes: the most that waits for a receiver who does not read.
+pub const STREAM_WINDOW: u32 = 64 << 10;
+/// The flow-control window of a connection, in bytes: the largest there is (RFC 9113, section 6.9.1),
+/// so that streams which nobody reads never hold up the others of their connection.
+pub const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 
 /// Looks at a TCP connection that came up, by its own end and the other one, before anything is
 /// sent on it. An error closes it and is what [`Channel::open`] ends with.
@@ -195,8 +198,8 @@ impl Channel {
             .timer(TokioTimer::new())
             .keep_alive_interval(KEEP_ALIVE.0)
             .keep_alive_timeout(KEEP_ALIVE.1)
-            .initial_stream_window_size(WINDOWS.0)
-            .initial_connection_window_size(WINDOWS.1)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(header::MOST)
             .handshake(TokioIo::new(stream))
             .await

@@ -84,7 +84,7 @@ pub use tokio;
 pub use tonic;
 
 pub use address::{Address, NODE_REFUSED};
-pub use channel::{Channel, Check, Connection, Unsent};
+pub use channel::{CONNECTION_WINDOW, Channel, Check, Connection, STREAM_WINDOW, Unsent};
 pub use client::{Client, DEFAULT_TIMEOUT, JSON_LIMIT, MESSAGE_LIMIT};
 pub use config::{Config, Watch};
 pub use context::Context;

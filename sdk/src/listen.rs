@@ -20,11 +20,13 @@ use tokio::{
     time::sleep,
 };
 
-use crate::{Address, Error, Result, local, log, platform::variable, router::Router};
+use crate::{
+    Address, CONNECTION_WINDOW, Error, Result, STREAM_WINDOW, local, log, platform::variable, router::Router,
+};
 
 /// How many calls one connection may have open at once.
 const MAX_STREAMS: u32 = 4096;
-/// How soon a connection is accepted again after that failed without one that could end.
+/// How soon a connection is accepted again after that failed.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 /// How often it is looked whether the file of a Unix socket is still there.
 const LOOK: Duration = Duration::from_secs(2);
@@ -267,11 +269,13 @@ async fn accept(listener: impl Listener, router: Router, mut stop: watch::Receiv
         };
         match stream {
             Ok(stream) => drop(connections.spawn(connection(stream, router.clone(), stop.clone()))),
-            // Out of file descriptors: wait until a connection has ended.
-            Err(_) if !connections.is_empty() => drop(connections.join_next().await),
+            // Out of file descriptors: one is free again when a connection, or something else, ends.
             Err(error) => {
                 log::line(format_args!("cannot accept a connection: {error}"));
-                sleep(ACCEPT_AGAIN).await;
+                tokio::select! {
+                    () = sleep(ACCEPT_AGAIN) => {}
+                    Some(_) = connections.join_next() => {}
+                }
             }
         }
     }
@@ -291,8 +295,8 @@ where
     let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
-        .initial_stream_window_size(1 << 20)
-        .initial_connection_window_size(4 << 20)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(crate::header::MOST)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);

@@ -28,10 +28,20 @@ pub(super) const DEFAULT: usize = 128 << 20;
 const HOLDERS: usize = 1024;
 /// When it makes sense to try again, in seconds.
 const RETRY: u32 = 1;
+/// The id of the errors that say so.
+const ID: &str = "micro.server";
+
+/// What an open call takes of the server beside its messages: what it carries, and what waits at either
+/// side of it for who does not read.
+pub(super) const CALL: usize = 16 << 10;
+/// Above this part of the budget, accounts are told apart also for small messages.
+const PRESSED: usize = 8;
 
 /// Who holds bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Holder {
+    /// The programs on the services' socket that have no account.
+    Services,
     /// An address; of IPv6 the first 64 bits, which one subscriber has all of.
     Address(IpAddr),
     /// A user of this machine.
@@ -76,49 +86,65 @@ impl Budget {
 pub(super) struct Purse {
     budget: Arc<Budget>,
     peer: Peer,
-    /// Of its address; what comes by a local socket has none.
-    address: Option<Counter>,
-    /// Of the user of this machine behind it, once that is known.
+    /// Of its address, or of the services' socket; the owner has none.
+    place: Option<Counter>,
+    /// The user of this machine behind it, once that was asked; none where it cannot be proven.
+    uid: OnceLock<Option<u32>>,
+    /// Of that user.
     user: OnceLock<Counter>,
 }
 
 impl Purse {
     pub(super) fn new(budget: Arc<Budget>, peer: Peer) -> Arc<Self> {
-        let address = match peer {
-            Peer::Owner | Peer::Service => None,
-            Peer::Unknown => Some(Ipv6Addr::UNSPECIFIED.into()),
-            Peer::Program(ends) => Some(network(ends.peer().ip())),
+        let holder = match peer {
+            Peer::Owner => None,
+            Peer::Service => Some(Holder::Services),
+            Peer::Unknown => Some(Holder::Address(Ipv6Addr::UNSPECIFIED.into())),
+            Peer::Program(ends) => Some(Holder::Address(network(ends.peer().ip()))),
         };
-        let address = address.map(|address| budget.counter(Holder::Address(address)));
-        Arc::new(Self { budget, peer, address, user: OnceLock::new() })
+        let place = holder.map(|holder| budget.counter(holder));
+        Arc::new(Self { budget, peer, place, uid: OnceLock::new(), user: OnceLock::new() })
     }
 
     /// Whether it matters by now which user of this machine is behind it: for a body that is announced
     /// not to be small, and once much is held by those who are not told apart.
     pub(super) fn is_to_be_identified(&self, announced: Option<usize>) -> bool {
-        let (Peer::Program(ends), Some(held)) = (self.peer, &self.address) else { return false };
+        let Some(held) = &self.place else { return false };
         let is_large = announced.is_some_and(|bytes| bytes > SMALL);
-        ends.peer().ip().is_loopback()
-            && self.user.get().is_none()
-            && (is_large || held.load(Ordering::Relaxed) >= self.budget.share() / 8)
+        self.is_unidentified() && (is_large || held.load(Ordering::Relaxed) >= self.budget.share() / 8)
+    }
+
+    /// Whether it is of this machine, over TCP, and nobody has asked yet whose.
+    pub(super) fn is_unidentified(&self) -> bool {
+        matches!(self.peer, Peer::Program(ends) if ends.peer().ip().is_loopback()) && self.uid.get().is_none()
     }
 
     /// Finds out which user of this machine is behind it, so that users hold nothing for each other.
     pub(super) async fn identify(&self) {
-        if let Peer::Program(ends) = self.peer
-            && let Some(user) = ends.caller_uid().await
-        {
-            self.user.get_or_init(|| self.budget.counter(Holder::User(user)));
+        if let Peer::Program(ends) = self.peer {
+            let uid = ends.caller_uid().await;
+            if let Some(uid) = *self.uid.get_or_init(|| uid) {
+                self.user.get_or_init(|| self.budget.counter(Holder::User(uid)));
+            }
         }
+    }
+
+    /// The user of this machine behind it, as [`Purse::identify`] found.
+    pub(super) fn uid(&self) -> Option<u32> {
+        self.uid.get().copied().flatten()
     }
 
     /// What a message counts for, beside the server.
     fn counters(&self, account: Option<&Account>, large: bool) -> Vec<Counter> {
-        let account = account.filter(|_| large).map(|account| {
+        let pressed = || self.budget.all.load(Ordering::Relaxed) >= self.budget.total / PRESSED;
+        let place = self.user.get().or(self.place.as_ref());
+        // Services share their socket; those with an account hold for that.
+        let place = place.filter(|_| self.peer != Peer::Service || account.is_none()).cloned();
+        let account = account.filter(|_| large || pressed()).map(|account| {
             let Account { issuer, r#type, id, .. } = account;
             self.budget.counter(Holder::Account(issuer.clone(), r#type.clone(), id.clone()))
         });
-        self.user.get().or(self.address.as_ref()).cloned().into_iter().chain(account).collect()
+        place.into_iter().chain(account).collect()
     }
 }
 
@@ -193,6 +219,18 @@ impl Hold {
         Ok(())
     }
 
+    /// Holds so many bytes in all, which are more than before, or none.
+    ///
+    /// # Errors
+    /// As [`Hold::grow`].
+    pub(super) fn reach(&mut self, bytes: usize) -> Result<()> {
+        if bytes == 0 {
+            self.release();
+            return Ok(());
+        }
+        self.grow(bytes.saturating_sub(self.bytes))
+    }
+
     /// Gives back what is held.
     pub(super) fn release(&mut self) {
         if self.bytes > 0 {
@@ -216,6 +254,11 @@ pub(super) fn used_up(error: Error) -> Error {
     Error { retry_after, ..Error::new(429, detail) }
 }
 
+/// The same error for clients of gRPC, if it is one of the budget.
+pub(super) fn for_grpc(error: Error) -> Error {
+    if error.code == 503 && error.id == ID { used_up(error).with_id(ID) } else { error }
+}
+
 fn subtract(counters: &[Counter], bytes: usize) {
     for counter in counters {
         counter.fetch_sub(bytes, Ordering::Relaxed);
@@ -229,7 +272,7 @@ fn add(counters: &[Counter], bytes: usize, most: usize, holder: &str) -> Result<
             subtract(&counters[..=index], bytes);
             let text =
                 format!("{holder} as many bytes of messages as are allowed at once; try again in a moment");
-            return Err(Error::unavailable(text).with_retry_after(RETRY));
+            return Err(Error::unavailable(text).with_id(ID).with_retry_after(RETRY));
         }
     }
     Ok(())

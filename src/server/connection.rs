@@ -52,10 +52,10 @@ impl Connection {
         Arc::new(Self { peer, purse: Purse::new(budget, peer), unwanted, calls, answers })
     }
 
-    /// How long it has had no calls; none while it has some.
-    pub(super) fn idle(&self) -> Option<Duration> {
+    /// Since when it has had no calls; none while it has some.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
         let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-        (calls.open == 0).then(|| calls.idle_since.elapsed())
+        (calls.open == 0).then_some(calls.idle_since)
     }
 
     /// Whether an answer waits for a reader that has taken nothing for as long as a connection may be
@@ -101,10 +101,10 @@ impl Drop for Reading {
 }
 
 /// A call of a connection, until its answer has ended.
-struct Open(Arc<Connection>);
+pub(super) struct Open(Arc<Connection>);
 
 impl Open {
-    fn new(connection: &Arc<Connection>) -> Self {
+    pub(super) fn new(connection: &Arc<Connection>) -> Self {
         connection.count(true);
         Self(connection.clone())
     }

@@ -10,12 +10,12 @@ use std::{
 };
 
 use http_body::{Body as _, Frame};
-use micro_sdk::{Error, Result, handler::Guard};
+use micro_sdk::{Error, MESSAGE_LIMIT, Result, handler::Guard, proto::auth::Account};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::{Status, body::Body};
 
 use super::{
-    budget::{self, Hold},
+    budget::{self, CALL, Hold, Purse},
     hooked::{Hook, Next},
     target::Target,
 };
@@ -80,6 +80,9 @@ impl Progress {
 /// What a call holds of the budget, shared by its request, its answer and its handler.
 #[derive(Debug)]
 pub(super) struct Meter {
+    /// For the call itself, as long as it is open.
+    _call: Hold,
+    /// For its messages.
     hold: Mutex<Hold>,
     /// What is held as long as the call is open.
     kept: Mutex<Option<Hold>>,
@@ -88,8 +91,15 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    pub(super) fn new(hold: Hold) -> Arc<Self> {
-        Arc::new(Self { hold: Mutex::new(hold), kept: Mutex::default(), refused: OnceLock::new() })
+    /// The meter of a call by who has this purse and account, with a head of so many bytes.
+    ///
+    /// # Errors
+    /// 503 where too many calls are open already.
+    pub(super) fn new(purse: &Arc<Purse>, account: Option<Arc<Account>>, head: usize) -> Result<Arc<Self>> {
+        let mut call = Hold::new(purse.clone(), account);
+        call.grow(CALL + head)?;
+        let hold = Mutex::new(call.another());
+        Ok(Arc::new(Self { _call: call, hold, kept: Mutex::default(), refused: OnceLock::new() }))
     }
 
     /// Holds so many bytes more, until the call ends.
@@ -98,6 +108,14 @@ impl Meter {
     /// 413 or 503, as [`Hold::grow`].
     pub(super) fn grow(&self, bytes: usize) -> Result<()> {
         self.hold.lock().unwrap_or_else(PoisonError::into_inner).grow(bytes)
+    }
+
+    /// Holds so many bytes in all, for a message that is passed on while it comes.
+    ///
+    /// # Errors
+    /// 413 or 503, as [`Hold::grow`].
+    fn reach(&self, bytes: usize) -> Result<()> {
+        self.hold.lock().unwrap_or_else(PoisonError::into_inner).reach(bytes)
     }
 
     /// Another hold, for what does not end with the call.
@@ -159,7 +177,8 @@ pub(super) fn guard(weights: &Arc<Weights>, number: usize, target: &Target, mete
 pub(super) struct Terms {
     /// The largest message, in bytes.
     pub(super) limit: usize,
-    /// Messages are collected here, so they count until they are dealt with.
+    /// Messages are collected here, so they count until they are dealt with. Others are collected by
+    /// the service, and count until they are whole.
     pub(super) kept: bool,
     /// The first message has to come without being waited for.
     pub(super) prompt: bool,
@@ -230,7 +249,18 @@ impl Inbound {
         if self.had > 0 {
             self.progress.get_or_insert_default().came(bytes);
         }
-        if self.terms.kept { self.meter.grow(bytes) } else { Ok(()) }
+        if self.terms.kept { self.meter.grow(bytes) } else { self.meter.reach(self.unfinished()) }
+    }
+
+    /// How much has come of a message that is not yet whole. A service may take larger ones than the
+    /// server does: that is its own affair.
+    fn unfinished(&self) -> usize {
+        if self.had < HEAD {
+            return 0;
+        }
+        let [_, length @ ..] = self.head;
+        let whole = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+        (whole - self.missing).min(MESSAGE_LIMIT)
     }
 
     /// Breaks off, and lets go of where the body came from.
@@ -276,7 +306,7 @@ mod tests {
         let purse = Purse::new(Budget::new(1 << 20), Peer::Unknown);
         let frames = futures::stream::iter(frames.into_iter().map(Ok::<_, Status>));
         let terms = Terms { limit: 100, kept: true, prompt: false, compressed };
-        let meter = Meter::new(Hold::new(purse, None));
+        let meter = Meter::new(&purse, None, 0).unwrap();
         Hooked::new(Body::new(StreamBody::new(frames)), Inbound::new(terms, meter))
     }
 

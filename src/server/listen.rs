@@ -15,9 +15,11 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
+use micro_sdk::{CONNECTION_WINDOW, STREAM_WINDOW};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpSocket, TcpStream, UnixStream},
+    sync::Semaphore,
     time::{Instant, timeout},
 };
 
@@ -41,6 +43,8 @@ const PORTS: usize = 16;
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
 /// How often a connection is looked at, at least.
 const LOOK: Duration = Duration::from_secs(15);
+/// How many connections of a door may wait for a place: whose they are is looked up for all at once.
+const WAITING: usize = 64;
 /// How long a connection that is told to close may take.
 const PARTING: Duration = Duration::from_secs(1);
 /// How often an idle HTTP/2 client is asked whether it is there, and how long it may take.
@@ -49,8 +53,6 @@ const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::fro
 const MAX_STREAMS: u32 = 1024;
 /// What the library may take beyond the limits of a head, so that ours come first.
 const MORE_BYTES: usize = 8 << 10;
-/// Flow-control windows of a stream and of a connection, in bytes.
-const WINDOWS: (u32, u32) = (1 << 20, 4 << 20);
 
 /// Opens the TCP port of a door: one listener, or one for each loopback address.
 ///
@@ -184,22 +186,29 @@ impl Door {
         B::Data: Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
+        let waiting = Arc::new(Semaphore::new(WAITING));
         loop {
             let Some(accepted) = tasks.until_stopped(self.accept()).await else { return };
             match accepted {
                 Ok(Some((stream, peer))) => {
-                    let connection = Connection::new(terms.budget.clone(), peer);
-                    let Some(place) = tasks.until_stopped(terms.places.take(&connection)).await else {
+                    let Some(Ok(waits)) = tasks.until_stopped(waiting.clone().acquire_owned()).await else {
                         return;
                     };
-                    let Some(place) = place else {
-                        tracing::debug!(?peer, "a connection was refused: its address has too many");
-                        continue;
-                    };
-                    let served =
-                        serve(stream, connection, service.clone(), (terms.idle, terms.limits), tasks.clone());
-                    tasks.spawn(async move {
-                        served.await;
+                    let connection = Connection::new(terms.budget.clone(), peer);
+                    let (terms, service, tasks) = (terms.clone(), service.clone(), tasks.clone());
+                    tasks.clone().spawn(async move {
+                        let Some(place) = tasks.until_stopped(terms.places.take(&connection)).await else {
+                            return;
+                        };
+                        drop(waits);
+                        let Some(place) = place else {
+                            tracing::debug!(
+                                ?peer,
+                                "a connection was refused: its user or address has too many"
+                            );
+                            return;
+                        };
+                        serve(stream, connection, service, (terms.idle, terms.limits), tasks).await;
                         drop(place);
                     });
                 }
@@ -255,8 +264,8 @@ async fn serve<S, B>(
         .max_concurrent_streams(MAX_STREAMS)
         .max_send_buf_size(TINY)
         .max_header_list_size(u32::try_from(2 * limits.bytes).unwrap_or(u32::MAX))
-        .initial_stream_window_size(WINDOWS.0)
-        .initial_connection_window_size(WINDOWS.1);
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW);
     let head = Hold::new(connection.purse.clone(), None);
     let stream = TokioIo::new(Reader::new(stream, limits, head, Instant::now() + HEAD_DEADLINE));
     let service = Introduced { service, connection: connection.clone() };
@@ -269,6 +278,10 @@ async fn serve<S, B>(
         }
         reason = outlived(&connection, idle) => {
             tracing::debug!(peer = ?connection.peer, reason, "a connection is closed");
+            if connection.unwanted.is_cancelled() {
+                // Its descriptor is waited for.
+                return;
+            }
             served.as_mut().graceful_shutdown();
             // Its other end may have a call on the way, or not read that this is the end.
             return drop(timeout(PARTING, served).await);
@@ -290,7 +303,7 @@ async fn outlived(connection: &Connection, idle: Duration) -> &'static str {
             () = connection.unwanted.cancelled() => return "its place is needed",
             () = tokio::time::sleep(look) => {}
         }
-        if !may_idle && connection.idle().is_some_and(|time| time >= idle) {
+        if !may_idle && connection.idle_since().is_some_and(|since| since.elapsed() >= idle) {
             return "it has had no calls for too long";
         }
         if connection.is_stalled(idle) {

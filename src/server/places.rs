@@ -1,34 +1,51 @@
 //! How many connections a door, or all doors of a kind together, may have open. Where all places are
-//! taken, a new connection takes that of the one that has had no calls for longest: who only holds
-//! connections keeps nobody out.
+//! taken, a new connection takes that of the one that has had no calls for longest; and nobody, be it a
+//! user of this machine or another machine, has more than half of them. So who holds connections, also
+//! with calls that never end, keeps nobody out.
 
 use std::{
     collections::HashMap,
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
 
-use tokio::sync::Notify;
+use futures::future::join_all;
+use tokio::sync::{Mutex as Turn, Notify};
 
 use super::{budget::network, connection::Connection, listen::Peer};
+
+/// The most places there are, however many descriptors the system allows: an idle connection takes
+/// 19 KB of memory.
+const MOST: usize = 16_384;
+
+/// Who has places.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Holder {
+    /// A user of this machine, or nobody knows which.
+    User(Option<u32>),
+    /// Another machine.
+    Address(IpAddr),
+}
 
 /// The places of a door.
 #[derive(Debug)]
 pub(super) struct Places {
     limit: usize,
     taken: Mutex<HashMap<u64, Arc<Connection>>>,
+    /// One newcomer at a time makes room, and takes it.
+    turn: Turn<()>,
     left: Notify,
 }
 
 /// Why a connection gets no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Full {
-    /// Of this address, which is not this machine, there are too many.
-    Address,
-    /// All are taken by connections with calls.
+    /// Its holder has too many.
+    Holder,
+    /// All are taken; one is about to be given up, or has to be.
     All,
 }
 
@@ -42,35 +59,60 @@ pub(super) struct Place {
 impl Places {
     /// So many places.
     pub(super) fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { limit, taken: Mutex::default(), left: Notify::new() })
+        let limit = limit.min(MOST);
+        Arc::new(Self { limit, taken: Mutex::default(), turn: Turn::default(), left: Notify::new() })
     }
 
-    /// A place for a connection, as soon as there is one; none where its address has too many.
+    /// A place for a connection, as soon as there is one; none where who has it has too many.
     pub(super) async fn take(self: &Arc<Self>, connection: &Arc<Connection>) -> Option<Place> {
+        self.identify(connection).await;
+        let _turn = self.turn.lock().await;
         loop {
             let left = self.left.notified();
             match self.try_take(connection) {
                 Ok(place) => return Some(place),
-                Err(Full::Address) => return None,
+                Err(Full::Holder) => return None,
                 Err(Full::All) => left.await,
             }
         }
     }
 
+    /// Once half of the places are taken, it matters which user of this machine has them.
+    async fn identify(&self, newcomer: &Arc<Connection>) {
+        let mut unidentified: Vec<_> = {
+            let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+            if taken.len() < self.limit / 2 {
+                return;
+            }
+            taken.values().chain([newcomer]).filter(|c| c.purse.is_unidentified()).cloned().collect()
+        };
+        // The newcomer is not told apart from those who asked at the same time.
+        unidentified.dedup_by(|one, other| Arc::ptr_eq(one, other));
+        join_all(unidentified.iter().map(|connection| connection.purse.identify())).await;
+    }
+
     fn try_take(self: &Arc<Self>, connection: &Arc<Connection>) -> Result<Place, Full> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        // One address has half of the places at most. What comes from this machine has one address,
-        // whoever it is.
-        let address = address_of(connection);
-        if taken.len() >= self.limit / 2
-            && let Some(address) = address
-            && taken.values().filter(|other| address_of(other) == Some(address)).count() >= self.limit / 2
+        let half = self.limit / 2;
+        if taken.len() >= half
+            && let Some(holder) = holder_of(connection)
         {
-            evict(&mut taken, |other| address_of(other) == Some(address)).ok_or(Full::Address)?;
+            let held = taken.values().filter(|other| holder_of(other) == Some(holder));
+            if held.clone().count() >= half {
+                // Those who are told to leave are on their way.
+                let leaving = held.clone().any(|other| other.unwanted.is_cancelled());
+                if leaving || evict(held).is_some() {
+                    return Err(Full::All);
+                }
+                return Err(Full::Holder);
+            }
         }
         if taken.len() >= self.limit {
-            evict(&mut taken, |_| true).ok_or(Full::All)?;
+            if !taken.values().any(|other| other.unwanted.is_cancelled()) {
+                evict(taken.values()).or_else(|| displace(&taken, connection));
+            }
+            return Err(Full::All);
         }
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         taken.insert(number, connection.clone());
@@ -78,20 +120,39 @@ impl Places {
     }
 }
 
-/// The address of another machine.
-fn address_of(connection: &Connection) -> Option<IpAddr> {
+/// Who has a connection; none for the local sockets, which have places of their own.
+fn holder_of(connection: &Connection) -> Option<Holder> {
     match connection.peer {
-        Peer::Program(ends) => Some(network(ends.peer().ip())).filter(|address| !address.is_loopback()),
-        Peer::Owner | Peer::Service | Peer::Unknown => None,
+        Peer::Program(ends) => Some(match network(ends.peer().ip()) {
+            address if address.is_loopback() => Holder::User(connection.purse.uid()),
+            address => Holder::Address(address),
+        }),
+        Peer::Unknown => Some(Holder::Address(Ipv6Addr::UNSPECIFIED.into())),
+        Peer::Owner | Peer::Service => None,
     }
 }
 
-/// Takes the place of the connection that has had no calls for longest.
-fn evict(taken: &mut HashMap<u64, Arc<Connection>>, may: impl Fn(&Connection) -> bool) -> Option<()> {
-    let idle = taken.iter().filter(|(_, connection)| may(connection));
-    let idle = idle.filter_map(|(number, connection)| Some((connection.idle()?, *number)));
-    let (_, number) = idle.max()?;
-    taken.remove(&number)?.unwanted.cancel();
+/// Tells the connection that has had no calls for longest to leave.
+fn evict<'a>(taken: impl Iterator<Item = &'a Arc<Connection>>) -> Option<()> {
+    let idle = taken.filter_map(|connection| Some((connection.idle_since()?, connection)));
+    let (_, connection) = idle.min_by_key(|(since, _)| *since)?;
+    connection.unwanted.cancel();
+    Some(())
+}
+
+/// Tells the oldest connection of the holder of most places to leave, in favour of one who has less than
+/// half as many.
+fn displace(taken: &HashMap<u64, Arc<Connection>>, newcomer: &Connection) -> Option<()> {
+    let mut held: HashMap<Holder, usize> = HashMap::new();
+    for holder in taken.values().filter_map(|connection| holder_of(connection)) {
+        *held.entry(holder).or_default() += 1;
+    }
+    let own = held.get(&holder_of(newcomer)?).copied().unwrap_or_default();
+    let (most, _) =
+        held.into_iter().filter(|(_, places)| own < places / 2).max_by_key(|(_, places)| *places)?;
+    let theirs = taken.iter().filter(|(_, connection)| holder_of(connection) == Some(most));
+    let (_, oldest) = theirs.min_by_key(|(number, _)| **number)?;
+    oldest.unwanted.cancel();
     Some(())
 }
 
@@ -115,26 +176,53 @@ mod tests {
         Connection::new(Budget::new(budget::DEFAULT), Peer::Program(ends))
     }
 
-    #[test]
-    fn who_has_waited_longest_without_a_call_makes_room() {
-        let places = Places::new(2);
-        let (first, second, third) =
-            (connection("127.0.0.1:1"), connection("127.0.0.1:2"), connection("127.0.0.1:3"));
-        let _first = places.try_take(&first).unwrap();
-        let _second = places.try_take(&second).unwrap();
-        let third_place = places.try_take(&third).unwrap();
-        assert!(first.unwanted.is_cancelled() && !second.unwanted.is_cancelled());
-        drop(third_place);
-        assert_eq!(places.taken.lock().unwrap().len(), 1);
+    fn with_call(connection: &Arc<Connection>) -> crate::server::connection::Open {
+        crate::server::connection::Open::new(connection)
     }
 
     #[test]
-    fn another_machine_has_half_of_the_places_and_this_one_all() {
+    fn who_has_waited_longest_without_a_call_makes_room() {
         let places = Places::new(4);
-        let all: Vec<_> = ["10.0.0.1:1", "10.0.0.1:2", "127.0.0.1:1", "10.0.0.1:3"].map(connection).into();
-        let taken: Vec<_> = all.iter().map(|connection| places.try_take(connection).unwrap()).collect();
-        assert_eq!(taken.len(), 4);
-        let gone: Vec<bool> = all.iter().map(|connection| connection.unwanted.is_cancelled()).collect();
-        assert_eq!(gone, [true, false, false, false]);
+        let all: Vec<_> = ["10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1", "10.0.0.4:1"].map(connection).into();
+        let mut taken: Vec<_> = all.iter().map(|connection| places.try_take(connection).unwrap()).collect();
+        let newcomer = connection("10.0.0.5:1");
+        let _busy = with_call(&all[0]);
+        for _ in 0..2 {
+            // Asked again, nobody else has to leave.
+            assert_eq!(places.try_take(&newcomer).unwrap_err(), Full::All);
+            let leaving: Vec<bool> = all.iter().map(|other| other.unwanted.is_cancelled()).collect();
+            assert_eq!(leaving, [false, true, false, false]);
+        }
+        // The place is free once the connection is closed.
+        drop(taken.remove(1));
+        let place = places.try_take(&newcomer).unwrap();
+        assert_eq!(places.taken.lock().unwrap().len(), 4);
+        drop(place);
+        assert_eq!(places.taken.lock().unwrap().len(), 3);
+    }
+
+    #[test]
+    fn nobody_has_more_than_half_of_the_places_also_with_calls() {
+        let places = Places::new(4);
+        let theirs: Vec<_> = ["10.0.0.1:1", "10.0.0.1:2"].map(connection).into();
+        let _taken: Vec<_> = theirs.iter().map(|connection| places.try_take(connection).unwrap()).collect();
+        let _calls: Vec<_> = theirs.iter().map(with_call).collect();
+        assert_eq!(places.try_take(&connection("10.0.0.1:3")).unwrap_err(), Full::Holder);
+        assert!(places.try_take(&connection("127.0.0.1:1")).is_ok());
+        assert!(!theirs.iter().any(|other| other.unwanted.is_cancelled()));
+    }
+
+    #[test]
+    fn where_all_have_calls_the_holder_of_most_makes_room_for_one_with_few() {
+        let places = Places::new(8);
+        let names = ["10.0.0.1:1", "10.0.0.1:2", "10.0.0.1:3", "10.0.0.1:4", "10.0.0.2:1", "10.0.0.2:2"];
+        let all: Vec<_> = names.into_iter().chain(["10.0.0.3:1", "10.0.0.4:1"]).map(connection).collect();
+        let _taken: Vec<_> = all.iter().map(|connection| places.try_take(connection).unwrap()).collect();
+        let _calls: Vec<_> = all.iter().map(with_call).collect();
+        let gone = || all.iter().position(|other| other.unwanted.is_cancelled());
+        assert_eq!(places.try_take(&connection("10.0.0.2:3")).unwrap_err(), Full::All);
+        assert_eq!(gone(), None, "two are not less than half of four");
+        assert_eq!(places.try_take(&connection("10.0.0.5:1")).unwrap_err(), Full::All);
+        assert_eq!(gone(), Some(0));
     }
 }

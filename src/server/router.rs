@@ -16,7 +16,7 @@ use tonic::body::Body;
 
 use super::{
     VERSION,
-    budget::{self, Budget, Hold},
+    budget::{self, Budget},
     connection::Connection,
     fate::{self, Fate},
     heads::Limits,
@@ -206,7 +206,7 @@ impl Router {
         }
         let connection = self.connection(request.extensions()).clone();
         let head = Head { target, otherwise: None, headers: request.headers(), connection: &connection };
-        let route = self.resolve(head, wire == Wire::Json).await?;
+        let route = self.resolve(head, wire == Wire::Json).await.map_err(budget::for_grpc)?;
         let encoded = request.headers().contains_key("grpc-encoding");
         let (terms, meter) = (route.terms(wire, encoded), route.meter.clone());
         let one_message = terms.prompt;
@@ -278,6 +278,13 @@ impl Router {
         if !allowed && !self.may_allow(&caller, &home, &target) {
             return Err(self.refuse(&caller, &home, &target, &target.endpoint));
         }
+        let announced = header::text(headers, CONTENT_LENGTH).and_then(|length| length.parse().ok());
+        if connection.purse.is_to_be_identified(announced) {
+            // Apart: what it takes to find out would be carried, and copied, by each call.
+            Box::pin(connection.purse.identify()).await;
+        }
+        let head = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+        let meter = Meter::new(&connection.purse, caller.account.clone(), head)?;
         let mut waited = Duration::ZERO;
         let (namespace, mut to, hash) = if let Some(block) = block {
             (asked, To::Block(block.clone(), None), None)
@@ -335,12 +342,6 @@ impl Router {
                 return Err(error.with_id(endpoint));
             }
         }
-        let announced = header::text(headers, CONTENT_LENGTH).and_then(|length| length.parse().ok());
-        if connection.purse.is_to_be_identified(announced) {
-            // Apart, as above.
-            Box::pin(connection.purse.identify()).await;
-        }
-        let meter = Meter::new(Hold::new(connection.purse.clone(), caller.account.clone()));
         Ok(Route { target, method: method?, described, stream, caller, epoch, namespace, waited, to, meter })
     }
 

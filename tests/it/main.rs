@@ -23,6 +23,7 @@ mod go_server;
 mod go_service;
 mod half_open;
 mod headers;
+mod holding;
 mod http_api;
 mod keeper;
 mod keys;

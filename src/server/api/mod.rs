@@ -26,6 +26,7 @@ use prost_reflect::MessageDescriptor;
 use tokio::time::timeout;
 
 use super::{
+    budget::SMALL,
     inbound::{Meter, Progress},
     router::{Head, Route, Router, version_text},
     target::Wire,
@@ -247,7 +248,8 @@ async fn read(mut body: Body, limit: usize, meter: &Arc<Meter>) -> Result<Bytes>
     if expected > limit {
         return Err(too_large());
     }
-    let (mut progress, mut whole) = (Progress::default(), BytesMut::with_capacity(expected));
+    // What is announced is not yet there: room is made for what came.
+    let (mut progress, mut whole) = (Progress::default(), BytesMut::with_capacity(expected.min(SMALL)));
     loop {
         let frame = poll_fn(|cx| match Pin::new(&mut body).poll_frame(cx) {
             Poll::Ready(frame) => Poll::Ready(Ok(frame)),
