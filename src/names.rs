@@ -67,7 +67,7 @@ pub(crate) enum Refused {
     #[error("`{}` looks like `{}`, which is taken: people could not tell them apart", shown(.0), shown(.1))]
     Alike(String, String),
     /// It has characters that no name may have.
-    #[error("`{}` cannot be registered: a name is not empty, at most 255 bytes long, does not begin with `-`, and has no `/`, blanks and control characters", shown(.0))]
+    #[error("`{}` cannot be registered: a name is not empty, at most 255 bytes long, does not begin with `-`, has no empty parts between dots, and no `/`, blanks and characters that cannot be seen", shown(.0))]
     Unusable(String),
 }
 
@@ -173,11 +173,37 @@ pub(crate) fn check_namespace(name: &str) -> Result<(), Refused> {
 /// # Errors
 /// It is unusable or reserved.
 pub(crate) fn check_registered(name: &str) -> Result<(), Refused> {
-    let unusable = |c: char| c == '/' || c.is_control() || c.is_whitespace();
-    if name.is_empty() || name.len() > NAME_LENGTH || name.starts_with('-') || name.contains(unusable) {
+    check_reserved(name)?;
+    let unusable = |c: char| c == '/' || c.is_whitespace() || is_hidden(c);
+    let bad = name.len() > NAME_LENGTH || name == "*" || name.starts_with('-') || name.contains(unusable);
+    if bad || name.split('.').any(str::is_empty) {
         return Err(Refused::Unusable(name.to_owned()));
     }
-    check_reserved(name)
+    Ok(())
+}
+
+/// Checks the id or the name of a new account. Lists show them, and rules and commands take them.
+///
+/// # Errors
+/// The words of the refusal.
+pub(crate) fn check_account(name: &str) -> Result<(), String> {
+    let blank = |c: char| c.is_whitespace() && c != ' ';
+    if name.trim() != name || name.starts_with('-') || matches!(name, "*" | "+") {
+        return Err(format!(
+            "`{}` cannot be an account: it does not begin with `-`, begin or end with a blank, and is not `*` or \
+             `+`",
+            shown(name)
+        ));
+    }
+    if name.contains(|c| blank(c) || is_hidden(c)) {
+        return Err(format!("`{}` cannot be an account: some of it would not be seen", shown(name)));
+    }
+    Ok(())
+}
+
+/// What a reader does not see: joiners are part of some scripts.
+fn is_hidden(c: char) -> bool {
+    c.is_control() || c == '\u{2800}' || (is_invisible(c) && !matches!(c, '\u{200c}' | '\u{200d}'))
 }
 
 #[cfg(test)]
@@ -264,11 +290,36 @@ mod tests {
     }
 
     #[test]
+    fn accounts_can_be_read_and_typed() {
+        for good in ["jane", "Jane Doe", "jane@shop.example", "käse ☃", "a/b"] {
+            check_account(good).unwrap();
+        }
+        for bad in
+            ["admin ", " admin", "-x", "*", "+", "admin\u{200b}", "ja\u{202e}ne", "\u{2800}", "a\u{a0}b"]
+        {
+            assert!(check_account(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
     fn names_from_elsewhere_are_looser_but_not_wild() {
         for good in ["Greeter", "go_micro.srv", "a:b", "käse"] {
             check_registered(good).unwrap();
         }
-        for bad in ["", "a/b", "a\0", "a\nb", "a b", &"x".repeat(256)] {
+        for bad in [
+            "",
+            "*",
+            "a.",
+            ".a",
+            "a..b",
+            "\u{2800}",
+            "a\u{ad}b",
+            "a/b",
+            "a\0",
+            "a\nb",
+            "a b",
+            &"x".repeat(256),
+        ] {
             assert!(check_registered(bad).is_err(), "{bad:?}");
         }
     }

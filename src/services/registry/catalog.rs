@@ -3,6 +3,7 @@
 //! through all of it does so beside the readers; the lock of who changes it is held for one version
 //! at a time.
 
+mod space;
 mod version;
 
 use std::{
@@ -15,9 +16,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use micro_sdk::{Error, Result, prost::Message as _, proto::registry::Service};
+use micro_sdk::{Result, prost::Message as _, proto::registry::Service};
 
-use self::version::{Lease, Version};
+use self::{
+    space::{Space, listed},
+    version::{Lease, Version},
+};
 use super::{
     node::{Health, Node},
     places::Places,
@@ -30,11 +34,6 @@ use crate::{
 /// How many changes a watcher may be behind, and how many bytes they may have on the wire, before it
 /// has to start again. All watchers share them.
 const BACKLOG: Limits = Limits { count: 4096, bytes: 4 << 20 };
-/// How many versions one service has at a time, and nodes one version.
-const MOST: (usize, usize) = (32, 256);
-/// Bytes that the versions of one service take, with their nodes and endpoints.
-const MOST_BYTES: usize = 4 << 20;
-
 /// What happened to a version of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
@@ -67,46 +66,6 @@ pub(crate) enum Missing {
     Ready,
     /// All nodes have not answered for a while.
     Healthy,
-}
-
-type Versions = BTreeMap<String, Version>;
-
-/// The services of a namespace.
-#[derive(Debug, Default)]
-struct Space {
-    services: BTreeMap<String, Versions>,
-    /// The names by what they look like.
-    looks: HashMap<String, String>,
-}
-
-impl Space {
-    fn version(&mut self, name: &str, label: &str) -> Option<&mut Version> {
-        self.services.get_mut(name)?.get_mut(label)
-    }
-
-    /// Refuses a new name that looks like another one.
-    fn check_look(&self, name: &str) -> Result<()> {
-        match names::looks(name).iter().find_map(|look| self.looks.get(look)) {
-            Some(other) if !self.services.contains_key(name) => {
-                Err(Error::conflict(names::Refused::Alike(name.to_owned(), other.clone()).to_string()))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Forgets a version without nodes, and what is left empty.
-    fn forget(&mut self, name: &str, label: &str) {
-        let Some(versions) = self.services.get_mut(name) else { return };
-        versions.remove(label);
-        if versions.is_empty() {
-            self.services.remove(name);
-            for look in names::looks(name) {
-                if self.looks.get(&look).is_some_and(|known| known == name) {
-                    self.looks.remove(&look);
-                }
-            }
-        }
-    }
 }
 
 type Spaces = HashMap<Arc<str>, Space>;
@@ -154,7 +113,7 @@ impl Catalog {
         let mut spaces = self.write();
         if let Some(space) = spaces.get(namespace) {
             space.check_look(&name)?;
-            check_room(space.services.get(&name), &label, &nodes, arriving)?;
+            space.check_room(&name, &label, &nodes, arriving)?;
         }
         let namespace: Arc<str> = namespace.into();
         let space = spaces.entry(namespace.clone()).or_default();
@@ -169,6 +128,7 @@ impl Catalog {
             let wire = Arc::new(Service::default());
             Version { wire, bytes: 0, described: false, age, nodes: BTreeMap::new() }
         });
+        let before = if action.is_some() { 0 } else { listed(version.bytes, &namespace) };
         let same = version.wire.metadata == service.metadata
             && version.wire.endpoints == service.endpoints
             && version.wire.descriptor_hash == service.descriptor_hash
@@ -190,6 +150,8 @@ impl Catalog {
         }
         if let Some(action) = action {
             let service = version.refresh();
+            let after = listed(version.bytes, &namespace);
+            space.bytes = (space.bytes + after).saturating_sub(before);
             self.tell(Change { action, namespace, service });
         }
         Ok(())
@@ -242,10 +204,10 @@ impl Catalog {
         self.remove(Some(namespace), Some(&service.name), label, |node, _| ids.contains(&*node.id));
     }
 
-    /// Takes out every node that carries this pair in its metadata, wherever it is.
-    pub(crate) fn deregister_by_metadata(&self, namespace: &str, key: &str, value: &str) {
-        self.remove(Some(namespace), None, None, |node, _| {
-            node.metadata.get(key).is_some_and(|v| v == value)
+    /// Takes out the nodes of a service that say they are this instance. Another service may say so too.
+    pub(crate) fn deregister_instance(&self, namespace: &str, name: &str, instance: &str) {
+        self.remove(Some(namespace), Some(name), None, |node, _| {
+            node.metadata.get("instance").is_some_and(|own| own == instance)
         });
     }
 
@@ -436,8 +398,11 @@ impl Catalog {
         // It may have gone since it was found.
         let Some(space) = spaces.get_mut(namespace) else { return };
         let Some(version) = space.version(name, label) else { return };
+        let before = listed(version.bytes, namespace);
         let Some((action, service)) = edit(version) else { return };
-        if version.nodes.is_empty() {
+        let (is_empty, after) = (version.nodes.is_empty(), listed(version.bytes, namespace));
+        space.bytes = (space.bytes + if is_empty { 0 } else { after }).saturating_sub(before);
+        if is_empty {
             space.forget(name, label);
             if space.services.is_empty() {
                 spaces.remove(namespace);
@@ -466,32 +431,6 @@ pub(super) fn in_domain(service: &Service, namespace: &str) -> Service {
     let mut service = service.clone();
     service.metadata.insert("domain".to_owned(), namespace.to_owned());
     service
-}
-
-/// Refuses what would make a service have too much of something.
-fn check_room(
-    versions: Option<&Versions>,
-    label: &str,
-    nodes: &[micro_sdk::proto::registry::Node],
-    arriving: usize,
-) -> Result<()> {
-    let full = |text: String| Err(Error::new(507, text));
-    let Some(versions) = versions else { return Ok(()) };
-    let known = versions.get(label);
-    if known.is_none() && versions.len() >= MOST.0 {
-        return full(format!("the service has {} versions, the most there can be: stop one first", MOST.0));
-    }
-    let is_new = |id: &str| known.is_none_or(|version| !version.nodes.contains_key(id));
-    let new = nodes.iter().filter(|node| is_new(&node.id)).count();
-    if new + known.map_or(0, |version| version.nodes.len()) > MOST.1 {
-        return full(format!("a version of a service has {} nodes at most", MOST.1));
-    }
-    // What is there already is brought up to date in place.
-    let bytes: usize = versions.values().map(|version| version.bytes).sum();
-    if new > 0 && bytes + arriving > MOST_BYTES {
-        return full(format!("what a service registers takes {MOST_BYTES} bytes at most"));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -33,8 +33,8 @@ const PER_ELEMENT: usize = 400;
 const DEPTH: usize = 100;
 /// How many sets are remembered as unusable; of the others it is found out again.
 const UNUSABLE: NonZeroUsize = NonZeroUsize::new(1024).expect("it is not zero");
-/// How long a set is kept that no service has.
-const KEPT: Duration = Duration::from_hours(24);
+/// How long a set is kept that no service has, and how many bytes of those that came since the start.
+const KEPT: (Duration, usize) = (Duration::from_hours(24), 32 << 20);
 
 /// A decoded schema: its methods by `Handler.Method`. Not `Debug`: printing a recursive descriptor
 /// would not end.
@@ -85,11 +85,20 @@ fn fold(endpoint: &str) -> String {
     endpoint.chars().filter(|c| !matches!(c, '-' | '_')).flat_map(char::to_lowercase).collect()
 }
 
+/// A stored schema.
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    /// Since when no service has it.
+    unused_since: Option<Instant>,
+    /// Its size; 0 for one that was there when the server started.
+    bytes: usize,
+}
+
 /// All known schemas.
 pub(crate) struct Descriptors {
     kv: Arc<dyn Kv>,
-    /// The hashes of the stored ones, and since when no service has them.
-    known: RwLock<HashMap<String, Option<Instant>>>,
+    /// The stored ones, by their hashes.
+    known: RwLock<HashMap<String, Known>>,
     decoded: Mutex<Decoded>,
     /// The hashes of sets that were handed over and cannot be used.
     unusable: Mutex<LruCache<String, ()>>,
@@ -133,7 +142,7 @@ impl Descriptors {
             let Some(last) = page.last() else { break };
             range = range.after(last.key.clone());
             let hashes = page.into_iter().filter_map(|entry| String::from_utf8(entry.key).ok());
-            known.extend(hashes.map(|hash| (hash, None)));
+            known.extend(hashes.map(|hash| (hash, Known::default())));
         }
         let decoded = Decoded { kept: LruCache::unbounded(), weight: 0 };
         Ok(Self {
@@ -180,16 +189,20 @@ impl Descriptors {
                 set.len()
             )));
         }
-        let weight = weight(&set)?;
+        let (weight, bytes) = (weight(&set)?, set.len());
         let _decoding = self.decoding.lock().await;
         let decoded = decode(set.clone().into()).await?;
         self.kv.commit(Commit::new().put(TABLE, hash.as_bytes(), set)).await?;
         self.decoded().put(hash, decoded, weight);
-        self.known.write().unwrap_or_else(PoisonError::into_inner).insert(hash.to_owned(), None);
+        self.known
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(hash.to_owned(), Known { unused_since: None, bytes });
         Ok(())
     }
 
-    /// Removes the stored sets that no service has had for a while.
+    /// Removes the stored sets that no service has had for a while, and the oldest ones where they are too
+    /// much together: a service may replace its schema as often as it likes.
     ///
     /// # Errors
     /// The store cannot be changed.
@@ -197,17 +210,24 @@ impl Descriptors {
         let mut forgotten = Vec::new();
         {
             let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-            known.retain(|hash, since| {
+            let mut unused = Vec::new();
+            for (hash, known) in known.iter_mut() {
                 if promised.contains(hash) {
-                    *since = None;
-                    return true;
+                    known.unused_since = None;
+                } else {
+                    unused.push((*known.unused_since.get_or_insert(now), known.bytes, hash.clone()));
                 }
-                let kept = now.saturating_duration_since(*since.get_or_insert(now)) < KEPT;
-                if !kept {
-                    forgotten.push(hash.clone());
+            }
+            unused.sort();
+            let mut bytes: usize = unused.iter().map(|(_, bytes, _)| bytes).sum();
+            for (since, size, hash) in unused {
+                let old = now.saturating_duration_since(since) >= KEPT.0;
+                if old || (size > 0 && bytes > KEPT.1) {
+                    bytes -= size;
+                    known.remove(&hash);
+                    forgotten.push(hash);
                 }
-                kept
-            });
+            }
         }
         for hash in forgotten {
             self.decoded().forget(&hash);
@@ -428,12 +448,38 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn of_what_was_replaced_the_oldest_is_removed_where_it_is_too_much() {
+        let descriptors = open().await;
+        // The bytes of a set without elements: one file with a long name.
+        let long = |number: usize| {
+            let file = FileDescriptorProto {
+                name: Some(format!("{number}{}", "x".repeat(MAX_SIZE - 100))),
+                ..FileDescriptorProto::default()
+            };
+            FileDescriptorSet { file: vec![file] }.encode_to_vec()
+        };
+        let mut hashes = Vec::new();
+        for number in 0..12 {
+            let set = long(number);
+            hashes.push(hash(&set));
+            assert_eq!(put(&descriptors, &set).await, 200);
+            let promised = HashSet::from([hash(&set)]);
+            descriptors.sweep(&promised, Instant::now()).await.unwrap();
+        }
+        let there: Vec<_> = hashes.iter().map(|hash| descriptors.has(hash)).collect();
+        assert_eq!(there, [vec![false; 3], vec![true; 9]].concat());
+        for (hash, there) in hashes.iter().zip(there) {
+            assert_eq!(descriptors.bytes(hash).await.is_ok(), there);
+        }
+    }
+
+    #[tokio::test]
     async fn what_no_service_has_is_removed_after_a_day() {
         let descriptors = open().await;
         let (kept, gone) = (set("kept", 1), set("gone", 1));
         assert_eq!((put(&descriptors, &kept).await, put(&descriptors, &gone).await), (200, 200));
         let (promised, now) = (HashSet::from([hash(&kept)]), Instant::now());
-        for (later, there) in [(Duration::ZERO, true), (KEPT / 2, true), (KEPT, false)] {
+        for (later, there) in [(Duration::ZERO, true), (KEPT.0 / 2, true), (KEPT.0, false)] {
             descriptors.sweep(&promised, now + later).await.unwrap();
             assert_eq!(descriptors.has(&hash(&gone)), there);
         }

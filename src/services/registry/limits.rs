@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use micro_sdk::{Error, Result, prost::Message as _, proto::registry::Service};
+use micro_sdk::{Error, NODE_REFUSED, Result, prost::Message as _, proto::registry::Service};
 
 use crate::names;
 
@@ -26,6 +26,10 @@ pub(super) fn check(service: &mut Service) -> Result<()> {
         let text =
             format!("{nodes} nodes and {endpoints} endpoints; at most {} and {} are taken", MOST.0, MOST.1);
         return Err(too_large(service, &text));
+    }
+    // What the server says of a node is not for the node to say.
+    for node in &mut service.nodes {
+        node.metadata.remove(NODE_REFUSED);
     }
     let size = service.encoded_len();
     if size > MAX_SIZE {
@@ -85,6 +89,15 @@ mod tests {
         let mut service = service();
         change(&mut service);
         check(&mut service).map_or_else(|error| error.code, |()| 200)
+    }
+
+    #[test]
+    fn a_node_does_not_say_what_the_server_says_of_it() {
+        let mut service = service();
+        service.nodes[0].metadata =
+            HashMap::from([NODE_REFUSED, "zone"].map(|name| (name.to_owned(), "x".to_owned())));
+        check(&mut service).unwrap();
+        assert_eq!(service.nodes[0].metadata.keys().collect::<Vec<_>>(), ["zone"]);
     }
 
     #[test]

@@ -137,13 +137,29 @@ impl Registry {
 }
 
 /// The namespace an `options` message names.
-fn domain(options: Option<&Options>) -> &str {
-    namespace_or_default(options.map_or("", |options| options.domain.as_str()))
+///
+/// # Errors
+/// 400 for what cannot be one.
+fn domain(options: Option<&Options>) -> Result<&str> {
+    let name = namespace_or_default(options.map_or("", |options| options.domain.as_str()));
+    names::check_namespace(name).map_err(|e| Error::bad_request(e.to_string()))?;
+    Ok(name)
+}
+
+/// The same for who only reads, also of all namespaces: `*`.
+///
+/// # Errors
+/// As [`domain`].
+fn domain_to_read(options: Option<&Options>) -> Result<&str> {
+    match options {
+        Some(options) if options.domain == "*" => Ok("*"),
+        options => domain(options),
+    }
 }
 
 impl blocks::registry::Registry for Registry {
     async fn get_service(&self, cx: Context, request: GetRequest) -> Result<GetResponse> {
-        let namespace = domain(request.options.as_ref());
+        let namespace = domain_to_read(request.options.as_ref())?;
         Caller::of(&cx).may_enter(namespace)?;
         let services = self.catalog.get(namespace, &request.service);
         if services.is_empty() {
@@ -156,14 +172,14 @@ impl blocks::registry::Registry for Registry {
     }
 
     async fn list_services(&self, cx: Context, request: ListRequest) -> Result<ListResponse> {
-        let namespace = domain(request.options.as_ref());
+        let namespace = domain_to_read(request.options.as_ref())?;
         Caller::of(&cx).may_enter(namespace)?;
         Ok(ListResponse { services: self.catalog.list(namespace) })
     }
 
     async fn register(&self, cx: Context, mut service: Service) -> Result<EmptyResponse> {
         let options = service.options.take();
-        let namespace = domain(options.as_ref()).to_owned();
+        let namespace = domain(options.as_ref())?.to_owned();
         Caller::of(&cx).may_register(&namespace, &service.name)?;
         limits::check(&mut service)?;
         for node in &service.nodes {
@@ -174,8 +190,9 @@ impl blocks::registry::Registry for Registry {
             self.places.check(&node.address).map_err(named)?;
         }
         let lease = options.map_or(0, |options| options.ttl);
-        let lease =
-            (lease != 0).then(|| Duration::from_secs(u64::try_from(lease).unwrap_or(0)).min(MAX_LEASE));
+        let lease = u64::try_from(lease)
+            .map_err(|_| Error::bad_request(format!("a lease of {lease} s: it cannot be negative")))?;
+        let lease = (lease != 0).then(|| Duration::from_secs(lease).min(MAX_LEASE));
         if self.descriptors.is_unusable(&service.descriptor_hash) {
             service.descriptor_hash.clear();
         }
@@ -186,7 +203,7 @@ impl blocks::registry::Registry for Registry {
     }
 
     async fn describe(&self, cx: Context, request: DescribeRequest) -> Result<EmptyResponse> {
-        let (namespace, caller) = (domain(request.options.as_ref()), Caller::of(&cx));
+        let (namespace, caller) = (domain(request.options.as_ref())?, Caller::of(&cx));
         caller.may_enter(namespace)?;
         let own = caller.service_of(namespace);
         if own.is_none() {
@@ -205,11 +222,12 @@ impl blocks::registry::Registry for Registry {
         }
         stored?;
         self.catalog.described(&hash);
+        self.descriptors.sweep(&self.catalog.promised(), Instant::now()).await?;
         Ok(EmptyResponse::default())
     }
 
     async fn descriptors(&self, cx: Context, request: DescriptorsRequest) -> Result<DescriptorsResponse> {
-        let namespace = domain(request.options.as_ref());
+        let namespace = domain_to_read(request.options.as_ref())?;
         Caller::of(&cx).may_enter(namespace)?;
         if !self.catalog.has_promised(namespace, None, &request.descriptor_hash) {
             let hash = names::shown(&request.descriptor_hash);
@@ -221,14 +239,14 @@ impl blocks::registry::Registry for Registry {
     }
 
     async fn deregister(&self, cx: Context, service: Service) -> Result<EmptyResponse> {
-        let namespace = domain(service.options.as_ref());
+        let namespace = domain(service.options.as_ref())?;
         Caller::of(&cx).may_register(namespace, &service.name)?;
         self.catalog.deregister(namespace, &service);
         Ok(EmptyResponse::default())
     }
 
     async fn watch(&self, cx: Context, request: WatchRequest, replies: Sender<Event>) -> Result<()> {
-        let namespace = domain(request.options.as_ref());
+        let namespace = domain_to_read(request.options.as_ref())?;
         Caller::of(&cx).may_enter(namespace)?;
         let mut changes = self.catalog.watch();
         loop {

@@ -73,7 +73,7 @@ impl Watcher {
     }
 
     fn take_out(&self, id: &Id, instance: &str) {
-        self.registry.catalog.deregister_by_metadata(&id.namespace, "instance", instance);
+        self.registry.catalog.deregister_instance(&id.namespace, &id.name, instance);
         // Services of other frameworks do not say which instance they are.
         self.registry.catalog.deregister_unmarked(&id.namespace, &id.name, &id.version);
     }

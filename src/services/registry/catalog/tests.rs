@@ -1,11 +1,14 @@
 //! The catalog as those who register, call and watch see it.
 
 use micro_sdk::{
-    NODE_REFUSED,
+    MESSAGE_LIMIT, NODE_REFUSED,
     proto::registry::{Endpoint, Node as WireNode},
 };
 
-use super::*;
+use super::{
+    space::{MOST, MOST_OF_SPACE},
+    *,
+};
 
 fn service(version: &str, node: &str, address: &str) -> Service {
     Service {
@@ -197,6 +200,40 @@ fn a_service_has_room_for_so_much_and_no_more() {
         code(heavy.clone()) == 200
     });
     assert!(rounds.count() < 70, "the bytes of a service are bounded");
+}
+
+#[test]
+fn what_is_there_cannot_grow_beyond_the_room_for_it() {
+    let catalog = Catalog::new(Arc::default());
+    let code =
+        |service| catalog.register("n", service, None, false).map_or_else(|error| error.code, |()| 200);
+    let bytes = || catalog.read().get("n").map_or(0, |space| space.bytes);
+    let version = |number: usize, size: usize| {
+        let mut service = Service { version: number.to_string(), ..crowd(0..256) };
+        for node in &mut service.nodes {
+            node.metadata.insert("k".into(), "v".repeat(size));
+        }
+        service
+    };
+    for number in 0..MOST.0 {
+        assert_eq!(code(version(number, 0)), 200);
+    }
+    let grown = (0..MOST.0).filter(|number| code(version(*number, 900)) == 200).count();
+    assert!((8..20).contains(&grown), "{grown}");
+    // What is there is renewed, and may become smaller.
+    assert_eq!((code(version(0, 900)), code(version(31, 900)), code(version(0, 0))), (200, 507, 200));
+    let mut refused = 0;
+    for number in 0..20 {
+        let name = format!("other{number}");
+        for label in 0..10 {
+            refused += i32::from(code(Service { name: name.clone(), ..version(label, 900) }) == 507);
+        }
+    }
+    let listed: usize = catalog.list("n").iter().map(|service| service.encoded_len() + 4).sum();
+    assert!(refused > 0 && listed < MESSAGE_LIMIT, "{refused} {listed}");
+    assert!(bytes() <= MOST_OF_SPACE && bytes() * 10 > listed * 9, "{}", bytes());
+    catalog.remove(Some("n"), None, None, |_, _| true);
+    assert_eq!((bytes(), code(version(0, 900))), (0, 200));
 }
 
 #[test]

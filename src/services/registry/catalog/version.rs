@@ -1,8 +1,15 @@
 //! A version of a service in the catalog, with its nodes and their leases.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::Instant,
+};
 
-use micro_sdk::{prost::Message as _, proto::registry::Service};
+use micro_sdk::{
+    prost::Message,
+    proto::registry::{Node as WireNode, Service},
+};
 
 use crate::services::registry::node::{Health, Node};
 
@@ -46,6 +53,13 @@ impl Version {
         service.ready = ready;
         self.bytes = service.encoded_len();
         self.wire.clone()
+    }
+
+    /// The bytes of what a registration with these nodes takes the place of.
+    pub(super) fn replaced_by(&self, nodes: &[WireNode]) -> usize {
+        let ids: HashSet<&str> = nodes.iter().map(|node| node.id.as_str()).collect();
+        let stays = self.wire.nodes.iter().filter(|node| !ids.contains(node.id.as_str()));
+        self.bytes.saturating_sub(stays.map(Message::encoded_len).sum())
     }
 
     /// The same service, with these nodes.
