@@ -1,7 +1,7 @@
 //! The stored accounts and refresh tokens.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     backend::{self, Commit, Kv, Range},
+    names,
     services::{PLATFORM, every},
 };
 
@@ -117,6 +118,11 @@ fn name_key(namespace: &str, name: &str) -> String {
     format!("name/{namespace}/{name}")
 }
 
+/// What the id of no other account may look like. Accounts of homes that are older than this have none.
+fn look_keys(namespace: &str, id: &str) -> BTreeSet<String> {
+    names::looks(id).into_iter().map(|look| format!("look/{namespace}/{}", secret::digest(&look))).collect()
+}
+
 fn refresh_key(namespace: &str, token: &str) -> String {
     format!("refresh/{namespace}/{}", secret::digest(token))
 }
@@ -134,13 +140,26 @@ impl Accounts {
     pub(super) async fn create(&self, namespace: &str, record: &Record) -> Result<()> {
         let (account, name) = (account_key(namespace, &record.id), name_key(namespace, &record.name));
         let value = encode(record)?;
-        let commit = Commit::new()
+        let mut commit = Commit::new()
             .require_absent(TABLE, account.as_bytes())
             .require_absent(TABLE, name.as_bytes())
             .put(TABLE, account.as_bytes(), value)
             .put(TABLE, name.as_bytes(), record.id.clone().into_bytes());
+        for look in look_keys(namespace, &record.id) {
+            commit = commit.require_absent(TABLE, look.as_bytes()).put(
+                TABLE,
+                look.as_bytes(),
+                record.id.clone().into_bytes(),
+            );
+        }
         match self.kv.commit(commit).await {
             Ok(_) => Ok(()),
+            Err(backend::Error::Conflict { key, .. }) if key.starts_with(b"look/") => {
+                let other = self.kv.get(TABLE, &key).await?.map(|entry| entry.value);
+                let other = other.map(|id| String::from_utf8_lossy(&id).into_owned()).unwrap_or_default();
+                let refused = names::Refused::Alike(record.id.clone(), other);
+                Err(Error::bad_request(refused.to_string()))
+            }
             Err(backend::Error::Conflict { key, .. }) => {
                 Err(Error::bad_request(if key == account.as_bytes() {
                     format!("an account with the id {} exists already", record.id)
@@ -228,10 +247,16 @@ impl Accounts {
         let (record, version) = self.present(namespace, id).await?;
         let floor = record.generation + 1;
         let key = account_key(namespace, id);
-        let commit = Commit::new()
+        let mut commit = Commit::new()
             .require_version(TABLE, key.as_bytes(), version)
             .delete(TABLE, key.as_bytes())
             .delete(TABLE, name_key(namespace, &record.name));
+        for look in look_keys(namespace, id) {
+            let entry = self.kv.get(TABLE, look.as_bytes()).await?;
+            if entry.is_some_and(|entry| &*entry.value == id.as_bytes()) {
+                commit = commit.delete(TABLE, look.as_bytes());
+            }
+        }
         self.end_generation(commit, namespace, id, floor, revocations).await?;
         // It may have been the last one.
         if namespace == PLATFORM {

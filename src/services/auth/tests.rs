@@ -438,3 +438,19 @@ async fn the_tokens_of_an_instance_end_with_it() {
     assert_eq!(code(block.auth.verify(&token.access_token)), 401);
     assert_eq!(code(block.exchange(&from("127.0.0.1"), request).await), 400);
 }
+
+#[tokio::test]
+async fn an_account_that_looks_like_another_is_refused_while_that_is_there() {
+    let block = Block::new().await;
+    block.make("jane", &[]).await.unwrap();
+    for alike in ["Jane", "JANE", "j\u{430}ne"] {
+        let error = block.make(alike, &[]).await.unwrap_err();
+        assert!(error.code == 400 && error.detail.contains("`jane`"), "{alike}: {error:?}");
+    }
+    block.make("john", &[]).await.unwrap();
+    let request = DeleteAccountRequest { id: "jane".to_owned(), options: None };
+    let _: micro_sdk::proto::auth::DeleteAccountResponse =
+        block.call(&Caller::owner(), "Accounts.Delete", request).await.unwrap();
+    block.make("Jane", &[]).await.unwrap();
+    assert_eq!(code(block.make("jane", &[]).await), 400);
+}
