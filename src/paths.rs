@@ -7,6 +7,8 @@ use anyhow::Context as _;
 use directories::ProjectDirs;
 use sha2::{Digest as _, Sha256};
 
+use crate::private::{self, Others};
+
 /// The variable that puts all folders under one.
 pub(crate) const HOME_VARIABLE: &str = "MICRO_HOME";
 
@@ -52,6 +54,23 @@ impl Home {
     /// The folder of the server's own state.
     pub(crate) fn server(&self) -> PathBuf {
         self.data.join("server")
+    }
+
+    /// Makes sure that nobody else can change what is here, or read what is secret: what is ours is closed to
+    /// others. Returns what others could have written to.
+    ///
+    /// # Errors
+    /// Something here belongs to another user.
+    pub(crate) fn secure(&self) -> anyhow::Result<Vec<PathBuf>> {
+        let mut written = Vec::new();
+        if let (Some(_), Some(above)) = (Self::variable(), self.data.parent()) {
+            written.extend(private::secure_above(above)?);
+        }
+        for folder in [&self.data, &self.server(), &self.server().join("keys")] {
+            written.extend(private::secure(folder, Others::Nothing)?);
+        }
+        written.extend(private::secure(&self.config, Others::Read)?);
+        Ok(written)
     }
 
     /// Where the local socket is: in a 0700 folder of the user's runtime folder, or, where another

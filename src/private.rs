@@ -6,7 +6,7 @@ use std::{
     fs::{self, File, Metadata, Permissions, TryLockError},
     io,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
-    path::Path,
+    path::{Path, PathBuf},
     thread,
     time::Duration,
 };
@@ -58,6 +58,74 @@ pub(crate) fn folder_within(path: &Path) -> anyhow::Result<()> {
         None => Ok(()),
     };
     created.with_context(|| format!("cannot create the folder `{}`", path.display()))
+}
+
+/// Takes from a folder of ours, if it is there, and from the files in it, what others may do there: all, or
+/// only to write. Returns those in which others could write.
+///
+/// # Errors
+/// Another user owns one of them, who could change what it says, or it cannot be changed.
+pub(crate) fn secure(folder: &Path, others: Others) -> anyhow::Result<Vec<PathBuf>> {
+    let mut written = Vec::new();
+    match fs::metadata(folder) {
+        Ok(found) if found.is_dir() => written.extend(close(folder, &found, others)?),
+        Ok(_) => return Ok(written),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(written),
+        Err(error) => return Err(error).with_context(|| format!("cannot look at `{}`", folder.display())),
+    }
+    let read = || format!("cannot read the folder `{}`", folder.display());
+    for entry in fs::read_dir(folder).with_context(read)? {
+        let path = entry.with_context(read)?.path();
+        // What is only now gone is no danger; a link is judged by the folder that it is in.
+        if let Some(found) = fs::symlink_metadata(&path).ok().filter(Metadata::is_file) {
+            written.extend(close(&path, &found, others)?);
+        }
+    }
+    Ok(written)
+}
+
+/// What others may do with what is ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Others {
+    Nothing,
+    Read,
+}
+
+/// As [`secure`], of a folder that holds ours and may be shared otherwise, such as `/tmp`.
+///
+/// # Errors
+/// As [`secure`].
+pub(crate) fn secure_above(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    const STICKY: u32 = 0o1000;
+    match fs::metadata(folder) {
+        // In a sticky folder others cannot move what is ours.
+        Ok(found) if found.permissions().mode() & STICKY != 0 => Ok(Vec::new()),
+        // Root needs no permission.
+        Ok(found) if found.uid() == 0 && found.permissions().mode() & 0o022 == 0 => Ok(Vec::new()),
+        Ok(found) => Ok(close(folder, &found, Others::Read)?.into_iter().collect()),
+        Err(_) => Ok(Vec::new()),
+    }
+}
+
+fn close(path: &Path, found: &Metadata, others: Others) -> anyhow::Result<Option<PathBuf>> {
+    let (own, uid, mode) = (rustix::process::getuid().as_raw(), found.uid(), found.permissions().mode());
+    if uid != own {
+        anyhow::bail!(
+            "`{}` belongs to another user (uid {uid}), who could change it: move it away, or set MICRO_HOME to \
+             a folder of yours",
+            path.display()
+        );
+    }
+    let too_much = match others {
+        Others::Nothing => mode & 0o077,
+        Others::Read => mode & 0o022,
+    };
+    if too_much == 0 {
+        return Ok(None);
+    }
+    fs::set_permissions(path, Permissions::from_mode(mode & 0o7777 & !too_much))
+        .with_context(|| format!("others may use `{}`, and that cannot be changed", path.display()))?;
+    Ok((too_much & 0o022 != 0).then(|| path.to_owned()))
 }
 
 /// Makes a new file to write to, and to read from.
@@ -199,6 +267,40 @@ fn replace(path: &Path, content: &[u8], sync: impl FnOnce(&File) -> io::Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_others_could_use_is_closed_and_what_they_own_refused() {
+        let above = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let set = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        let (folder, file) = (above.path().join("folder"), above.path().join("folder/file"));
+        assert_eq!(secure(&folder, Others::Nothing).unwrap(), Vec::<PathBuf>::new());
+        create_folder(&folder).unwrap();
+        fs::write(&file, "x").unwrap();
+        for (others, before, after) in [
+            (Others::Nothing, (0o777, 0o666), (0o700, 0o600)),
+            (Others::Nothing, (0o755, 0o644), (0o700, 0o600)),
+            (Others::Read, (0o777, 0o666), (0o755, 0o644)),
+            (Others::Read, (0o755, 0o644), (0o755, 0o644)),
+        ] {
+            set(&folder, before.0);
+            set(&file, before.1);
+            let told = if before.0 == 0o777 { vec![folder.clone(), file.clone()] } else { Vec::new() };
+            assert_eq!(secure(&folder, others).unwrap(), told);
+            assert_eq!((mode(&folder), mode(&file)), after);
+        }
+        set(above.path(), 0o1777);
+        assert_eq!(secure_above(above.path()).unwrap(), Vec::<PathBuf>::new());
+        set(above.path(), 0o777);
+        assert_eq!((secure_above(above.path()).unwrap().len(), mode(above.path())), (1, 0o755));
+        // Only root can give something away.
+        for given in [&file, &folder] {
+            if std::os::unix::fs::chown(given, Some(65534), None).is_ok() {
+                let refused = secure(&folder, Others::Read).unwrap_err().to_string();
+                assert!(refused.contains("another user (uid 65534)"), "{refused}");
+            }
+        }
+    }
 
     #[test]
     fn a_written_file_is_private_and_whole() {

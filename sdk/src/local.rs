@@ -147,6 +147,10 @@ pub async fn connect(path: &Path) -> io::Result<UnixStream> {
 /// # Errors
 /// It is not, or that cannot be told.
 pub fn check_folder(folder: &Path, own: u32) -> Result<(), Distrust> {
+    if stands_for_others(own) {
+        let text = "this process runs as the user that stands for all whom this user namespace does not know";
+        return Err(Distrust::Unknown(folder.to_owned(), io::Error::other(text)));
+    }
     // A link in its place leads wherever its owner likes.
     let found = fs::symlink_metadata(folder).map_err(|error| Distrust::Unknown(folder.to_owned(), error))?;
     if found.uid() != own {
@@ -159,6 +163,19 @@ pub fn check_folder(folder: &Path, own: u32) -> Result<(), Distrust> {
         return Err(Distrust::Open(folder.to_owned()));
     }
     Ok(())
+}
+
+/// Whether a user is the one as whom all others appear that a user namespace has no number for
+/// (`user_namespaces(7)`). Where every number is known, that one is a user as any other.
+fn stands_for_others(uid: u32) -> bool {
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    read("/proc/sys/kernel/overflowuid").trim() == uid.to_string() && !is_whole(&read("/proc/self/uid_map"))
+}
+
+/// Whether a map of users, with lines of a first number, that outside, and a count, knows every number.
+fn is_whole(map: &str) -> bool {
+    let counts = map.lines().filter_map(|line| line.split_whitespace().nth(2)?.parse::<u64>().ok());
+    counts.sum::<u64>() >= u64::from(u32::MAX)
 }
 
 /// The user of this process, as the other end of a socket of its own sees it.
@@ -248,6 +265,19 @@ mod tests {
         fs::create_dir(&folder).unwrap();
         fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).unwrap();
         folder
+    }
+
+    #[test]
+    fn a_namespace_knows_every_user_or_one_user_stands_for_the_others() {
+        for (map, whole) in [
+            ("         0          0 4294967295\n", true),
+            ("0 1000 1\n", false),
+            ("0 100000 65536\n", false),
+            ("0 0 65534\n65534 65534 4294901761\n", true),
+            ("", false),
+        ] {
+            assert_eq!(is_whole(map), whole, "{map:?}");
+        }
     }
 
     #[tokio::test]

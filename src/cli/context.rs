@@ -12,7 +12,7 @@ use clap::{ArgMatches, parser::ValueSource};
 use micro_sdk::{
     Channel, Client,
     blocks::auth::AuthClient,
-    local::State,
+    local::{self, State},
     proto::auth::{Options, Token, TokenRequest},
 };
 
@@ -247,7 +247,7 @@ impl Context {
         let login = credentials.get(&environment, &namespace).cloned();
         let channel = if environment == LOCAL {
             let running = daemon::ensure(self, start).await?;
-            if login == Some(Login::Anonymous) { Channel::tcp(running.state.proxy) } else { running.socket }
+            if login == Some(Login::Anonymous) { nobodys(&running.state) } else { running.socket }
         } else {
             remote(&environment, &place)?
         };
@@ -288,7 +288,7 @@ impl Context {
     async fn connect_anonymously_with(&self, start: bool) -> anyhow::Result<Connection> {
         let (environment, place) = self.environment()?;
         let channel = if environment == LOCAL {
-            Channel::tcp(daemon::ensure(self, start).await?.state.proxy)
+            nobodys(&daemon::ensure(self, start).await?.state)
         } else {
             remote(&environment, &place)?
         };
@@ -432,6 +432,12 @@ fn login_of(id: &str, token: &Token) -> Login {
         refresh_token: token.refresh_token.clone(),
         expiry: u64::try_from(token.expiry).unwrap_or(0),
     }
+}
+
+/// The way to the local server by which the caller is nobody. The server is proven to be this user's, as by
+/// the owner's socket: a password may go there.
+fn nobodys(state: &State) -> Channel {
+    Channel::unix(&local::services_socket(&state.socket))
 }
 
 /// The way to a server elsewhere.

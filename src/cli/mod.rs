@@ -289,6 +289,9 @@ fn execute(command: Command, globals: Globals, sources: Sources) -> anyhow::Resu
     let chosen = (globals.env, globals.namespace);
     let mut cx =
         Context::new(Home::find()?, ui, chosen, globals.timeout, globals.config).with_sources(sources);
+    for path in cx.home.secure()? {
+        cx.ui.warn(format_args!("other users could write to `{}`: it is closed to them now", path.display()));
+    }
     cx.limit = globals.timeout_given.then_some(globals.timeout);
     let goes_on = matches!(&command, Command::Run(_) | Command::Update(_));
     let result = runtime.block_on(async {

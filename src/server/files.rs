@@ -5,7 +5,7 @@
 use std::{
     fs::{self, File, TryLockError},
     io::{self, Seek as _, Write as _},
-    os::unix::fs::FileTypeExt as _,
+    os::unix::fs::{FileTypeExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -233,7 +233,13 @@ fn replace_socket(path: &Path) -> anyhow::Result<UnixListener> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error).with_context(|| format!("cannot look at `{}`", path.display())),
     }
-    UnixListener::bind(path).with_context(|| format!("cannot open the local socket `{}`", path.display()))
+    let open = || -> io::Result<UnixListener> {
+        let listener = UnixListener::bind(path)?;
+        // Whatever the user's mask says; its folder is closed to others already.
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+        Ok(listener)
+    };
+    open().with_context(|| format!("cannot open the local socket `{}`", path.display()))
 }
 
 /// How a server was started last, for the next one to be like it.
@@ -319,7 +325,7 @@ pub(super) fn check_database(home: &Home) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::os::unix::fs::{MetadataExt as _, symlink};
 
     use super::*;
 
@@ -360,7 +366,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("private/a.sock");
         drop(open(&path).unwrap());
-        drop(open(&path).unwrap());
+        let local = open(&path).unwrap();
+        for socket in [&path, &local::services_socket(&path)] {
+            assert_eq!(fs::metadata(socket).unwrap().mode() & 0o777, 0o600);
+        }
+        drop(local);
         fs::remove_file(&path).unwrap();
         fs::write(&path, "mine").unwrap();
         assert!(open(&path).unwrap_err().to_string().contains("is not one"));

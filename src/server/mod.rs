@@ -7,6 +7,7 @@ mod connection;
 mod doors;
 mod fate;
 mod files;
+mod finding;
 mod frames;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;

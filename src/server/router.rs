@@ -32,6 +32,7 @@ use super::{
     waiting::{Lost, Waiting, send_again},
 };
 use crate::{
+    names,
     services::{
         Blocks, PLATFORM,
         auth::Caller,
@@ -237,7 +238,7 @@ impl Router {
     async fn call_json(&self, route: Route, request: Request<Body>) -> Result<Response<Body>> {
         let Some(method) = route.method.clone() else {
             if route.described {
-                let text = format!("unknown service {}", route.target.endpoint);
+                let text = format!("unknown service {}", names::shown(&route.target.endpoint));
                 return Err(Error::not_implemented(text).with_id(&route.target.service));
             }
             // The service registered no schema: it is trusted to read JSON, as services in Go do.
@@ -272,11 +273,11 @@ impl Router {
             target = Box::pin(self.known(&caller, &asked, target, otherwise)).await?;
         }
         let block = self.0.blocks.find(&target.service);
-        let home = if block.is_some() { PLATFORM.to_owned() } else { asked.clone() };
-        let mut allowed = self.allows(&caller, &home, &target);
+        let home = if block.is_some() { PLATFORM } else { asked.as_str() };
+        let mut allowed = self.allows(&caller, home, &target);
         // Before anything is looked up for the call.
-        if !allowed && !self.may_allow(&caller, &home, &target) {
-            return Err(self.refuse(&caller, &home, &target, &target.endpoint));
+        if !allowed && !self.may_allow(&caller, home, &target) {
+            return Err(self.refuse(&caller, home, &target, &target.endpoint));
         }
         let announced = header::text(headers, CONTENT_LENGTH).and_then(|length| length.parse().ok());
         if connection.purse.is_to_be_identified(announced) {
@@ -286,8 +287,8 @@ impl Router {
         let head = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
         let meter = Meter::new(&connection.purse, caller.account.clone(), head)?;
         let mut waited = Duration::ZERO;
-        let (namespace, mut to, hash) = if let Some(block) = block {
-            (asked, To::Block(block.clone(), None), None)
+        let (mut to, hash) = if let Some(block) = block {
+            (To::Block(block.clone(), None), None)
         } else {
             let version = header::text(headers, header::VERSION);
             let routed = self.0.blocks.registry.catalog.route(&asked, &target.service, version);
@@ -296,7 +297,7 @@ impl Router {
             } else {
                 // Who may not call does not wait, and is not told how a service is doing.
                 if !allowed {
-                    return Err(self.refuse(&caller, &home, &target, &target.endpoint));
+                    return Err(self.refuse(&caller, home, &target, &target.endpoint));
                 }
                 let since = Instant::now();
                 let (caller, namespace, service) = (&caller, asked.as_str(), target.service.as_str());
@@ -308,11 +309,11 @@ impl Router {
                 found
             };
             let hash = Some(found.service.descriptor_hash.clone()).filter(|hash| !hash.is_empty());
-            (asked, To::Nodes(found), hash)
+            (To::Nodes(found), hash)
         };
         let described = hash.is_some() || matches!(to, To::Block(..));
         let catalog = &self.0.blocks.registry.catalog;
-        let stream = schema && !described && catalog.is_stream(&namespace, &target.service, &target.endpoint);
+        let stream = schema && !described && catalog.is_stream(&asked, &target.service, &target.endpoint);
         let method = match (&to, hash) {
             (To::Block(..), _) if schema => Ok(self.block_method(&target)),
             (To::Nodes(_), Some(hash)) if schema => {
@@ -328,64 +329,22 @@ impl Router {
             let endpoint = format!("{}.{}", method.parent_service().name(), method.name());
             if endpoint != target.endpoint {
                 spelled = Some(std::mem::replace(&mut target.endpoint, endpoint));
-                allowed = self.allows(&caller, &home, &target);
+                allowed = self.allows(&caller, home, &target);
             }
         }
         if !allowed {
-            return Err(self.refuse(&caller, &home, &target, spelled.as_deref().unwrap_or(&target.endpoint)));
+            return Err(self.refuse(&caller, home, &target, spelled.as_deref().unwrap_or(&target.endpoint)));
         }
         if let To::Block(_, known) = &mut to {
             *known = Method::find(&target.service, &target.endpoint);
             if let Some(Err(error)) = known.map(|method| method.admit(&caller)) {
                 let endpoint = format!("{}.{}", target.service, target.endpoint);
-                self.0.blocks.auth.note_refusal(&caller, &namespace, &endpoint, "the building block");
+                self.0.blocks.auth.note_refusal(&caller, &asked, &endpoint, "the building block");
                 return Err(error.with_id(endpoint));
             }
         }
+        let namespace = asked;
         Ok(Route { target, method: method?, described, stream, caller, epoch, namespace, waited, to, meter })
-    }
-
-    /// The first of two targets, unless only the service of the other is known. What the caller may not
-    /// call does not count, so that they learn nothing of it.
-    async fn known(&self, caller: &Caller, namespace: &str, first: Target, other: Target) -> Result<Target> {
-        let block = self.0.blocks.find(&other.service).is_some();
-        // No service is called before a building block by taking the name of a version of it.
-        if block && first.service.rsplit('.').next() == Some(&other.service) {
-            return Ok(other);
-        }
-        let may = |target: &Target, home: &str| {
-            self.allows(caller, home, target) || self.may_allow(caller, home, target)
-        };
-        let goes = match (may(&first, namespace), may(&other, if block { PLATFORM } else { namespace })) {
-            (_, false) => first,
-            (false, true) => other,
-            (true, true) if self.knows(namespace, &first.service).await? => first,
-            (true, true) if self.knows(namespace, &other.service).await? => other,
-            (true, true) => first,
-        };
-        Ok(goes)
-    }
-
-    /// Whether a service is there, or on its way.
-    async fn knows(&self, namespace: &str, service: &str) -> Result<bool> {
-        let blocks = &self.0.blocks;
-        Ok(blocks.find(service).is_some()
-            || blocks.registry.catalog.knows(namespace, service)
-            || blocks.runtime.outlook(namespace, service, None).await?.is_some())
-    }
-
-    fn allows(&self, caller: &Caller, namespace: &str, target: &Target) -> bool {
-        self.0.blocks.auth.allows(caller, target.in_namespace(namespace))
-    }
-
-    /// Whether the call could be allowed once the spelling of its method is known.
-    fn may_allow(&self, caller: &Caller, namespace: &str, target: &Target) -> bool {
-        self.0.blocks.auth.may_allow(caller, target.in_namespace(namespace))
-    }
-
-    /// The refusal of a call, of which the caller spells the endpoint like this.
-    fn refuse(&self, caller: &Caller, namespace: &str, target: &Target, spelled: &str) -> Error {
-        self.0.blocks.auth.refuse(caller, target.in_namespace(namespace), spelled).with_id("auth")
     }
 
     /// Looks at the messages for a building block before they are decoded.
@@ -407,9 +366,10 @@ impl Router {
             // Whoever is not known is not trusted.
             Peer::Unknown => (false, Some(sockets::Connection::unknown())),
         };
+        let service = peer == Peer::Service;
         match (headers.get(AUTHORIZATION), owner) {
             (None, true) => Ok(Caller::owner()),
-            (None, false) => Ok(Caller { connection, ..Caller::default() }),
+            (None, false) => Ok(Caller { service, connection, ..Caller::default() }),
             (Some(_), _) => {
                 let expected =
                     || Error::unauthorized("invalid authorization header: expected `Bearer <token>`");
@@ -419,7 +379,7 @@ impl Router {
                 }
                 let token = header::bearer(headers).ok_or_else(expected)?;
                 let caller = self.0.blocks.auth.verify(token).map_err(|e| e.with_id("auth"))?;
-                Ok(Caller { owner, connection, ..caller })
+                Ok(Caller { owner, service, connection, ..caller })
             }
         }
     }

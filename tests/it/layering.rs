@@ -10,7 +10,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("names", &[]),
     ("sockets", &[]),
     ("tasks", &[]),
-    ("paths", &[]),
+    ("paths", &["private"]),
     ("private", &[]),
     ("transcode", &[]),
     ("backlog", &[]),

@@ -24,6 +24,7 @@ mod go_service;
 mod half_open;
 mod headers;
 mod holding;
+mod homes;
 mod http_api;
 mod keeper;
 mod keys;

@@ -181,7 +181,9 @@ fn context() -> Option<Context> {
     let globals = invoke::globals(typed).or_else(|_| invoke::globals([])).ok()?;
     let ui = Ui { output: Output::Table, quiet: true, verbose: false, yes: true };
     let chosen = (globals.env, globals.namespace);
-    Some(Context::new(Home::find().ok()?, ui, chosen, BUDGET, globals.config))
+    let home = Home::find().ok()?;
+    home.secure().ok()?;
+    Some(Context::new(home, ui, chosen, BUDGET, globals.config))
 }
 
 /// The keys of the config, for arguments that take one; none when the server is away.

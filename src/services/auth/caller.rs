@@ -22,7 +22,9 @@ pub(crate) struct Caller {
     pub(crate) account: Option<Arc<Account>>,
     /// It came by the local socket, from the user who owns the home.
     pub(crate) owner: bool,
-    /// The connection it came by, or none for the local socket.
+    /// It came by the socket for services, from a process of the user who owns the home.
+    pub(crate) service: bool,
+    /// The connection it came by, or none for a local socket.
     pub(crate) connection: Option<Connection>,
     /// What the token depends on that proved the account; none for a caller without a token, such as
     /// the owner of the home, whose connection is the proof: no revocation concerns it.
@@ -71,7 +73,7 @@ impl Caller {
     /// system, so it is for seldom questions such as logins.
     pub(super) async fn uid(&self) -> Option<u32> {
         match self.connection {
-            None => self.owner.then(|| rustix::process::getuid().as_raw()),
+            None => (self.owner || self.service).then(|| rustix::process::getuid().as_raw()),
             Some(connection) if connection.peer().ip().is_loopback() => connection.caller_uid().await,
             Some(_) => None,
         }

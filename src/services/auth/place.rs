@@ -25,7 +25,11 @@ pub(super) enum Place {
 impl Place {
     pub(super) async fn of(caller: &Caller) -> Self {
         let Some(connection) = caller.connection else {
-            return if caller.owner { Self::Owner } else { Self::Loopback };
+            return match caller.uid().await {
+                _ if caller.owner => Self::Owner,
+                Some(uid) => Self::User(uid),
+                None => Self::Loopback,
+            };
         };
         match (Self::at(connection.peer().ip()), caller.uid().await) {
             (Self::Loopback, Some(uid)) => Self::User(uid),

@@ -1,0 +1,56 @@
+//! Which of the services that a path may mean is called, as far as the caller may know of them.
+
+use micro_sdk::{Error, Result};
+
+use super::{router::Router, target::Target};
+use crate::services::{PLATFORM, auth::Caller};
+
+impl Router {
+    /// The first of two targets, unless only the service of the other is known. What the caller may not
+    /// call does not count, so that they learn nothing of it.
+    pub(super) async fn known(
+        &self,
+        caller: &Caller,
+        namespace: &str,
+        first: Target,
+        other: Target,
+    ) -> Result<Target> {
+        let block = self.blocks().find(&other.service).is_some();
+        // No service is called before a building block by taking the name of a version of it.
+        if block && first.service.rsplit('.').next() == Some(&other.service) {
+            return Ok(other);
+        }
+        let may = |target: &Target, home: &str| {
+            self.allows(caller, home, target) || self.may_allow(caller, home, target)
+        };
+        let goes = match (may(&first, namespace), may(&other, if block { PLATFORM } else { namespace })) {
+            (false, true) => other,
+            (true, true) if self.knows(namespace, &first.service).await? => first,
+            (true, true) if self.knows(namespace, &other.service).await? => other,
+            (_, false) | (true, true) => first,
+        };
+        Ok(goes)
+    }
+
+    /// Whether a service is there, or on its way.
+    async fn knows(&self, namespace: &str, service: &str) -> Result<bool> {
+        let blocks = &self.blocks();
+        Ok(blocks.find(service).is_some()
+            || blocks.registry.catalog.knows(namespace, service)
+            || blocks.runtime.outlook(namespace, service, None).await?.is_some())
+    }
+
+    pub(super) fn allows(&self, caller: &Caller, namespace: &str, target: &Target) -> bool {
+        self.blocks().auth.allows(caller, target.in_namespace(namespace))
+    }
+
+    /// Whether the call could be allowed once the spelling of its method is known.
+    pub(super) fn may_allow(&self, caller: &Caller, namespace: &str, target: &Target) -> bool {
+        self.blocks().auth.may_allow(caller, target.in_namespace(namespace))
+    }
+
+    /// The refusal of a call, of which the caller spells the endpoint like this.
+    pub(super) fn refuse(&self, caller: &Caller, namespace: &str, target: &Target, spelled: &str) -> Error {
+        self.blocks().auth.refuse(caller, target.in_namespace(namespace), spelled).with_id("auth")
+    }
+}
