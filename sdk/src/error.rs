@@ -142,10 +142,10 @@ impl Error {
         self
     }
 
-    /// The error as the JSON text that travels.
+    /// The error as the JSON text that travels. Long words are shortened: some repeat what a caller sent.
     #[must_use]
     pub fn to_json(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
+        serde_json::to_string(&self.clone().shortened()).unwrap_or_default()
     }
 
     /// Reads the JSON text of an error; nested errors in `detail` are followed to the innermost.
@@ -237,7 +237,6 @@ impl std::error::Error for Error {}
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
         let code = CODES.iter().find(|row| row.0 == error.code).map_or(Code::Unknown, |row| row.1);
-        let error = error.shortened();
         let mut metadata = MetadataMap::new();
         if let Some(seconds) = error.retry_after {
             metadata.insert(RETRY_AFTER, seconds.into());
@@ -328,6 +327,7 @@ mod tests {
             assert!(bytes < 8 << 10, "{bytes}");
             let again = super::shortened(status.message());
             assert_eq!(again, status.message(), "what is short stays as it is");
+            assert!(Error::bad_request(text.clone()).to_json().len() < 64 << 10);
             let error = Error::from(status);
             assert!(error.code == 409 && text.starts_with(error.detail.trim_end_matches('…')), "{error:?}");
         }

@@ -5,11 +5,13 @@
 use std::net::IpAddr;
 
 use http::{
-    HeaderMap, HeaderName, Request, Version,
-    header::{HOST, ORIGIN},
+    HeaderMap, HeaderName, Method, Request, Uri, Version,
+    header::{HOST, ORIGIN, REFERER},
     uri::Authority,
 };
 use micro_sdk::{Error, Result};
+
+use crate::names;
 
 /// Where a browser says the page behind a request is from (Fetch Metadata).
 const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -35,7 +37,7 @@ impl Welcome {
 
     fn judge<B>(&self, request: &Request<B>) -> Result<()> {
         let headers = request.headers();
-        for name in [HOST, ORIGIN, SITE] {
+        for name in [HOST, ORIGIN, SITE, REFERER] {
             // Another program on the way might read the other one.
             if headers.get_all(&name).iter().nth(1).is_some() {
                 return Err(Error::bad_request(format!("there are two {name} headers")));
@@ -43,7 +45,7 @@ impl Welcome {
         }
         let host = host_of(request)?;
         if !host.as_ref().is_none_or(|host| self.knows(host.host())) {
-            let name = host.as_ref().map_or("", Authority::host);
+            let name = names::shown(host.as_ref().map_or("", Authority::host));
             return Err(Error::new(
                 421,
                 format!(
@@ -57,17 +59,24 @@ impl Welcome {
             return Err(Error::forbidden("a web page of another site or port may not call this server"));
         }
         match headers.get(ORIGIN).map(|origin| origin.to_str().unwrap_or_default()) {
-            Some(origin) if !welcome && !is_own(origin, host) => Err(Error::forbidden(format!(
-                "web pages of {origin} may not call this server; start it with --allow-origin {origin} if they should"
-            ))),
+            Some(origin) if !welcome && !is_own(origin, host) => Err(foreign(origin)),
+            // Of a picture or a link a browser sends no origin, and to a name that it does not trust no site.
+            None if request.method() == Method::GET => match page(headers) {
+                Some(page) if !self.is_welcome(&page) && !is_own(&page, host) => Err(foreign(&page)),
+                _ => Ok(()),
+            },
             _ => Ok(()),
         }
+    }
+
+    fn is_welcome(&self, origin: &str) -> bool {
+        self.origins.iter().any(|welcome| welcome.eq_ignore_ascii_case(origin))
     }
 
     /// The configured origin a request comes from.
     pub(super) fn origin<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
         let origin = headers.get(ORIGIN)?.to_str().ok()?;
-        self.origins.iter().any(|welcome| welcome.eq_ignore_ascii_case(origin)).then_some(origin)
+        self.is_welcome(origin).then_some(origin)
     }
 
     fn knows(&self, name: &str) -> bool {
@@ -78,6 +87,21 @@ impl Welcome {
     }
 }
 
+/// The origin of the page that a browser names as the one a request comes from; empty where that cannot be
+/// read.
+fn page(headers: &HeaderMap) -> Option<String> {
+    let page = headers.get(REFERER)?.to_str().ok().and_then(|page| page.parse::<Uri>().ok());
+    let origin = |page: &Uri| Some(format!("{}://{}", page.scheme()?, page.authority()?));
+    Some(page.as_ref().and_then(origin).unwrap_or_default())
+}
+
+fn foreign(origin: &str) -> Error {
+    let origin = names::shown(origin);
+    Error::forbidden(format!(
+        "web pages of {origin} may not call this server; start it with --allow-origin {origin} if they should"
+    ))
+}
+
 /// What the request calls this server; none for one of HTTP/1.0, which may leave that out.
 ///
 /// # Errors
@@ -86,13 +110,11 @@ impl Welcome {
 fn host_of<B>(request: &Request<B>) -> Result<Option<Authority>> {
     let header = request.headers().get(HOST).map(|host| host.to_str().unwrap_or(" "));
     if let Some(authority) = request.uri().authority() {
-        // In HTTP/1 the absolute form of a URI wins; in HTTP/2 the two say the same.
-        if request.version() >= Version::HTTP_2
-            && header.is_some_and(|host| !host.eq_ignore_ascii_case(authority.as_str()))
-        {
+        // A service is told of the header, and another program on the way might read it too.
+        if header.is_some_and(|host| !host.eq_ignore_ascii_case(authority.as_str())) {
             return Err(Error::bad_request("the Host header and the authority of the request differ"));
         }
-        return Ok(Some(authority.clone()));
+        return plain(authority.clone()).map(Some);
     }
     match header {
         None if request.version() < Version::HTTP_11 => Ok(None),
@@ -100,9 +122,22 @@ fn host_of<B>(request: &Request<B>) -> Result<Option<Authority>> {
         Some("") => Err(Error::new(421, "the Host header of the request is empty")),
         Some(host) => {
             let unreadable = |_| Error::bad_request("the Host header of the request cannot be read");
-            host.parse().map(Some).map_err(unreadable)
+            plain(host.parse().map_err(unreadable)?).map(Some)
         }
     }
+}
+
+/// A host with nothing but a port.
+///
+/// # Errors
+/// 400 for one with user information, or a port that is none.
+fn plain(host: Authority) -> Result<Authority> {
+    let port = host.as_str().strip_prefix(host.host());
+    let is_port = |port: &str| port.is_empty() || port == ":" || host.port_u16().is_some();
+    if port.is_some_and(is_port) {
+        return Ok(host);
+    }
+    Err(Error::bad_request("the host of the request is not a name or an address with a port"))
 }
 
 /// Whether a page was served from the very address it calls.
@@ -162,6 +197,19 @@ mod tests {
     }
 
     #[test]
+    fn a_host_is_a_name_and_a_port_and_said_once() {
+        for host in ["localhost:99999", "localhost:x", "user@localhost", "a:b@localhost:80"] {
+            assert_eq!(code(&[("host", host)]), 400, "{host}");
+        }
+        assert_eq!((code(&[("host", "localhost:")]), code(&[("host", "[::1]")])), (200, 200));
+        let absolute = |host: &str| {
+            let request = Request::get("http://localhost:80/").header("host", host).body(()).unwrap();
+            Welcome::default().check(&request).map_or_else(|error| error.code, |()| 200)
+        };
+        assert_eq!((absolute("localhost:80"), absolute("evil.test")), (200, 400));
+    }
+
+    #[test]
     fn foreign_pages_are_forbidden_and_configured_ones_welcome() {
         let local = ("host", "localhost:8080");
         for (headers, expected) in [
@@ -178,6 +226,12 @@ mod tests {
             (vec![local, ("sec-fetch-site", "same-origin"), ("origin", "https://evil.test")], 403),
             (vec![local, ("sec-fetch-site", "cross-site"), ("origin", "https://app.test")], 200),
             (vec![local, ("sec-fetch-site", "none")], 200),
+            (vec![local, ("referer", "http://evil.test/page")], 403),
+            (vec![local, ("referer", "http://localhost:3000/")], 403),
+            (vec![local, ("referer", "nonsense")], 403),
+            (vec![local, ("referer", "http://localhost:8080/page?x")], 200),
+            (vec![local, ("referer", "https://app.test/page")], 200),
+            (vec![local, ("referer", "https://app.test/"), ("referer", "https://evil.test/")], 400),
         ] {
             assert_eq!(code(&headers), expected, "{headers:?}");
         }

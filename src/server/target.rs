@@ -6,7 +6,7 @@ use http::{HeaderMap, header::CONTENT_TYPE};
 use micro_sdk::{Error, Result};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
-use crate::services::auth::Resource;
+use crate::{names, services::auth::Resource};
 
 /// What cannot stand in a path as it is.
 const ENCODED: &AsciiSet = &CONTROLS
@@ -41,7 +41,8 @@ impl Target {
     /// 400 for a path without a service, or with a name that has no canonical spelling; 501 for one
     /// that is no method.
     pub(super) fn parse(path: &str) -> Result<Self> {
-        let malformed = || Error::not_implemented(format!("malformed method name: {path:?}"));
+        let malformed =
+            || Error::not_implemented(format!("malformed method name: \"{}\"", names::shown(path)));
         let (first, method) =
             path.strip_prefix('/').and_then(|path| path.split_once('/')).ok_or_else(malformed)?;
         if method.is_empty() || method.contains(['/', '.']) {
@@ -70,13 +71,13 @@ impl Target {
         };
         for name in [handler, method] {
             if !is_word(name) {
-                let name: String = name.chars().take(100).collect();
-                return Err(Error::bad_request(format!("no handler or method can be called {name:?}")));
+                let name = names::shown(name);
+                return Err(Error::bad_request(format!("no handler or method can be called \"{name}\"")));
             }
         }
         if service.contains(|c: char| c.is_control() || c.is_whitespace()) {
-            let service: String = service.chars().take(100).collect();
-            return Err(Error::bad_request(format!("no service can be called {service:?}")));
+            let service = names::shown(&service);
+            return Err(Error::bad_request(format!("no service can be called \"{service}\"")));
         }
         Ok(Self { service, endpoint: format!("{handler}.{method}") })
     }
@@ -128,13 +129,14 @@ impl Wire {
             Some("+json") => Ok(Self::Json),
             Some("+bytes") => Ok(Self::Bytes),
             Some(form) if form.starts_with('+') => {
+                let plain = names::shown(plain);
                 Err(Error::internal(format!("Unsupported Content-Type: {plain}")).with_id("go.micro.server"))
             }
             _ => {
                 let what = if plain.is_empty() {
                     "requests without a content type".to_owned()
                 } else {
-                    format!("`{plain}`")
+                    format!("`{}`", names::shown(plain))
                 };
                 let text = format!("this door speaks gRPC, not {what}; the HTTP API has a port of its own");
                 Err(Error::new(415, text).with_id("micro.server"))

@@ -22,8 +22,8 @@ const ONCE: [HeaderName; 5] =
 const MAX_VERSION: usize = 255;
 
 /// A header of ours as text, if it is there and not empty.
-fn text(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>> {
-    let value = headers.get(&name).map(|value| value.to_str());
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>> {
+    let value = headers.get(name).map(|value| value.to_str());
     let value = value.transpose();
     let value = value
         .map_err(|_| Error::bad_request(format!("the header {name} has characters that are not ASCII")))?;
@@ -41,11 +41,11 @@ pub(super) fn check(headers: &HeaderMap) -> Result<()> {
             return Err(Error::bad_request(format!("there are two {name} headers")));
         }
     }
-    if let Some(namespace) = text(headers, header::NAMESPACE)? {
+    if let Some(namespace) = text(headers, &header::NAMESPACE)? {
         names::check_namespace(namespace)
             .map_err(|e| Error::bad_request(format!("the header {}: {e}", header::NAMESPACE)))?;
     }
-    if text(headers, header::VERSION)?.is_some_and(|version| version.len() > MAX_VERSION) {
+    if text(headers, &header::VERSION)?.is_some_and(|version| version.len() > MAX_VERSION) {
         return Err(Error::bad_request(format!(
             "the header {} has at most {MAX_VERSION} bytes",
             header::VERSION
@@ -59,7 +59,10 @@ pub(super) fn check(headers: &HeaderMap) -> Result<()> {
     for (name, value) in headers {
         let is_readable = |value: &[u8]| BINARY.decode(value.trim_ascii()).is_ok();
         if name.as_str().ends_with("-bin") && !value.as_bytes().split(|byte| *byte == b',').all(is_readable) {
-            return Err(Error::bad_request(format!("the header {name} is not base64, as its name says")));
+            return Err(Error::bad_request(format!(
+                "the header {} is not base64, as its name says",
+                names::shown(name.as_str())
+            )));
         }
         if *name == header::GRPC_TIMEOUT
             && !value.to_str().is_ok_and(|text| header::grpc_timeout(text).is_some())

@@ -17,9 +17,12 @@ use super::{
     router::Router,
     upstream::{self, Forwarded},
 };
-use crate::services::{
-    auth::Caller,
-    registry::{Catalog, Missing, Target},
+use crate::{
+    names,
+    services::{
+        auth::Caller,
+        registry::{Catalog, Missing, Target},
+    },
 };
 
 /// How long a call waits at most.
@@ -175,14 +178,14 @@ impl Lost<'_> {
 }
 
 fn absent(missing: Missing, service: &str, namespace: &str, version: Option<&str>) -> Error {
+    let (service, version) = (names::shown(service), version.map(names::shown).unwrap_or_default());
     let error = match missing {
         // The first words are what clients of Micro v4 look for.
         Missing::Service => Error::not_found(format!(
             "service {service}: route not found: it is not registered in namespace {namespace}"
         )),
         Missing::Version => Error::not_found(format!(
-            "service {service}: route not found: it has no version {} in namespace {namespace}",
-            version.unwrap_or_default()
+            "service {service}: route not found: it has no version {version} in namespace {namespace}",
         )),
         Missing::Healthy => Error::unavailable(format!("service {service} does not answer")),
         Missing::Ready => Error::unavailable(format!("service {service} is registered but not ready yet")),

@@ -27,7 +27,7 @@ pub(crate) mod tests;
 
 pub(crate) use body::{Refusal, request_body, response};
 pub(crate) use lenient::{enum_name, scalar};
-pub(crate) use weight::{Weights, check_json};
+pub(crate) use weight::{Weights, check_json, check_parameters};
 
 use bytes::Bytes;
 use place::{Fault, Place};

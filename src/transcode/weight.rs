@@ -223,6 +223,53 @@ pub(crate) fn check_json(json: &[u8]) -> Result<(), Error> {
     )))
 }
 
+/// How deep the fields of a query or a form may nest.
+const MOST_PARAMETER_LEVELS: usize = 16;
+/// What the parameters of a query or a form may become in memory, as [`MOST_OF_JSON`].
+const MOST_OF_PARAMETERS: (usize, usize) = (8, 4 << 20);
+
+/// Refuses the text of a query or a form that is small, and so many nested fields that they would fill the
+/// memory.
+///
+/// # Errors
+/// 400 for a field that nests too deep, 413 for too many.
+pub(crate) fn check_parameters(text: &[u8]) -> Result<(), Error> {
+    let most = MOST_OF_PARAMETERS.1.max(MOST_OF_PARAMETERS.0 * text.len());
+    let mut weight = 0;
+    for pair in text.split(|byte| *byte == b'&') {
+        let (name, value) = pair.split_at(pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len()));
+        let levels = 1 + count(name, b".[");
+        if levels > MOST_PARAMETER_LEVELS {
+            return Err(Error::bad_request(format!(
+                "a parameter nests deeper than {MOST_PARAMETER_LEVELS} levels"
+            )));
+        }
+        // A value may be read as JSON.
+        weight += 2 * VALUE + 2 * name.len() + value.len() + (levels - 1) * (VALUE + CONTAINER);
+        weight += count(value, b"[{") * (VALUE + CONTAINER) + count(value, b",:") * VALUE;
+        if weight > most {
+            return Err(Error::too_large(format!(
+                "the query or the form has so many fields that they would take more than {most} bytes of \
+                 memory, which is the limit: send it in several messages, or as JSON"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// How often one of these characters stands in a text, also where it is percent-encoded.
+fn count(text: &[u8], wanted: &[u8]) -> usize {
+    let hex = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let encoded = |rest: &[u8]| match rest {
+        [b'%', high, low, ..] => Some((hex(*high)? << 4) | hex(*low)?),
+        _ => None,
+    };
+    let is_one = |at: usize| {
+        wanted.contains(&text[at]) || encoded(&text[at..]).is_some_and(|byte| wanted.contains(&byte))
+    };
+    (0..text.len()).filter(|at| is_one(*at)).count()
+}
+
 /// The bytes that a JSON text takes once it is read into values or into a message.
 fn of_json(json: &[u8]) -> usize {
     let (mut weight, mut in_text, mut escaped, mut opened) = (VALUE + json.len(), false, false, false);
@@ -272,6 +319,24 @@ mod tests {
         let weights = Weights::of(&pool);
         let number = weights.number(&pool.get_message_by_name(name).unwrap()).unwrap();
         weights.weigh(number, bytes, usize::MAX)
+    }
+
+    #[test]
+    fn parameters_are_weighed_before_anything_is_built_of_them() {
+        let code = |text: &str| check_parameters(text.as_bytes()).map_or_else(|error| error.code, |()| 200);
+        let many = |pair: &str, count: usize| vec![pair; count].join("&");
+        assert_eq!(code(""), 200);
+        assert_eq!(code(&many("name=Jane&age=7", 10_000)), 200);
+        assert_eq!(code(&many("a.b[c]=1", 1000)), 200);
+        for deep in [".a", "[a]", "%2ea", "%5Ba%5d"] {
+            assert_eq!(code(&format!("a{}=1", deep.repeat(15))), 200, "{deep}");
+            assert_eq!(code(&format!("a{}=1", deep.repeat(16))), 400, "{deep}");
+            assert_eq!(code(&many(&format!("a{}", deep.repeat(15)), 4000)), 413, "{deep}");
+        }
+        for value in ["a=[[],[],[],[]]", "a=%5B%7B%22%22%3A%7B%7D%7D%5D"] {
+            assert_eq!(code(&many(value, 10_000)), 413, "{value}");
+        }
+        assert_eq!(code(&many("a", 300_000)), 413);
     }
 
     #[test]

@@ -433,8 +433,33 @@ fn malformed_requests_are_refused_and_other_methods_answered() {
     assert!(head.contains("\r\nallow: get, post, put, patch, delete, options\r\n"), "{head}");
     assert!(api.head("OPTIONS", CALL, "").starts_with("http/1.1 204"));
     assert!(api.head("GET", "/", "").contains("x-content-type-options: nosniff\r\n"));
-    // The absolute form, as proxies send it.
-    let absolute = format!("http://{}/helloworld/Call?name=Jane", api.address);
-    assert!(api.head("GET", &absolute, "").ends_with("{\"msg\":\"hello jane\"}"));
+    // The absolute form, as proxies send it, says the same as the header.
+    let absolute = |host: &str| api.head("GET", &format!("http://{host}/helloworld/Call?name=Jane"), "");
+    assert!(absolute("localhost").ends_with("{\"msg\":\"hello jane\"}"));
+    assert!(absolute(&api.address).starts_with("http/1.1 400"));
+    api.lives();
+}
+
+#[test]
+fn forms_and_queries_are_weighed_and_what_is_long_is_not_repeated() {
+    const FORM: (&str, &str) = ("Content-Type", "application/x-www-form-urlencoded");
+    let api = Api::new(&[]);
+    let deep = format!("a{}", ".a".repeat(15));
+    let many = vec![&*deep; 10_000].join("&");
+    assert_eq!(api.send("POST", CALL, &[FORM], &many).0, 413);
+    assert_eq!(api.send("POST", "/auth/Auth/Token", &[FORM], "a[b][c]=1").0, 400);
+    assert_eq!(api.send("GET", &format!("{CALL}?{deep}.a=1"), &[], "").0, 400);
+    let long = "x".repeat(1 << 20);
+    let name = "x".repeat(20_000);
+    for (path, body, status) in [
+        (CALL.to_owned(), format!("{long}[=1"), 400),
+        (CALL.to_owned(), format!("{long}=1&{long}.a=1"), 400),
+        (format!("/{name}/Call"), String::new(), 404),
+        (format!("/helloworld/{name}"), String::new(), 404),
+    ] {
+        let answer = api.send("POST", &path, &[FORM], &body);
+        assert!(answer.0 == status && answer.1.len() < 8 << 10, "{} of {} bytes", answer.0, answer.1.len());
+    }
+    assert_eq!(api.send("POST", CALL, &[FORM], "name=Jane"), greeting("Jane"));
     api.lives();
 }

@@ -32,7 +32,7 @@ use super::{
     target::Wire,
     travel::{self, travels},
 };
-use crate::transcode;
+use crate::{names, transcode};
 use payload::Form;
 use reply::Reader;
 
@@ -151,7 +151,7 @@ async fn call(State(router): State<Router>, request: Request) -> Response {
 /// Where a call goes, decided before its body is read.
 async fn route(router: &Router, head: &Parts) -> Result<Route> {
     if !matches!(head.method, Method::GET | Method::POST | Method::PUT | Method::PATCH | Method::DELETE) {
-        return Err(Error::new(405, format!("{} is not supported", head.method)));
+        return Err(Error::new(405, format!("{} is not supported", names::shown(head.method.as_str()))));
     }
     if is_websocket(&head.headers) {
         return Err(Error::not_implemented(
@@ -224,7 +224,13 @@ async fn answer(router: &Router, route: Route, head: Parts, body: Body) -> Resul
 
 /// The message of a call: of its type in protobuf, or JSON where that is not known.
 fn message(query: &str, form: Form, body: &Bytes, input: Option<&MessageDescriptor>) -> Result<Bytes> {
+    transcode::check_parameters(query.as_bytes())?;
     transcode::check_json(body)?;
+    // `curl -d '{…}'` says that it sends a form.
+    let is_json = matches!(transcode::without_mark(body).trim_ascii_start().first(), Some(b'{' | b'['));
+    if form == Form::UrlEncoded && !is_json {
+        transcode::check_parameters(body)?;
+    }
     let value = payload::request(query, form, body, input)?;
     match input {
         Some(input) => {
@@ -236,7 +242,8 @@ fn message(query: &str, form: Form, body: &Bytes, input: Option<&MessageDescript
 
 fn unknown_endpoint(route: &Route) -> Error {
     let target = &route.target;
-    Error::not_found(format!("service {} has no endpoint {}", target.service, target.endpoint))
+    let (service, endpoint) = (names::shown(&target.service), names::shown(&target.endpoint));
+    Error::not_found(format!("service {service} has no endpoint {endpoint}"))
 }
 
 /// A whole body, which has to come at some rate and is counted from its first byte.
