@@ -437,7 +437,7 @@ fn login_of(id: &str, token: &Token) -> Login {
 /// The way to the local server by which the caller is nobody. The server is proven to be this user's, as by
 /// the owner's socket: a password may go there.
 fn nobodys(state: &State) -> Channel {
-    Channel::unix(&local::services_socket(&state.socket))
+    Channel::unix(local::services_socket(&state.socket))
 }
 
 /// The way to a server elsewhere.

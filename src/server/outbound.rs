@@ -20,6 +20,12 @@ use super::{
 /// HTTP/2 before the next chunk is asked for.
 pub(super) const TINY: usize = 4 << 10;
 
+/// What an answer begins with: a frame, or its end.
+enum First<E> {
+    Frame(Result<Frame<Bytes>, E>),
+    End,
+}
+
 /// The body of an answer that counts what it holds.
 pub(super) struct Outbound<B: HttpBody> {
     body: B,
@@ -28,7 +34,7 @@ pub(super) struct Outbound<B: HttpBody> {
     /// What is left of a large chunk, while its reader takes it.
     rest: Option<(Bytes, Option<Reading>)>,
     /// What was taken before anybody asked for it.
-    first: Option<Option<Result<Frame<Bytes>, B::Error>>>,
+    first: Option<First<B::Error>>,
     /// How the answer ends when the server cannot hold it.
     refuse: fn(Error) -> Frame<Bytes>,
     ended: bool,
@@ -54,7 +60,7 @@ impl<B: HttpBody> Outbound<B> {
     {
         let mut nobody = Context::from_waker(Waker::noop());
         if let Poll::Ready(first) = Pin::new(&mut self).poll_frame(&mut nobody) {
-            self.first = Some(first);
+            self.first = Some(first.map_or(First::End, First::Frame));
         }
         self
     }
@@ -98,7 +104,10 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let me = &mut *self;
         if let Some(first) = me.first.take() {
-            return Poll::Ready(first);
+            return Poll::Ready(match first {
+                First::Frame(frame) => Some(frame),
+                First::End => None,
+            });
         }
         if let Some(piece) = me.piece() {
             return Poll::Ready(Some(Ok(piece)));
@@ -131,7 +140,10 @@ where
     }
 
     fn size_hint(&self) -> SizeHint {
-        let first = self.first.as_ref().and_then(|first| first.as_ref()?.as_ref().ok()?.data_ref());
+        let first = match &self.first {
+            Some(First::Frame(Ok(frame))) => frame.data_ref(),
+            _ => None,
+        };
         let rest = self.rest.as_ref().map_or(0, |(rest, _)| rest.len()) + first.map_or(0, Bytes::len);
         let rest = rest as u64;
         let inner = if self.ended { SizeHint::with_exact(0) } else { self.body.size_hint() };

@@ -118,9 +118,8 @@ impl Writer {
                 // Told by whoever asks for the trouble of the database.
                 _ = looks.tick() => self.look(&mut belongings.lock).await,
                 _ = sweeps.tick() => match self.sweep(SWEEP_LIMIT).await {
-                    Ok(Swept::Everything) => {}
                     Ok(Swept::Part) => sweeps.reset_immediately(),
-                    Err(Error::Lost { .. }) => {}
+                    Ok(Swept::Everything) | Err(Error::Lost { .. }) => {}
                     Err(error) => tracing::warn!(%error, "cannot remove what has expired"),
                 },
             }
@@ -207,10 +206,10 @@ impl Writer {
         }
         match sqlx::query("PRAGMA wal_checkpoint(FULL)").execute(&mut self.connection).await {
             Ok(_) => {
-                tracing::warn!("the log of the database was deleted; what stood in it is in the database")
+                tracing::warn!("the log of the database was deleted; what stood in it is in the database");
             }
             Err(error) => {
-                tracing::error!(%error, "the log of the database was deleted, and what stood in it is lost")
+                tracing::error!(%error, "the log of the database was deleted, and what stood in it is lost");
             }
         }
     }

@@ -52,7 +52,7 @@ pub(super) enum Probe {
     /// None runs.
     Nothing,
     /// It answers.
-    Answers(Running),
+    Answers(Box<Running>),
     /// A server, with this process id if that can be told, holds the home, but does not answer or
     /// cannot be found.
     Silent(Option<u32>),
@@ -111,7 +111,7 @@ pub(super) async fn probe(cx: &Context) -> Probe {
         Some(Running { state, socket: channel })
     };
     match timeout_at(deadline, answer).await {
-        Ok(Some(running)) => Probe::Answers(running),
+        Ok(Some(running)) => Probe::Answers(Box::new(running)),
         // Whatever else has the socket open is no server of ours: the next one replaces it.
         Ok(None) | Err(_) => match holder(&cx.home) {
             Some(RunsAlready { pid }) => Probe::Silent(pid),
@@ -192,7 +192,7 @@ pub(crate) async fn ensure(cx: &Context, start: bool) -> anyhow::Result<Running>
                 "the server runs version {version}, this is {VERSION}; replace it with `micro server restart`"
             ));
         }
-        return Ok(running);
+        return Ok(*running);
     }
     let forbidden =
         std::env::var_os("MICRO_NO_AUTOSTART").is_some_and(|value| !value.is_empty() && value != "0");

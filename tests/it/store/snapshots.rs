@@ -258,7 +258,7 @@ async fn a_snapshot_that_nobody_reads_holds_neither_the_log_nor_threads_nor_othe
     // What is read later is whole, and of its moment.
     let whole = stalled.swap_remove(0).0.end().await;
     assert_eq!(whole.status, 0, "{:?}", whole.error);
-    let bytes: usize = whole.messages.iter().map(|message| message.len()).sum();
+    let bytes: usize = whole.messages.iter().map(bytes::Bytes::len).sum();
     assert!((20 << 20..25 << 20).contains(&bytes), "{bytes} bytes");
     drop(stalled);
     eventually("room for another one", || {
