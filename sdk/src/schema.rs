@@ -14,6 +14,11 @@ use crate::handler::Handler;
 
 /// How deep nested messages are followed.
 const DEPTH: usize = 6;
+/// How many fields a request or an answer lists, those of its messages included.
+const FIELDS: usize = 500;
+/// How long the endpoints of a service may be altogether, in bytes on the wire: half of what the registry takes of
+/// a registration.
+const BYTES: usize = 128 << 10;
 
 /// Every descriptor the handlers bring, each file once, with that of the handler every service has,
 /// encoded as one set.
@@ -36,41 +41,57 @@ pub(crate) fn descriptor_set(handlers: &[Box<dyn Handler>]) -> Vec<u8> {
 
 /// The endpoints of these handlers, sorted by handler and method.
 pub(crate) fn endpoints(handlers: &[Box<dyn Handler>]) -> Vec<Endpoint> {
-    let mut endpoints = Vec::new();
-    for handler in handlers {
-        let prefix = format!("{}.", handler.name());
-        let all = endpoints_of(handler.descriptor()).into_iter().map(|(_, endpoint)| endpoint);
-        endpoints.extend(all.filter(|endpoint| endpoint.name.starts_with(&prefix)));
-    }
+    // A descriptor is generated code; one that does not decode offers no endpoints.
+    let decoded = |handler: &dyn Handler| FileDescriptorSet::decode(handler.descriptor()).unwrap_or_default();
+    let sets: Vec<_> = handlers.iter().map(|handler| (handler.name(), decoded(handler.as_ref()))).collect();
+    let sets: Vec<_> = sets.iter().map(|(name, set)| (Some(*name), set)).collect();
+    let mut endpoints: Vec<_> = in_budget(&sets, false).into_iter().map(|(_, endpoint)| endpoint).collect();
     endpoints.sort_by(|a, b| a.name.cmp(&b.name));
     endpoints
 }
 
-/// Every endpoint of an encoded descriptor set with the package it stands in, sorted.
+/// Every endpoint of an encoded descriptor set with the package it stands in, sorted. Messages that hold many
+/// messages are followed less deep, so that the endpoints stay within what the registry takes.
 #[must_use]
 pub fn endpoints_of(descriptors: &[u8]) -> Vec<(String, Endpoint)> {
-    // A descriptor is generated code; one that does not decode offers no endpoints.
-    let set = FileDescriptorSet::decode(descriptors).unwrap_or_default();
-    endpoints_in(&set, &Types::new(&set))
+    in_budget(&[(None, &FileDescriptorSet::decode(descriptors).unwrap_or_default())], false)
 }
 
 /// As [`endpoints_of`], with what Go's types leave out: the members of oneofs, and the fields of messages in lists.
 #[must_use]
 pub fn whole_endpoints_of(descriptors: &[u8]) -> Vec<(String, Endpoint)> {
-    let set = FileDescriptorSet::decode(descriptors).unwrap_or_default();
-    endpoints_in(&set, &Types { whole: true, ..Types::new(&set) })
+    in_budget(&[(None, &FileDescriptorSet::decode(descriptors).unwrap_or_default())], true)
 }
 
-fn endpoints_in(set: &FileDescriptorSet, types: &Types<'_>) -> Vec<(String, Endpoint)> {
-    let mut endpoints = Vec::new();
-    for file in &set.file {
-        for service in &file.service {
-            let all = service.method.iter().map(|method| types.endpoint(service.name(), method));
-            endpoints.extend(all.map(|endpoint| (file.package().to_owned(), endpoint)));
+/// The endpoints of these sets, of one handler each where it is named, followed as deep as their budget allows.
+fn in_budget(sets: &[(Option<&str>, &FileDescriptorSet)], whole: bool) -> Vec<(String, Endpoint)> {
+    let types: Vec<_> = sets.iter().map(|(handler, set)| (*handler, *set, Types::new(set, whole))).collect();
+    let at = |depth: usize| -> Option<Vec<(String, Endpoint)>> {
+        let (mut endpoints, mut left) = (Vec::new(), BYTES);
+        for (handler, set, types) in &types {
+            for (package, service, method) in methods(set) {
+                if handler.is_some_and(|handler| handler != service) {
+                    continue;
+                }
+                let endpoint = types.endpoint(service, method, depth);
+                // Without any fields there is nothing more to leave out.
+                left = left.checked_sub(endpoint.encoded_len()).or((depth == 0).then_some(0))?;
+                endpoints.push((package.to_owned(), endpoint));
+            }
         }
-    }
-    endpoints.sort_by(|a, b| (&a.0, &a.1.name).cmp(&(&b.0, &b.1.name)));
-    endpoints
+        endpoints.sort_by(|a, b| (&a.0, &a.1.name).cmp(&(&b.0, &b.1.name)));
+        Some(endpoints)
+    };
+    (0..=DEPTH).rev().find_map(at).unwrap_or_default()
+}
+
+/// The methods of a set, with their package and handler.
+fn methods(set: &FileDescriptorSet) -> impl Iterator<Item = (&str, &str, &MethodDescriptorProto)> {
+    set.file.iter().flat_map(|file| {
+        let services = file.service.iter();
+        services
+            .flat_map(|service| service.method.iter().map(|method| (file.package(), service.name(), method)))
+    })
 }
 
 /// Every message and enum of a descriptor set, by full name.
@@ -82,8 +103,8 @@ struct Types<'a> {
 }
 
 impl<'a> Types<'a> {
-    fn new(set: &'a FileDescriptorSet) -> Self {
-        let mut types = Self { messages: HashMap::new(), enums: HashMap::new(), whole: false };
+    fn new(set: &'a FileDescriptorSet, whole: bool) -> Self {
+        let mut types = Self { messages: HashMap::new(), enums: HashMap::new(), whole };
         for file in &set.file {
             let scope =
                 if file.package().is_empty() { String::new() } else { format!(".{}", file.package()) };
@@ -104,17 +125,17 @@ impl<'a> Types<'a> {
         self.messages.insert(name, message);
     }
 
-    fn endpoint(&self, handler: &str, method: &MethodDescriptorProto) -> Endpoint {
+    fn endpoint(&self, handler: &str, method: &MethodDescriptorProto, depth: usize) -> Endpoint {
         let streams = method.client_streaming() || method.server_streaming();
         let (request, response, metadata) = if streams && self.whole {
             let metadata = HashMap::from([("stream".to_owned(), "true".to_owned())]);
-            (self.root(method.input_type()), self.root(method.output_type()), metadata)
+            (self.root(method.input_type(), depth), self.root(method.output_type(), depth), metadata)
         } else if streams {
             let plain = |name: &str| Value { name: name.into(), r#type: name.into(), values: Vec::new() };
             let metadata = HashMap::from([("stream".to_owned(), "true".to_owned())]);
             (plain("Context"), plain("Stream"), metadata)
         } else {
-            (self.root(method.input_type()), self.root(method.output_type()), HashMap::new())
+            (self.root(method.input_type(), depth), self.root(method.output_type(), depth), HashMap::new())
         };
         Endpoint {
             name: format!("{handler}.{}", method.name()),
@@ -137,38 +158,14 @@ impl<'a> Types<'a> {
         name
     }
 
-    fn root(&self, full_name: &str) -> Value {
+    /// A request or an answer, with as many levels of fields as its budget allows, at most `depth`.
+    fn root(&self, full_name: &str, depth: usize) -> Value {
         let name = self.go_name(full_name);
-        Value { name: name.clone(), r#type: name, values: self.fields(full_name, 1) }
-    }
-
-    fn fields(&self, full_name: &str, depth: usize) -> Vec<Value> {
-        let Some(message) = self.messages.get(full_name).filter(|_| depth <= DEPTH) else {
-            return Vec::new();
-        };
-        // The members of a oneof have no JSON tag in Go, so they do not appear there either.
-        let fields =
-            message.field.iter().filter(|f| self.whole || f.oneof_index.is_none() || f.proto3_optional());
-        fields.map(|field| self.field(field, depth)).collect()
-    }
-
-    fn field(&self, field: &FieldDescriptorProto, depth: usize) -> Value {
-        let name = field.name().to_owned();
-        if field.label() == Label::Repeated {
-            if let Some((key, value)) = self.map_entry(field) {
-                let r#type = format!("map[{}]{}", self.go_type(key), self.go_type(value));
-                return Value { name, r#type, values: Vec::new() };
-            }
-            // One level of them, so that lists of lists stay readable.
-            let below = if self.whole { (depth + 1).max(DEPTH) } else { DEPTH + 1 };
-            let values = self.fields(field.type_name(), below);
-            return Value { name, r#type: format!("[]{}", self.go_type(field)), values };
-        }
-        let values = match field.r#type() {
-            Type::Message | Type::Group => self.fields(field.type_name(), depth + 1),
-            _ => Vec::new(),
-        };
-        Value { name, r#type: self.go_type(field), values }
+        let values = (1..=depth).rev().find_map(|depth| {
+            let mut walk = Walk { types: self, depth, left: FIELDS, above: Vec::new() };
+            walk.fields(full_name, 1)
+        });
+        Value { name: name.clone(), r#type: name, values: values.unwrap_or_default() }
     }
 
     fn map_entry(
@@ -199,6 +196,60 @@ impl<'a> Types<'a> {
             Type::Message | Type::Group => return self.go_name(field.type_name()),
         }
         .to_owned()
+    }
+}
+
+/// A walk through the fields of a request or an answer.
+struct Walk<'t, 'a> {
+    types: &'t Types<'a>,
+    /// How many levels of fields are listed.
+    depth: usize,
+    /// How many fields may still be listed.
+    left: usize,
+    /// The messages that the walk is in. None of them is followed again: its fields are shown above.
+    above: Vec<&'t str>,
+}
+
+impl<'t> Walk<'t, '_> {
+    /// The fields of a message; none when there are more than may be listed.
+    fn fields(&mut self, full_name: &str, depth: usize) -> Option<Vec<Value>> {
+        let types: &'t Types<'_> = self.types;
+        let Some((name, message)) = types.messages.get_key_value(full_name).filter(|_| depth <= self.depth)
+        else {
+            return Some(Vec::new());
+        };
+        if self.above.contains(&name.as_str()) {
+            return Some(Vec::new());
+        }
+        // The members of a oneof have no JSON tag in Go, so they do not appear there either.
+        let fields =
+            message.field.iter().filter(|f| types.whole || f.oneof_index.is_none() || f.proto3_optional());
+        self.above.push(name);
+        // Of a message with more fields than may be listed, the first ones are.
+        let values = fields.take(FIELDS).map(|field| self.field(field, depth)).collect();
+        self.above.pop();
+        values
+    }
+
+    fn field(&mut self, field: &FieldDescriptorProto, depth: usize) -> Option<Value> {
+        self.left = self.left.checked_sub(1)?;
+        let types = self.types;
+        let name = field.name().to_owned();
+        if field.label() == Label::Repeated {
+            if let Some((key, value)) = types.map_entry(field) {
+                let r#type = format!("map[{}]{}", types.go_type(key), types.go_type(value));
+                return Some(Value { name, r#type, values: Vec::new() });
+            }
+            // One level of them, so that lists of lists stay readable.
+            let below = if types.whole { (depth + 1).max(self.depth) } else { self.depth + 1 };
+            let values = self.fields(field.type_name(), below)?;
+            return Some(Value { name, r#type: format!("[]{}", types.go_type(field)), values });
+        }
+        let values = match field.r#type() {
+            Type::Message | Type::Group => self.fields(field.type_name(), depth + 1)?,
+            _ => Vec::new(),
+        };
+        Some(Value { name, r#type: types.go_type(field), values })
     }
 }
 
@@ -399,10 +450,52 @@ mod tests {
     }
 
     #[test]
-    fn a_message_within_itself_is_followed_to_a_depth() {
-        let endpoint = asked_with(message("Tree", vec![field("child", Type::Message, ".shop.Tree")]));
-        let nested = "{child Tree".repeat(DEPTH) + &"}".repeat(DEPTH);
-        assert_eq!(request(&endpoint), format!("Tree Tree{nested}"));
+    fn a_message_within_itself_is_not_followed_again() {
+        let of = |name: &str| field(name, Type::Message, ".shop.Tree");
+        let endpoint =
+            asked_with(message("Tree", vec![of("left"), of("right"), field("id", Type::Int64, "")]));
+        assert_eq!(request(&endpoint), "Tree Tree{left Tree, right Tree, id int64}");
+        let ring = [("A", "B"), ("B", "C"), ("C", "A")];
+        let ring = ring
+            .map(|(name, next)| message(name, vec![field("next", Type::Message, &format!(".shop.{next}"))]));
+        let endpoints = shop(ring.to_vec(), vec![method("Buy", ".shop.A", (false, false))]);
+        assert_eq!(request(&endpoints[0]), "A A{next B{next C{next A}}}");
+    }
+
+    /// Messages of six levels, each with so many fields of the next one.
+    fn wide(fields: usize) -> Vec<DescriptorProto> {
+        let level = |n: usize| {
+            let below =
+                (0..fields).map(|i| field(&format!("f{i}"), Type::Message, &format!(".shop.L{}", n + 1)));
+            message(&format!("L{n}"), below.collect())
+        };
+        (0..6).map(level).chain([message("L6", vec![field("id", Type::Int64, "")])]).collect()
+    }
+
+    fn count(values: &[Value]) -> usize {
+        values.iter().map(|value| 1 + count(&value.values)).sum()
+    }
+
+    #[test]
+    fn messages_that_hold_many_messages_are_followed_less_deep() {
+        for (fields, whole_levels) in [(2, 6), (3, 5), (20, 2), (499, 1), (501, 1)] {
+            let endpoints = shop(wide(fields), vec![method("Buy", ".shop.L0", (false, false))]);
+            let values = &endpoints[0].request.as_ref().unwrap().values;
+            let listed: usize = (1..=whole_levels).map(|level| fields.pow(level)).sum();
+            assert_eq!(count(values), listed.min(FIELDS), "{fields}");
+        }
+    }
+
+    #[test]
+    fn the_endpoints_of_a_service_fit_into_a_registration() {
+        for methods in [200, 1000] {
+            let names = (0..methods).map(|n| method(&format!("M{n}"), ".shop.L0", (false, false)));
+            let endpoints = shop(wide(3), names.collect());
+            let length: usize = endpoints.iter().map(prost::Message::encoded_len).sum();
+            assert!(endpoints.len() == methods && length <= BYTES, "{methods}: {length}");
+        }
+        let names = (0..10_000).map(|n| method(&format!("Method{n}"), ".shop.L0", (false, false)));
+        assert_eq!(shop(wide(3), names.collect()).len(), 10_000, "no endpoint is left out");
     }
 
     #[test]
