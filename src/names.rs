@@ -140,7 +140,7 @@ pub(crate) fn looks(name: &str) -> [String; 2] {
 }
 
 /// The code points that are not shown (Unicode Character Database, `Default_Ignorable_Code_Point`).
-fn is_invisible(c: char) -> bool {
+pub(crate) fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
         | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'

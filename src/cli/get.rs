@@ -11,7 +11,7 @@ use super::{
     completion,
     context::{Connection, Context},
     discover,
-    ui::Output,
+    ui::{Output, harmless::line},
 };
 use crate::{config::DEFAULT_NAMESPACE, names::BLOCKS};
 
@@ -49,11 +49,11 @@ impl Get {
             let records: Vec<_> = services.iter().map(record).collect();
             return cx.ui.records(&records, &[], |_| Vec::new());
         }
-        cx.ui.line(format_args!("service  {name}"))?;
+        cx.ui.line(format_args!("service  {}", line(&name)))?;
         for service in &services {
             cx.ui.line(format_args!(
                 "\nversion {}{}\n",
-                service.version,
+                line(&service.version),
                 if is_known_not_ready(service) { " (not ready)" } else { "" }
             ))?;
             let mut rows = vec![vec!["ID".to_owned(), "Address".to_owned(), "Metadata".to_owned()]];
@@ -66,7 +66,7 @@ impl Get {
             cx.ui.columns(&rows)?;
             for node in &service.nodes {
                 if let Some(why) = node.metadata.get(NODE_REFUSED) {
-                    cx.ui.line(format_args!("\nnode {} gets no calls: {why}", node.id))?;
+                    cx.ui.line(format_args!("\nnode {} gets no calls: {}", line(&node.id), line(why)))?;
                 }
             }
             for endpoint in &service.endpoints {
@@ -100,13 +100,14 @@ fn is_known_not_ready(service: &Service) -> bool {
     !service.ready && !service.descriptor_hash.is_empty()
 }
 
+/// An endpoint over several lines, none of which the service could have written itself.
 fn describe(endpoint: &Endpoint) -> String {
-    let mut text = format!("\nEndpoint: {}\n", endpoint.name);
+    let mut text = format!("\nEndpoint: {}\n", line(&endpoint.name));
     let mut pairs: Vec<String> =
         endpoint.metadata.iter().map(|(key, value)| format!("{key}={value}")).collect();
     pairs.sort();
     if !pairs.is_empty() {
-        text += &format!("\nMetadata: {}\n", pairs.join(","));
+        text += &format!("\nMetadata: {}\n", line(&pairs.join(",")));
     }
     for (title, value) in [("Request", &endpoint.request), ("Response", &endpoint.response)] {
         let fields = value.as_ref().map_or(&[][..], |value| &value.values);
@@ -122,6 +123,7 @@ fn group(fields: &[Value], depth: usize) -> String {
     let indent = "\t".repeat(depth + 1);
     let lines = fields.iter().map(|field| {
         let Value { name, r#type, values } = field;
+        let (name, r#type) = (line(name), line(r#type));
         if values.is_empty() {
             format!("{indent}{name} {type}\n")
         } else {
@@ -149,4 +151,27 @@ fn record(service: &Service) -> serde_json::Value {
 
 fn record_value(value: &Value) -> serde_json::Value {
     json!({"name": value.name, "type": value.r#type, "values": value.values.iter().map(record_value).collect::<Vec<_>>()})
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    #[test]
+    fn a_service_writes_no_lines_of_its_own() {
+        let forged = "x\n\nEndpoint: Admin.Pay";
+        let field = Value { name: forged.into(), r#type: forged.into(), values: Vec::new() };
+        let above = Value { name: forged.into(), r#type: forged.into(), values: vec![field] };
+        let endpoint = Endpoint {
+            name: forged.into(),
+            request: Some(Value { values: vec![above], ..Value::default() }),
+            metadata: HashMap::from([(forged.to_owned(), forged.to_owned())]),
+            ..Endpoint::default()
+        };
+        let shown = describe(&endpoint);
+        let lines: Vec<&str> = shown.lines().filter(|line| line.starts_with("Endpoint:")).collect();
+        assert_eq!(lines, ["Endpoint: x\u{fffd}\u{fffd}Endpoint: Admin.Pay"], "{shown}");
+    }
 }

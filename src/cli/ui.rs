@@ -463,7 +463,7 @@ pub(crate) fn text(text: &StyledStr, to_stderr: bool) {
 /// Writes words, with a coloured word before them.
 fn headed(style: Style, head: &str, text: impl fmt::Display) {
     let head = style.for_stderr().bold().apply_to(head);
-    to_stderr(format_args!("{head} "), text);
+    to_stderr(format_args!("{head} "), harmless::indented(&text.to_string()));
 }
 
 /// Writes words; `head` is our own, and styled.
