@@ -21,6 +21,7 @@ use super::{
     arrival::{self, Arrival},
     context::{Connection, Context},
     dynamic::{self, Descriptors, Schema, Service, Value},
+    failure::{Failure, exit},
 };
 use crate::{
     config::{DEFAULT_NAMESPACE, LOCAL},
@@ -143,9 +144,28 @@ async fn schema(
     if hash.is_empty() {
         return Ok(Schema::Whole(from_values(service)));
     }
-    let set = descriptors(cx, connection, hash, namespace).await?;
+    let set = match descriptors(cx, connection, hash, namespace).await {
+        // It is called without: the registry found no use for them.
+        Err(missing) if is_missing(&missing) && service.ready => {
+            return Ok(Schema::Whole(from_values(service)));
+        }
+        Err(missing) if is_missing(&missing) => return Err(not_ready(&service.name)),
+        result => result?,
+    };
     described(set, &service.name, &service.version, Some(&from_values(service)))
         .context("the registry has damaged descriptors")
+}
+
+/// Without its descriptors, a service gets no calls.
+fn not_ready(name: &str) -> anyhow::Error {
+    let text = format!(
+        "service {name} is registered but not ready: it has not handed its descriptors to the registry"
+    );
+    Failure::new(exit::SERVICE_ERROR, text)
+        .hint(format!(
+            "try again in a moment; what keeps it from it is in its log, `micro logs {name}`, or in that of the server, `micro server logs`"
+        ))
+        .into()
 }
 
 /// The schema in a set of descriptors, with the endpoints that were registered; none if it is damaged.

@@ -36,6 +36,11 @@ fn a_service_whose_descriptors_cannot_be_used_is_ready_without_them() {
     };
     assert_eq!(register()["descriptors_needed"], json!(true));
     assert!(!ready());
+    let said = home.fails(7, ["lab", "call"]);
+    assert!(
+        said.contains("service lab is registered but not ready") && !said.contains("Unrecognized"),
+        "{said}"
+    );
     std::fs::write(home.path().join("set"), &set).unwrap();
     let hash = format!("--descriptor_hash={hash}");
     let said = home.run(["registry", "describe", &hash, "--descriptor_set=@set"]);
@@ -44,6 +49,9 @@ fn a_service_whose_descriptors_cannot_be_used_is_ready_without_them() {
         assert!(said.stderr.contains(part), "{part}: {said:#?}");
     }
     assert!(ready());
+    // It is called without them, at a node that is not there.
+    let said = home.run(["lab", "call", "--json={}"]);
+    assert!(!said.stderr.contains("Unrecognized") && !said.stderr.contains("not ready"), "{said:#?}");
     // The registration is renewed as it was; what is known to be of no use is not asked for again.
     assert_eq!(register()["descriptors_needed"], json!(false));
     assert!(ready());
