@@ -183,13 +183,19 @@ impl Set {
         let text = content(self.value).await?;
         // JSON goes as it was written: numbers are the server's to judge.
         let data = match serde_json::from_str::<IgnoredAny>(&text) {
-            Ok(_) if is_other_when_printed(&text) => {
-                cx.ui.say(
-                    "note: the value is kept as text: as a number it would not be printed as it was written",
-                );
-                Value::from(text).to_string()
-            }
-            Ok(_) => text,
+            Ok(_) => match other_when_printed(&text) {
+                Other::Nothing => text,
+                Other::Whole => {
+                    cx.ui.say("note: the value is kept as text, since as JSON it would not be printed as it was written");
+                    Value::from(text).to_string()
+                }
+                Other::Number(number) => {
+                    let text =
+                        format!("the number {number} within the value would not be kept as it is written");
+                    let quoted = format!("write it as a text, `\"{number}\"`, or as it would be kept");
+                    return Err(Failure::usage(text).hint(quoted).into());
+                }
+            },
             Err(error) => {
                 if text.trim_start().starts_with(['{', '[', '"']) {
                     cx.ui.warn(format_args!("the value is no JSON ({error}), so it is kept as text"));
@@ -211,17 +217,54 @@ impl Set {
     }
 }
 
-/// Whether JSON is a number, or a word such as `true`, that reads otherwise when it is printed again.
-fn is_other_when_printed(text: &str) -> bool {
+/// What of a JSON text reads otherwise when it is printed again.
+#[derive(Debug, PartialEq)]
+enum Other<'t> {
+    Nothing,
+    /// All of it: it is a number, or a word such as `true`.
+    Whole,
+    /// A number within an array or an object.
+    Number(&'t str),
+}
+
+fn other_when_printed(text: &str) -> Other<'_> {
     match serde_json::from_str(text) {
-        Ok(Value::Object(_) | Value::Array(_) | Value::String(_)) => false,
-        Ok(plain) => {
-            let printed = plain.to_string();
-            printed != text
-        }
-        // JSON, but no number that can be held.
-        Err(_) => true,
+        Ok(Value::String(_)) => Other::Nothing,
+        Ok(Value::Object(_) | Value::Array(_)) => changed_number(text).map_or(Other::Nothing, Other::Number),
+        Ok(plain) if plain.to_string() == text => Other::Nothing,
+        Ok(_) => Other::Whole,
+        // JSON, but with a number that cannot be held.
+        Err(_) => match text.trim_start().starts_with(['{', '[']) {
+            true => changed_number(text).map_or(Other::Whole, Other::Number),
+            false => Other::Whole,
+        },
     }
+}
+
+/// The first number in a JSON text, outside of its strings, that reads otherwise when it is printed again.
+fn changed_number(text: &str) -> Option<&str> {
+    let mut rest = text;
+    while let Some(at) = rest.find(|c: char| c == '"' || c == '-' || c.is_ascii_digit()) {
+        rest = &rest[at..];
+        if let Some(string) = rest.strip_prefix('"') {
+            let mut escaped = false;
+            let end = string.find(|c| {
+                let ends = c == '"' && !escaped;
+                escaped = c == '\\' && !escaped;
+                ends
+            })?;
+            rest = &string[end + 1..];
+            continue;
+        }
+        let is_number = |c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.' | 'e' | 'E');
+        let (number, after) = rest.split_at(rest.find(|c| !is_number(c)).unwrap_or(rest.len()));
+        let kept = serde_json::from_str::<Value>(number).is_ok_and(|value| value.to_string() == number);
+        if !kept {
+            return Some(number);
+        }
+        rest = after;
+    }
+    None
 }
 
 /// What was given, or what stands in the file that was named.
@@ -366,12 +409,24 @@ mod tests {
         for text in
             ["3.10", "1234e56", "1e3", "1E3", "-0", "1e999", "98765432109876543210", " 5", "5\n", "1.50"]
         {
-            assert!(is_other_when_printed(text), "{text}");
+            assert_eq!(other_when_printed(text), Other::Whole, "{text}");
         }
         for text in
-            ["42", "-42", "3.1", "1.0", "true", "null", "18446744073709551615", "\"3.10\"", "[3.10]", "{}"]
+            ["42", "-42", "3.1", "1.0", "true", "null", "18446744073709551615", "\"3.10\"", "[3.1]", "{}"]
         {
-            assert!(!is_other_when_printed(text), "{text}");
+            assert_eq!(other_when_printed(text), Other::Nothing, "{text}");
+        }
+        for (text, number) in [
+            ("[1.0,2.50]", "2.50"),
+            (r#"{"python":3.10}"#, "3.10"),
+            ("[1e5]", "1e5"),
+            (r#"{"a":{"b":[-0, 1]}}"#, "-0"),
+            ("[1, 1e999]", "1e999"),
+        ] {
+            assert_eq!(other_when_printed(text), Other::Number(number), "{text}");
+        }
+        for text in [r#"["3.10", "a\\", -1.5]"#, r#"{"1.50\"2.50": 7}"#, "[ 1,\n 2.5 ]"] {
+            assert_eq!(other_when_printed(text), Other::Nothing, "{text}");
         }
     }
 
