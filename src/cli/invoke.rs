@@ -78,6 +78,7 @@ pub(super) async fn run(words: &[OsString], cx: &Context) -> anyhow::Result<()> 
         let (header, value) = header("header", &pair, &cx.ui)?;
         client = client.with_header(header, &value)?;
     }
+    let whole = dynamic::is_given(matches);
     // Reading standard input blocks, and Ctrl-C must end it.
     let (asked, given) = (endpoint.clone(), matches.clone());
     let request = tokio::task::spawn_blocking(move || dynamic::request(&asked, &given, &read_file)).await??;
@@ -86,7 +87,7 @@ pub(super) async fn run(words: &[OsString], cx: &Context) -> anyhow::Result<()> 
         (false, false) => call.unary(&request, cx).await,
         (false, true) => call.stream(vec![request], false, cx).await,
         (true, _) => {
-            let given = request.as_object().is_some_and(|fields| !fields.is_empty());
+            let given = whole || request.as_object().is_some_and(|fields| !fields.is_empty());
             call.stream(if given { vec![request] } else { Vec::new() }, !given, cx).await
         }
     }

@@ -85,6 +85,7 @@ fn near_misses_are_told_and_exit_codes_kept() {
             &["Unrecognized micro command", "the services here are helloworld", "micro services"],
         ),
         (&["ps"], 5, &["Unrecognized micro command", "did you mean `micro status`?"]),
+        (&["shutdown"], 5, &["did you mean `micro server stop`?"]),
         (&["helloworld", "cal"], 5, &["cal", "`micro helloworld call`"]),
         (&["helloworld", "zzz"], 5, &["zzz"]),
         (&["helloworld", "call", "--nme=Jane"], 2, &["--nme", "--name"]),
@@ -130,6 +131,9 @@ fn streams_print_a_document_a_line_and_read_requests_from_standard_input() {
 
     let pongs = fed(&home, &["helloworld", "ping-pong"], "{\"stroke\": 1}\n\n{\"stroke\": \"2\"}\n");
     assert_eq!((pongs.code, &*pongs.stdout), (Some(0), "{\"stroke\": \"1\"}\n{\"stroke\": \"2\"}\n"));
+    let whole = fed(&home, &["helloworld", "ping-pong", "--json={}"], "{\"stroke\": 2}\n");
+    assert_eq!((whole.code, whole.stdout.lines().count()), (Some(0), 1), "{whole:#?}");
+    assert!(!whole.stdout.contains('2'), "a request given as a whole is the one sent: {whole:#?}");
     let broken = fed(&home, &["helloworld", "ping-pong"], "{\"stroke\": 1}\nnonsense\n");
     assert_eq!(broken.code, Some(2), "{broken:#?}");
     assert!(broken.stderr.contains("line 2"), "{broken:#?}");

@@ -200,11 +200,16 @@ fn argument(flag: &Flag<'_>) -> Arg {
     }
 }
 
+fn of_enum(name: &str) -> String {
+    let vowel = name.starts_with(|first: char| "aeiou".contains(first.to_ascii_lowercase()));
+    format!("{} {name}", if vowel { "an" } else { "a" })
+}
+
 fn help(flag: &Flag<'_>) -> String {
     let kind = &flag.field.kind;
     let mut help = summary(&flag.field.about);
     if help.is_empty() {
-        let text = if let Kind::Enum { name, .. } = kind { format!("a {name}") } else { expected(kind) };
+        let text = if let Kind::Enum { name, .. } = kind { of_enum(name) } else { expected(kind) };
         let mut characters = text.chars();
         help = characters
             .next()

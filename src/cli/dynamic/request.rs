@@ -34,6 +34,11 @@ pub(crate) fn request(
     Ok(Value::Object(request))
 }
 
+/// Whether the request was given as a whole, whatever it is.
+pub(crate) fn is_given(matches: &ArgMatches) -> bool {
+    matches!(matches.try_get_one::<String>(JSON), Ok(Some(_)))
+}
+
 /// The headers to send, NAME=VALUE each, in the order given.
 pub(crate) fn headers(matches: &ArgMatches) -> Vec<String> {
     let Ok(Some(headers)) = matches.try_get_many::<String>(HEADER) else { return Vec::new() };

@@ -111,7 +111,9 @@ fn sorted<'w>(words: &'w [String], globals: &Globals<'_>) -> (Vec<&'w str>, Vec<
 /// The names of the flags among words, folded, as [`Wanted`] has them.
 fn typed(words: &[String]) -> Vec<String> {
     let flags = words.iter().filter_map(|word| word.strip_prefix("--"));
-    flags.map(|flag| fold(flag.split('=').next().unwrap_or(flag))).collect()
+    let names = flags.map(|flag| flag.split('=').next().unwrap_or(flag));
+    // What ends with a dot is below that message, which has no name that is as short.
+    names.map(|name| fold(name) + if name.ends_with('.') { "." } else { "" }).collect()
 }
 
 /// The command of a service for completion, with what the words after its name need; the last one is being typed.
@@ -172,11 +174,13 @@ fn default<'a>(service: &Service, places: &[Place<'a>]) -> Result<Target<'a>, Er
 fn locate<'a>(service: &Service, places: &[Place<'a>], names: &[&str]) -> Result<Target<'a>, Error> {
     let [first, others @ ..] = names else { return default(service, places) };
     let whole = match first.rsplit_once('.') {
-        Some((handler, name)) => unique(service, first, inside(service, places, handler), name)?,
+        Some((handler, name)) => {
+            unique(service, first, inside(service, places, handler), Some(handler), name)?
+        }
         None => None,
     };
     if let (None, [second, rest @ ..]) = (&whole, others)
-        && let Some(place) = unique(service, second, inside(service, places, first), second)?
+        && let Some(place) = unique(service, second, inside(service, places, first), Some(first), second)?
     {
         return Ok(Target::Endpoint(place, rest.first().map(|word| (*word).to_owned())));
     }
@@ -187,7 +191,7 @@ fn locate<'a>(service: &Service, places: &[Place<'a>], names: &[&str]) -> Result
     if let Some(place) = found {
         return Ok(Target::Endpoint(place, others.first().map(|word| (*word).to_owned())));
     }
-    let handler = inside(service, places, first);
+    let handler = exact(inside(service, places, first), Some(first), "");
     match (handler.first(), others) {
         (Some(place), []) if service.owns(place.endpoint.handler()) => Ok(Target::Level(Vec::new())),
         (Some(place), []) => Ok(Target::Level(place.path[..1].to_vec())),
@@ -210,9 +214,9 @@ fn inside<'a>(service: &Service, places: &[Place<'a>], handler: &str) -> Vec<Pla
 fn method<'a>(service: &Service, places: &[Place<'a>], name: &str) -> Result<Option<Place<'a>>, Error> {
     let (own, others): (Vec<_>, Vec<_>) =
         places.iter().cloned().partition(|place| service.owns(place.endpoint.handler()));
-    match unique(service, name, own, name)? {
+    match unique(service, name, own, None, name)? {
         Some(place) => Ok(Some(place)),
-        None => unique(service, name, others, name),
+        None => unique(service, name, others, None, name),
     }
 }
 
@@ -220,19 +224,14 @@ fn unique<'a>(
     service: &Service,
     typed: &str,
     places: Vec<Place<'a>>,
+    handler: Option<&str>,
     name: &str,
 ) -> Result<Option<Place<'a>>, Error> {
     let folded = fold(name);
     let mut close: Vec<Place<'a>> =
         places.into_iter().filter(|place| fold(place.endpoint.method()) == folded).collect();
+    close = exact(close, handler, name);
     if close.len() > 1 {
-        let exact = |place: &Place<'_>| {
-            place.endpoint.method() == name || place.path.last().is_some_and(|last| last == name)
-        };
-        let exactly: Vec<Place<'a>> = close.iter().filter(|place| exact(place)).cloned().collect();
-        if let [place] = exactly.as_slice() {
-            return Ok(Some(place.clone()));
-        }
         let commands: Vec<String> = close.iter().map(|place| place.command(service)).collect();
         return Err(Error::usage(
             format!("`{typed}` is the name of several endpoints of service `{}`", service.name),
@@ -240,6 +239,23 @@ fn unique<'a>(
         ));
     }
     Ok(close.pop())
+}
+
+/// Of several places, those whose names were typed as they are, in the order in which the spellings count.
+fn exact<'a>(mut places: Vec<Place<'a>>, handler: Option<&str>, name: &str) -> Vec<Place<'a>> {
+    type Spelling = fn(&Place<'_>, Option<&str>, &str) -> bool;
+    let spellings: [Spelling; 4] = [
+        |place, handler, _| handler == Some(place.endpoint.handler()),
+        |place, handler, _| matches!(place.path.as_slice(), [first, _] if handler == Some(first.as_str())),
+        |place, _, name| place.endpoint.method() == name,
+        |place, _, name| place.path.last().is_some_and(|last| last == name),
+    ];
+    for is_typed in spellings {
+        if places.len() > 1 && places.iter().any(|place| is_typed(place, handler, name)) {
+            places.retain(|place| is_typed(place, handler, name));
+        }
+    }
+    places
 }
 
 fn no_more(command: &str, endpoint: &Endpoint, word: &str) -> Error {
@@ -335,7 +351,11 @@ fn documented<'f>(command: &str, flags: &'f [Flag<'_>], typed: &str) -> Result<&
     let message = format!("`{command}` has no flag `--{typed}`");
     // A flag of every command takes no value in such places, so the field of its name is meant.
     let found = find(flags, typed);
-    let found = if let Ok(None) = found { find(flags, &format!("{ESCAPE}{typed}")) } else { found };
+    let found = if let (Ok(None), false) = (&found, fold(typed).is_empty()) {
+        find(flags, &format!("{ESCAPE}{typed}"))
+    } else {
+        found
+    };
     match found {
         Ok(Some(flag)) => Ok(&flag.long),
         Ok(None) => {

@@ -116,6 +116,15 @@ fn help_of_an_endpoint_lists_fields_with_their_types() {
 }
 
 #[test]
+fn the_type_of_an_enum_has_the_article_it_takes() {
+    for (name, expected) in [("Availability", "An Availability"), ("Color", "A Color"), ("E", "An E")] {
+        let kind = Kind::Enum { name: name.to_owned(), values: vec!["ZERO".to_owned()] };
+        let help = shown(&service_with(vec![field("kind", kind, false)]), &["call", "--help"]);
+        assert!(help.contains(expected), "{expected} in {help}");
+    }
+}
+
+#[test]
 fn completion_knows_methods_fields_and_values() {
     let methods = completed(&[""]);
     assert!(
@@ -125,6 +134,10 @@ fn completion_knows_methods_fields_and_values() {
     assert_eq!(completed(&["stream", "p"]), ["publish"]);
     assert_eq!(completed(&["call", "--na"]), ["--name", "--namespace"]);
     assert_eq!(completed(&["call", "--address.z"]), ["--address.zip_code"]);
+    let below = completed(&["call", "--address."]);
+    assert!(below.contains(&"--address.zip_code".to_owned()), "{below:?}");
+    let deep = completed(&["publish", "--left.left."]);
+    assert!(deep.contains(&"--left.left.label".to_owned()), "{deep:?}");
     assert_eq!(completed(&["publish", "--left.left.la"]), ["--left.left.label"]);
     assert_eq!(completed(&["call", "--size", "S"]), ["SMALL"]);
     assert_eq!(completed(&["call", "--loud="]), ["--loud=true", "--loud=false"]);

@@ -44,6 +44,27 @@ fn hyphens_of_a_service_do_not_hide_its_handler() {
 }
 
 #[test]
+fn a_name_typed_as_it_is_goes_before_one_that_folds_to_it() {
+    let endpoints = ["Other.Call", "other_.Call", "other_.Only", "Lab.GetHTTP", "Lab.GetHttp"];
+    let endpoints = endpoints.map(|name| Endpoint { name: name.to_owned(), ..Endpoint::default() }).to_vec();
+    let service = Schema::Whole(Service { name: "lab".to_owned(), endpoints, ..Service::default() });
+    for (line, expected) in [
+        (&["other", "call"][..], "Other.Call"),
+        (&["Other", "Call"], "Other.Call"),
+        (&["Other.Call"], "Other.Call"),
+        (&["other-", "call"], "other_.Call"),
+        (&["other_", "call"], "other_.Call"),
+        (&["other_.Call"], "other_.Call"),
+        (&["other", "only"], "other_.Only"),
+        (&["GetHTTP"], "Lab.GetHTTP"),
+        (&["GetHttp"], "Lab.GetHttp"),
+    ] {
+        assert_eq!(call(&service, line).unwrap().0, expected, "{line:?}");
+    }
+    assert!(resolve(&service, &words(&["other-"]), &root()).unwrap().words.contains(&"other-".to_owned()));
+}
+
+#[test]
 fn flags_without_a_method_call_call() {
     assert_eq!(called(&["--name=Jane"]), "Greeter.Call");
     assert_eq!(called(&["--name", "Jane", "--loud"]), "Greeter.Call");
@@ -123,6 +144,9 @@ fn an_unknown_flag_suggests_a_near_one() {
     let (message, hint) = refused(&greeter(), &["call", "--nmae=Jane"]);
     assert_eq!(message, "`micro greeter call` has no flag `--nmae`");
     assert_eq!(hint, "did you mean `--name`?");
+    let service = service_with(vec![field("field", Kind::String, false)]);
+    assert_eq!(refused(&service, &["call", "--=x"]).0, "`micro foo call` has no flag `--`");
+    assert_eq!(refused(&service, &["call", "--.=x"]).0, "`micro foo call` has no flag `--.`");
     let (_, hint) = refused(&greeter(), &["call", "--address.zipp=1"]);
     assert_eq!(hint, "`micro greeter call --help` lists its flags");
     let (_, hint) = refused(&service_with(Vec::new()), &["call", "--name=Jane"]);
