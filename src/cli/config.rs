@@ -231,14 +231,19 @@ fn other_when_printed(text: &str) -> Other<'_> {
     match serde_json::from_str(text) {
         Ok(Value::String(_)) => Other::Nothing,
         Ok(Value::Object(_) | Value::Array(_)) => changed_number(text).map_or(Other::Nothing, Other::Number),
-        Ok(plain) if plain.to_string() == text => Other::Nothing,
+        Ok(plain) if prints_as(&plain, text) => Other::Nothing,
         Ok(_) => Other::Whole,
         // JSON, but with a number that cannot be held.
-        Err(_) => match text.trim_start().starts_with(['{', '[']) {
-            true => changed_number(text).map_or(Other::Whole, Other::Number),
-            false => Other::Whole,
-        },
+        Err(_) if text.trim_start().starts_with(['{', '[']) => {
+            changed_number(text).map_or(Other::Whole, Other::Number)
+        }
+        Err(_) => Other::Whole,
     }
+}
+
+fn prints_as(value: &Value, text: &str) -> bool {
+    let printed = value.to_string();
+    printed == text
 }
 
 /// The first number in a JSON text, outside of its strings, that reads otherwise when it is printed again.
@@ -258,7 +263,7 @@ fn changed_number(text: &str) -> Option<&str> {
         }
         let is_number = |c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.' | 'e' | 'E');
         let (number, after) = rest.split_at(rest.find(|c| !is_number(c)).unwrap_or(rest.len()));
-        let kept = serde_json::from_str::<Value>(number).is_ok_and(|value| value.to_string() == number);
+        let kept = serde_json::from_str::<Value>(number).is_ok_and(|value| prints_as(&value, number));
         if !kept {
             return Some(number);
         }
