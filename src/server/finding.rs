@@ -1,11 +1,45 @@
-//! Which of the services that a path may mean is called, as far as the caller may know of them.
+//! Who calls, and which of the services that a path may mean, as far as the caller may know of them.
 
-use micro_sdk::{Error, Result};
+use http::{HeaderMap, header::AUTHORIZATION};
+use micro_sdk::{Error, Result, header};
 
-use super::{router::Router, target::Target};
-use crate::services::{PLATFORM, auth::Caller};
+use super::{listen::Peer, router::Router, target::Target};
+use crate::{
+    services::{PLATFORM, auth::Caller},
+    sockets,
+};
 
 impl Router {
+    /// The caller, by the way they came and the token they send.
+    ///
+    /// # Errors
+    /// 401 for a token that is none, or not valid, and for two.
+    pub(super) fn authenticate(&self, headers: &HeaderMap, peer: Peer) -> Result<Caller> {
+        let (owner, connection) = match peer {
+            Peer::Owner => (true, None),
+            Peer::Service => (false, None),
+            Peer::Program(connection) => (false, Some(connection)),
+            // A caller who is not known is not trusted.
+            Peer::Unknown => (false, Some(sockets::Connection::unknown())),
+        };
+        let service = peer == Peer::Service;
+        match (headers.get(AUTHORIZATION), owner) {
+            (None, true) => Ok(Caller::owner()),
+            (None, false) => Ok(Caller { service, connection, ..Caller::default() }),
+            (Some(_), _) => {
+                let expected =
+                    || Error::unauthorized("invalid authorization header: expected `Bearer <token>`");
+                // A program that reads the other one would take the caller for somebody else.
+                if headers.get_all(AUTHORIZATION).iter().nth(1).is_some() {
+                    return Err(Error::unauthorized("there are two authorization headers"));
+                }
+                let token = header::bearer(headers).ok_or_else(expected)?;
+                let caller = self.blocks().auth.verify(token).map_err(|e| e.with_id("auth"))?;
+                Ok(Caller { owner, service, connection, ..caller })
+            }
+        }
+    }
+
     /// The first of two targets, unless only the service of the other is known. What the caller may not
     /// call does not count, so that they learn nothing of it.
     pub(super) async fn known(

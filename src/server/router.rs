@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{
     HeaderValue, Request, Response, StatusCode,
-    header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER},
+    header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER},
 };
 use http_body::Body as HttpBody;
 use micro_sdk::{Error, MESSAGE_LIMIT, Result, Unsent, handler::Guard, header, local::State};
@@ -39,7 +39,6 @@ use crate::{
         methods::Method,
         registry::{Schema, Target as Nodes},
     },
-    sockets,
     transcode::{self, Weights},
 };
 
@@ -356,32 +355,6 @@ impl Router {
     /// The method of a building block: handlers of two blocks may share a name.
     fn block_method(&self, target: &Target) -> Option<MethodDescriptor> {
         self.0.schema.method_in(&target.service, &target.endpoint).cloned()
-    }
-
-    fn authenticate(&self, headers: &http::HeaderMap, peer: Peer) -> Result<Caller> {
-        let (owner, connection) = match peer {
-            Peer::Owner => (true, None),
-            Peer::Service => (false, None),
-            Peer::Program(connection) => (false, Some(connection)),
-            // Whoever is not known is not trusted.
-            Peer::Unknown => (false, Some(sockets::Connection::unknown())),
-        };
-        let service = peer == Peer::Service;
-        match (headers.get(AUTHORIZATION), owner) {
-            (None, true) => Ok(Caller::owner()),
-            (None, false) => Ok(Caller { service, connection, ..Caller::default() }),
-            (Some(_), _) => {
-                let expected =
-                    || Error::unauthorized("invalid authorization header: expected `Bearer <token>`");
-                // Whoever reads the other one would take the caller for somebody else.
-                if headers.get_all(AUTHORIZATION).iter().nth(1).is_some() {
-                    return Err(Error::unauthorized("there are two authorization headers"));
-                }
-                let token = header::bearer(headers).ok_or_else(expected)?;
-                let caller = self.0.blocks.auth.verify(token).map_err(|e| e.with_id("auth"))?;
-                Ok(Caller { owner, service, connection, ..caller })
-            }
-        }
     }
 
     /// Sends a request where the route leads.
