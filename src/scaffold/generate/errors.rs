@@ -125,7 +125,9 @@ impl Origin<'_> {
         text
     }
 
-    /// Where in a file an error is that does not say so, as `3:5:`; empty where only the file is known.
+    /// Where in a file an error is that does not say so, as `3:5:`: at the end of the file, at the byte that
+    /// is no text, or where the first name that the error quotes stands first. Empty where none of them is
+    /// known.
     fn place_of(&self, file: &str, error: &str) -> String {
         let Ok(content) = fs::read(self.folder.join(file)) else { return String::new() };
         let before = if error.ends_with("reached end of file") {
@@ -133,7 +135,13 @@ impl Origin<'_> {
         } else {
             match std::str::from_utf8(&content) {
                 Err(invalid) => &content[..invalid.valid_up_to()],
-                Ok(_) => return String::new(),
+                Ok(text) => {
+                    let name = error.split('\'').nth(1).unwrap_or_default();
+                    let last = name.rsplit('.').next().unwrap_or_default();
+                    let found = text.find(name).or_else(|| text.find(last));
+                    let Some(at) = found.filter(|_| !last.is_empty()) else { return String::new() };
+                    &content[..at]
+                }
             }
         };
         let lines = before.split(|byte| *byte == b'\n');

@@ -248,7 +248,8 @@ mod tests {
         let account = Account::default();
         let mut known = record("n", service.clone(), CreateOptions::default(), &account).unwrap();
         let mut add = |name: &str| {
-            let env = vec![format!("{name}={}", "v".repeat(600_000))];
+            // Each of them is as long as a program can be given.
+            let env = (0..5).map(|number| format!("{name}{number}={}", "v".repeat(120_000))).collect();
             update(&mut known, &service, UpdateOptions { env, ..UpdateOptions::default() })
         };
         add("A").unwrap();
