@@ -153,7 +153,7 @@ fn text_stands_for_a_scalar_by_the_same_rules_in_a_flag_in_json_and_in_a_query()
         ("big", "1.5", None),
         ("flag", "T", Some(json!(true))),
         ("flag", "0", Some(json!(false))),
-        ("flag", "", None),
+        ("flag", "on", Some(json!(true))),
         ("flag", "yes", None),
         ("ratio", "-Infinity", Some(json!("-Infinity"))),
         ("ratio", "1e999", None),
@@ -178,6 +178,11 @@ fn text_stands_for_a_scalar_by_the_same_rules_in_a_flag_in_json_and_in_a_query()
             assert!(flag.stderr.contains(&format!("`--{field}` expects")), "{flag:#?}");
         }
     }
+    // Nothing at all is no truth value; only a form sends it, for an input that was left empty.
+    assert_eq!(home.run(["typed", "echo", "--flag="]).code, Some(2));
+    assert_eq!(http(&api, "POST", "/typed/Echo", &[], r#"{"flag":""}"#).0, 400);
+    let (status, answer) = http(&api, "GET", "/typed/Echo?flag=", &[], "");
+    assert!(status == 200 && json(&answer)["flag"].is_null(), "{status} {answer}");
     let zeros = home.ok(["typed", "echo", "--list=[-0, -0.0, 1]", "--value=-0", "-o", "raw"]);
     assert!(zeros.contains(r#""list":[-0,-0,1]"#) && zeros.contains(r#""value":-0,"#), "{zeros}");
     let again = home.ok(["typed", "echo", "--json", &zeros, "-o", "raw"]);
