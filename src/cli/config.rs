@@ -232,12 +232,11 @@ fn other_when_printed(text: &str) -> Other<'_> {
         Ok(Value::String(_)) => Other::Nothing,
         Ok(Value::Object(_) | Value::Array(_)) => changed_number(text).map_or(Other::Nothing, Other::Number),
         Ok(plain) if prints_as(&plain, text) => Other::Nothing,
-        Ok(_) => Other::Whole,
         // JSON, but with a number that cannot be held.
         Err(_) if text.trim_start().starts_with(['{', '[']) => {
             changed_number(text).map_or(Other::Whole, Other::Number)
         }
-        Err(_) => Other::Whole,
+        Ok(_) | Err(_) => Other::Whole,
     }
 }
 
