@@ -1,5 +1,5 @@
 //! How many connections a door, or all doors of a kind together, may have open. Where all places are
-//! taken, a new connection takes that of the one that has had no calls for longest; and nobody, be it a
+//! taken, those that have had no calls for longest make room; and nobody, be it a
 //! user of this machine or another machine, has more than half of them. So who holds connections, also
 //! with calls that never end, keeps nobody out.
 
@@ -20,6 +20,9 @@ use super::{budget::network, connection::Connection, listen::Peer};
 /// The most places there are, however many descriptors the system allows: an idle connection takes
 /// 19 KB of memory.
 const MOST: usize = 16_384;
+
+/// Room is made for this part of the places at once.
+const AT_ONCE: usize = 32;
 
 /// Who has places.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -102,7 +105,7 @@ impl Places {
             if held.clone().count() >= half {
                 // Those who are told to leave are on their way.
                 let leaving = held.clone().any(|other| other.unwanted.is_cancelled());
-                if leaving || evict(held).is_some() {
+                if leaving || evict(held, self.limit).is_some() {
                     return Err(Full::All);
                 }
                 return Err(Full::Holder);
@@ -110,7 +113,7 @@ impl Places {
         }
         if taken.len() >= self.limit {
             if !taken.values().any(|other| other.unwanted.is_cancelled()) {
-                evict(taken.values()).or_else(|| displace(&taken, connection));
+                evict(taken.values(), self.limit).or_else(|| displace(&taken, connection));
             }
             return Err(Full::All);
         }
@@ -132,12 +135,15 @@ fn holder_of(connection: &Connection) -> Option<Holder> {
     }
 }
 
-/// Tells the connection that has had no calls for longest to leave.
-fn evict<'a>(taken: impl Iterator<Item = &'a Arc<Connection>>) -> Option<()> {
+/// Tells connections that have had no calls for longest to leave: so many that a crowd of newcomers does
+/// not look through all of them each time.
+fn evict<'a>(taken: impl Iterator<Item = &'a Arc<Connection>>, limit: usize) -> Option<()> {
     let idle = taken.filter_map(|connection| Some((connection.idle_since()?, connection)));
-    let (_, connection) = idle.min_by_key(|(since, _)| *since)?;
-    connection.unwanted.cancel();
-    Some(())
+    let mut idle: Vec<_> = idle.collect();
+    idle.sort_unstable_by_key(|(since, _)| *since);
+    idle.truncate((limit / AT_ONCE).max(1));
+    idle.iter().for_each(|(_, connection)| connection.unwanted.cancel());
+    (!idle.is_empty()).then_some(())
 }
 
 /// Tells the oldest connection of the holder of most places to leave, in favour of one who has less than
