@@ -154,12 +154,14 @@ impl Tables {
         }
     }
 
-    /// What the tables say, read no earlier than `asked`. Who asks while they are read waits for
-    /// the next reading, which then serves all who wait.
-    fn since(&mut self, asked: Instant) -> io::Result<Arc<Sockets>> {
-        if let Some(last) = self.last.take_if(|last| last.since >= asked) {
-            return Ok(self.last.insert(last).clone());
-        }
+    /// What the tables said last, if they were not read before `asked`. Who asks while they are read waits
+    /// for the next reading, which then serves all who wait.
+    fn known(&self, asked: Instant) -> Option<Arc<Sockets>> {
+        self.last.clone().filter(|last| last.since >= asked)
+    }
+
+    /// What the tables say.
+    fn read(&mut self) -> io::Result<Arc<Sockets>> {
         let since = Instant::now();
         let mut text = String::new();
         for file in self.open()? {
@@ -174,8 +176,11 @@ async fn find(look: impl Fn(&Sockets) -> Option<u32>) -> Option<u32> {
     for _ in 0..READS {
         let asked = Instant::now();
         let mut held = HELD.lock().await;
-        let read = tokio::task::spawn_blocking(move || held.since(asked)).await.ok()?;
-        if let Some(uid) = look(read.ok()?.as_ref()) {
+        let read = match held.known(asked) {
+            Some(known) => known,
+            None => tokio::task::spawn_blocking(move || held.read()).await.ok()?.ok()?,
+        };
+        if let Some(uid) = look(&read) {
             return Some(uid);
         }
     }

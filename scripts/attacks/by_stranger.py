@@ -259,7 +259,8 @@ def idle_connections(trial):
     select.select([reader], [], [], 60)
     for _ in range(trial.times(20, 2)):
         begun = time.monotonic()
-        trial.holds(post(state["api"], "/auth/Auth/Token", {"id": "admin", "secret": "micro"}, timeout=10).status == 200, "a login")
+        login = post(state["api"], "/auth/Auth/Token", {"id": "admin", "secret": "micro"}, timeout=10)
+        trial.holds(login.status == 200, f"a login: {login}")
         for address in (state["proxy"], state["network"], state["socket"]):
             with http2.Connection(address, timeout=10) as connection:
                 headers = [] if address.startswith("/") else [("authorization", f"Bearer {trial.token}")]

@@ -82,15 +82,18 @@ impl Places {
 
     /// Once half of the places are taken, it matters which user of this machine has them.
     async fn identify(&self, newcomer: &Arc<Connection>) {
-        let mut unidentified: Vec<_> = {
+        if self.taken.lock().unwrap_or_else(PoisonError::into_inner).len() < self.limit / 2 {
+            return;
+        }
+        if newcomer.purse.is_unidentified() {
+            newcomer.purse.identify().await;
+        }
+        // The others are found out by one newcomer, while the next ones wait.
+        let _turn = self.turn.lock().await;
+        let unidentified: Vec<_> = {
             let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-            if taken.len() < self.limit / 2 {
-                return;
-            }
-            taken.values().chain([newcomer]).filter(|c| c.purse.is_unidentified()).cloned().collect()
+            taken.values().filter(|connection| connection.purse.is_unidentified()).cloned().collect()
         };
-        // The newcomer is not told apart from those who asked at the same time.
-        unidentified.dedup_by(|one, other| Arc::ptr_eq(one, other));
         join_all(unidentified.iter().map(|connection| connection.purse.identify())).await;
     }
 
