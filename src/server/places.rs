@@ -145,7 +145,9 @@ fn evict<'a>(taken: impl Iterator<Item = &'a Arc<Connection>>, limit: usize) -> 
     let mut idle: Vec<_> = idle.collect();
     idle.sort_unstable_by_key(|(since, _)| *since);
     idle.truncate((limit / AT_ONCE).max(1));
-    idle.iter().for_each(|(_, connection)| connection.unwanted.cancel());
+    for (_, connection) in &idle {
+        connection.unwanted.cancel();
+    }
     (!idle.is_empty()).then_some(())
 }
 
