@@ -7,6 +7,7 @@ import shutil
 import time
 import traceback
 
+import http2
 from bystander import Bystander, well_formed
 from child import Child, NotRun, needs_root
 
@@ -112,6 +113,13 @@ class Trial:
         """A token of a service of this name, which the owner of the home may mint."""
         said = self.home.ok("call", "auth", "Auth.Local", f'{{"service": "{name}", "token_expiry": 86400}}')
         return json.loads(said)["token"]["access_token"]
+
+    def by_owner(self, path, request, what):
+        """A call on the owner's socket, which nothing that others hold refuses."""
+        with http2.Connection(self.state["socket"]) as owner:
+            reply = owner.call(path, request)
+        self.holds(reply.status == 0, f"{what}: {reply}")
+        return reply
 
     def alive(self, what="the server"):
         """It has not ended, and answers."""

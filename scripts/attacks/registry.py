@@ -2,13 +2,16 @@
 
 import hashlib
 import json
+import os
 import pathlib
+import select
+import signal
 import socket
 import threading
 import time
 
 import http2
-from attack import MIB, attack
+from attack import MIB, attack, nofile
 from wire import connect, field, post
 
 REGISTER, DESCRIBE = "/registry/Registry/Register", "/registry/Registry/Describe"
@@ -216,21 +219,29 @@ def unread_answers(trial):
         except OSError:
             pass
 
-    for _ in range(trial.times(6, 2)):
-        start([("/registry.Registry/Watch", b"")] * trial.times(1000, 300))
-    for key in ("small", "middle", "large"):
-        for _ in range(trial.times(20, 2)):
-            start([("/store.Store/Read", field(1, key))] * 1000)
+    reader, writer = os.pipe()
+
+    def crowd():
+        nofile()
+        for _ in range(trial.times(6, 2)):
+            start([("/registry.Registry/Watch", b"")] * trial.times(1000, 300))
+        for key in ("small", "middle", "large"):
+            for _ in range(trial.times(20, 2)):
+                start([("/store.Store/Read", field(1, key))] * 1000)
+        os.write(writer, b".")
+        # Ended with the attack.
+        signal.pause()
+
+    # What another user holds is not held by the bystander too.
+    trial.beside(crowd, as_stranger=True)
+    trial.holds(select.select([reader], [], [], 60)[0], "the crowd has not come")
     address, update = listener(trial), 0
     endpoints = [{"name": f"A.M{n}", "metadata": {"a": "x" * 2000}} for n in range(100)]
     for update in range(trial.times(30, 5)):
-        answer = post(state["api"], REGISTER, service("shop", address, metadata={"u": str(update)}, endpoints=endpoints), trial.token)
-        trial.holds(answer.status == 200, f"a registration: {answer}")
-    with http2.Connection(state["socket"]) as owner:
-        reply = owner.call("/store.Store/Read", {"key": "large"})
-        trial.holds(reply.status == 0 and reply.data, f"the owner reads: {reply}")
-    for connection in held:
-        connection.close()
+        changed = service("shop", address, metadata={"u": str(update)}, endpoints=endpoints)
+        trial.by_owner("/registry.Registry/Register", changed, "a registration")
+    reply = trial.by_owner("/store.Store/Read", {"key": "large"}, "the owner reads")
+    trial.holds(reply.data, f"the owner reads: {reply}")
 
 
 @attack("stalled-reads", "answers that nobody takes are bounded, and end", callers=60)
