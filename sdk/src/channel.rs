@@ -30,7 +30,7 @@ use crate::{Address, Error, Result, header, local};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often an idle connection is checked, and how long the other side may take to answer.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
-/// The flow-control window of a stream, in bytes: the most that waits for a receiver who does not read.
+/// The flow-control window of a stream, in bytes: the most that waits for a receiver that does not read.
 pub const STREAM_WINDOW: u32 = 64 << 10;
 /// The flow-control window of a connection, in bytes: the largest there is (RFC 9113, section 6.9.1),
 /// so that streams which nobody reads never hold up the others of their connection.

@@ -39,7 +39,7 @@ struct Inner {
     /// For how many seconds tokens are asked for.
     life: u32,
     token: Mutex<Option<Token>>,
-    /// Of tokens, by their SHA-256: whoever calls chooses their length.
+    /// Of tokens, by their SHA-256, since callers choose how long a token is.
     accounts: Mutex<HashMap<[u8; 32], (Account, Instant)>>,
 }
 

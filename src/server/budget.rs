@@ -31,10 +31,9 @@ const RETRY: u32 = 1;
 /// The id of the errors that say so.
 const ID: &str = "micro.server";
 
-/// What an open call takes of the server beside its messages: what it carries, and what waits at either
-/// side of it for who does not read.
+/// What an open call takes of the server beside its messages, in bytes.
 pub(super) const CALL: usize = 16 << 10;
-/// Above this part of the budget, accounts are told apart also for small messages.
+/// Once one part in so many of the budget is held, small messages count for their account too.
 const PRESSED: usize = 8;
 
 /// Who holds bytes.

@@ -80,11 +80,11 @@ impl Progress {
 /// What a call holds of the budget, shared by its request, its answer and its handler.
 #[derive(Debug)]
 pub(super) struct Meter {
-    /// For the call itself, as long as it is open.
+    /// What every call takes beside its messages, held until it ends.
     _call: Hold,
     /// For its messages.
     hold: Mutex<Hold>,
-    /// What is held as long as the call is open.
+    /// What [`Meter::keep`] holds until the call ends.
     kept: Mutex<Option<Hold>>,
     /// Why the request was broken off.
     refused: OnceLock<Error>,

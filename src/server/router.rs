@@ -176,7 +176,7 @@ impl Router {
         B::Error: Into<tonic::codegen::StdError>,
     {
         if let Err(error) = self.admit(&request) {
-            // A page of a browser speaks no gRPC; whoever sends too many headers may.
+            // A web page cannot read an answer of gRPC; a client that sends too many headers may be one of gRPC.
             let is_grpc = error.code == 431 && Wire::of(request.headers()).is_ok();
             return if is_grpc { error.into_response() } else { refuse(&error) };
         }

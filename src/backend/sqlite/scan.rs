@@ -17,7 +17,7 @@ use crate::{
     weighed,
 };
 
-/// Entries read ahead of whoever takes them, and their bytes in all.
+/// How many entries are read ahead of their reader, and how many bytes of them.
 const AHEAD: (usize, usize) = (64, 1 << 20);
 
 /// How long a reader may take nothing: the log of the database grows as long as it holds its moment.
