@@ -166,12 +166,14 @@ pub(super) struct Hold {
     /// What the bytes are counted for, beside the server.
     counters: Vec<Counter>,
     bytes: usize,
+    /// Counted as what is not small.
+    large: bool,
 }
 
 impl Hold {
     /// Nothing yet.
     pub(super) fn new(purse: Arc<Purse>, account: Option<Arc<Account>>) -> Self {
-        Self { purse, account, counters: Vec::new(), bytes: 0 }
+        Self { purse, account, counters: Vec::new(), bytes: 0, large: false }
     }
 
     /// Nothing yet, by the same peer and account.
@@ -179,11 +181,24 @@ impl Hold {
         Self::new(self.purse.clone(), self.account.clone())
     }
 
+    /// Holds so many bytes more, of a message that is said to have so many in all: a large one takes
+    /// nothing of the share that is kept for small ones, from its first byte on.
+    ///
+    /// # Errors
+    /// As [`Hold::grow`].
+    pub(super) fn grow_to(&mut self, bytes: usize, announced: usize) -> Result<()> {
+        self.add(bytes, announced > SMALL)
+    }
+
     /// Holds so many bytes more.
     ///
     /// # Errors
     /// 413 for more than anyone may hold, 503 for what may be held another time.
     pub(super) fn grow(&mut self, bytes: usize) -> Result<()> {
+        self.add(bytes, false)
+    }
+
+    fn add(&mut self, bytes: usize, large: bool) -> Result<()> {
         let budget = &self.purse.budget;
         let (after, share, quarter) = (self.bytes.saturating_add(bytes), budget.share(), budget.total / 4);
         if after > share {
@@ -191,17 +206,17 @@ impl Hold {
                 "the messages of a call take more than {share} bytes while they are dealt with, which is the limit"
             )));
         }
-        let large = after > SMALL;
+        let large = large || self.large || after > SMALL;
         let (all, one) = match (self.purse.peer, large) {
-            (Peer::Owner, _) => (budget.total, share),
+            (Peer::Owner, true) => (budget.total, share),
+            (Peer::Owner, false) => (budget.total, quarter),
             (Peer::Service | Peer::Program(_) | Peer::Unknown, true) => (budget.total - quarter, share),
             (Peer::Service | Peer::Program(_) | Peer::Unknown, false) => {
                 (budget.total - quarter / 2, quarter)
             }
         };
         add(std::slice::from_ref(&budget.all), bytes, all, "the server holds")?;
-        let was_large = self.bytes > SMALL;
-        let counted = if large == was_large && self.bytes > 0 {
+        let counted = if large == self.large && self.bytes > 0 {
             add(&self.counters, bytes, one, "who calls holds")
         } else {
             let counters = self.purse.counters(self.account.as_deref(), large);
@@ -214,20 +229,21 @@ impl Hold {
             subtract(std::slice::from_ref(&budget.all), bytes);
             return Err(error);
         }
-        self.bytes = after;
+        (self.bytes, self.large) = (after, large);
         Ok(())
     }
 
-    /// Holds so many bytes in all, which are more than before, or none.
+    /// Holds so many bytes in all, which are more than before, or none, of a message that is said to have
+    /// so many.
     ///
     /// # Errors
     /// As [`Hold::grow`].
-    pub(super) fn reach(&mut self, bytes: usize) -> Result<()> {
+    pub(super) fn reach(&mut self, bytes: usize, announced: usize) -> Result<()> {
         if bytes == 0 {
             self.release();
             return Ok(());
         }
-        self.grow(bytes.saturating_sub(self.bytes))
+        self.grow_to(bytes.saturating_sub(self.bytes), announced)
     }
 
     /// Gives back what is held.
@@ -236,7 +252,7 @@ impl Hold {
             subtract(std::slice::from_ref(&self.purse.budget.all), self.bytes);
             subtract(&self.counters, self.bytes);
             self.counters.clear();
-            self.bytes = 0;
+            (self.bytes, self.large) = (0, false);
         }
     }
 }
@@ -350,6 +366,27 @@ mod tests {
         assert_eq!((refused.code, refused.retry_after), (503, Some(RETRY)));
         assert_eq!(small.len() * SMALL, 16 * MIB, "an eighth");
         assert_eq!(code(Hold::new(Purse::new(budget.clone(), Peer::Owner), None).grow(16 * MIB)), 200);
+    }
+
+    #[test]
+    fn large_messages_leave_the_share_of_small_ones_alone_while_they_come() {
+        let budget = Budget::new(DEFAULT);
+        let purse = || purse(&budget, "10.0.0.1:1");
+        let mut first = Hold::new(purse(), None);
+        assert_eq!(code(first.grow(16 * MIB)), 200);
+        // Many of them begin.
+        let mut begun: Vec<_> = (0..1000).map(|_| Hold::new(purse(), None)).collect();
+        for hold in &mut begun {
+            assert!(matches!(code(hold.grow_to(SMALL, MIB)), 200 | 503));
+        }
+        assert_eq!(code(Hold::new(purse(), None).grow(SMALL)), 200);
+        // Also those of one account, for the owner who has the same.
+        let account = || Some(account("a"));
+        let mut other = Hold::new(self::purse(&budget, "10.0.0.2:1"), account());
+        assert_eq!(code(other.grow_to(budget.share(), MIB)), 200);
+        let owner = Purse::new(budget.clone(), Peer::Owner);
+        assert_eq!(code(Hold::new(owner.clone(), account()).grow_to(SMALL, MIB)), 503);
+        assert_eq!(code(Hold::new(owner, account()).grow(SMALL)), 200);
     }
 
     #[test]

@@ -110,12 +110,20 @@ impl Meter {
         self.hold.lock().unwrap_or_else(PoisonError::into_inner).grow(bytes)
     }
 
-    /// Holds so many bytes in all, for a message that is passed on while it comes.
+    /// Holds so many bytes more of a message that is said to have so many, until the call ends.
     ///
     /// # Errors
     /// 413 or 503, as [`Hold::grow`].
-    fn reach(&self, bytes: usize) -> Result<()> {
-        self.hold.lock().unwrap_or_else(PoisonError::into_inner).reach(bytes)
+    pub(super) fn grow_to(&self, bytes: usize, announced: usize) -> Result<()> {
+        self.hold.lock().unwrap_or_else(PoisonError::into_inner).grow_to(bytes, announced)
+    }
+
+    /// Holds so many bytes in all, for a message of so many that is passed on while it comes.
+    ///
+    /// # Errors
+    /// 413 or 503, as [`Hold::grow`].
+    fn reach(&self, bytes: usize, announced: usize) -> Result<()> {
+        self.hold.lock().unwrap_or_else(PoisonError::into_inner).reach(bytes, announced)
     }
 
     /// Another hold, for what does not end with the call.
@@ -221,8 +229,7 @@ impl Inbound {
                 if self.had < HEAD {
                     break;
                 }
-                let [flag, length @ ..] = self.head;
-                match flag {
+                match self.head[0] {
                     0 => {}
                     1 if self.terms.compressed => {}
                     1 => {
@@ -230,11 +237,11 @@ impl Inbound {
                             "a compressed message: send it as it is, nothing else is read here",
                         ));
                     }
-                    _ => {
+                    flag => {
                         return Err(Error::bad_request(format!("not a gRPC message: flag {flag} before it")));
                     }
                 }
-                self.missing = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+                self.missing = self.announced();
                 if self.missing > self.terms.limit {
                     return Err(Error::too_large(format!(
                         "a message of {} bytes; the limit is {} bytes",
@@ -249,18 +256,20 @@ impl Inbound {
         if self.had > 0 {
             self.progress.get_or_insert_default().came(bytes);
         }
-        if self.terms.kept { self.meter.grow(bytes) } else { self.meter.reach(self.unfinished()) }
+        let announced = if self.had < HEAD { 0 } else { self.announced() };
+        if self.terms.kept {
+            self.meter.grow_to(bytes, announced)
+        } else {
+            // A service may take larger ones than the server does: that is its own affair.
+            let come = announced.saturating_sub(self.missing).min(MESSAGE_LIMIT);
+            self.meter.reach(come, announced)
+        }
     }
 
-    /// How much has come of a message that is not yet whole. A service may take larger ones than the
-    /// server does: that is its own affair.
-    fn unfinished(&self) -> usize {
-        if self.had < HEAD {
-            return 0;
-        }
+    /// How many bytes the message has whose head has come.
+    fn announced(&self) -> usize {
         let [_, length @ ..] = self.head;
-        let whole = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
-        (whole - self.missing).min(MESSAGE_LIMIT)
+        usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX)
     }
 
     /// Breaks off, and lets go of where the body came from.

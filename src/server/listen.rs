@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use bytes::Bytes;
 use http::{Request, Response};
 use hyper::{body::Incoming, service::Service};
 use hyper_util::{
@@ -24,7 +25,7 @@ use tokio::{
 };
 
 use super::{
-    budget::{Budget, Hold},
+    budget::Budget,
     connection::{Connection, Introduced},
     heads::Limits,
     outbound::TINY,
@@ -182,8 +183,7 @@ impl Door {
         S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
         S::Future: Send + 'static,
         S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-        B: http_body::Body + Send + 'static,
-        B::Data: Send,
+        B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let waiting = Arc::new(Semaphore::new(WAITING));
@@ -244,8 +244,7 @@ async fn serve<S, B>(
     S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
     S::Future: Send + 'static,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    B: http_body::Body + Send + 'static,
-    B::Data: Send,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -266,8 +265,8 @@ async fn serve<S, B>(
         .max_header_list_size(u32::try_from(2 * limits.bytes).unwrap_or(u32::MAX))
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW);
-    let head = Hold::new(connection.purse.clone(), None);
-    let stream = TokioIo::new(Reader::new(stream, limits, head, Instant::now() + HEAD_DEADLINE));
+    let stream = Reader::new(stream, limits, connection.clone(), Instant::now() + HEAD_DEADLINE);
+    let stream = TokioIo::new(stream);
     let service = Introduced { service, connection: connection.clone() };
     let mut served = std::pin::pin!(builder.serve_connection(stream, service));
     let ended = tokio::select! {

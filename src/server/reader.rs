@@ -1,11 +1,12 @@
 //! A connection on its way to the library that answers it. Of HTTP/1 each head is held back until it is
-//! whole and has been looked at; what is refused gets its answer here. Of HTTP/2 only the beginning
-//! matters: a client has to say something before a deadline.
+//! whole and has been looked at; what is refused gets its answer here. A client of HTTP/2 has to say
+//! something before a deadline, and nothing more is read from one that does not take what is sent to it.
 
 use std::{
     io,
     pin::Pin,
-    task::{Context, Poll, ready},
+    sync::Arc,
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
@@ -20,6 +21,7 @@ use tokio::{
 
 use super::{
     budget::Hold,
+    connection::{Connection, Reading},
     frames::Frames,
     heads::{Heads, Limits, Part},
 };
@@ -54,10 +56,16 @@ pub(super) struct Reader<S> {
     /// Once the answer to what was refused is on its way: when it is given up, and what came since.
     parting: Option<(Pin<Box<Sleep>>, usize)>,
     shut: bool,
+    connection: Arc<Connection>,
+    /// While the client takes nothing of what is sent to it.
+    unread: Option<Reading>,
+    /// Who waits for more to read, until the client has taken some.
+    waiting: Option<Waker>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
-    pub(super) fn new(stream: S, limits: Limits, hold: Hold, deadline: Instant) -> Self {
+    pub(super) fn new(stream: S, limits: Limits, connection: Arc<Connection>, deadline: Instant) -> Self {
+        let hold = Hold::new(connection.purse.clone(), None);
         Self {
             stream,
             heads: Heads::new(limits),
@@ -72,7 +80,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
             refusal: None,
             parting: None,
             shut: false,
+            connection,
+            unread: None,
+            waiting: None,
         }
+    }
+
+    /// Notes whether the client took something of what is sent to it.
+    fn note<T>(&mut self, written: Poll<T>) -> Poll<T> {
+        if written.is_ready() {
+            self.unread = None;
+            self.waiting.take().map(Waker::wake);
+        } else if self.unread.is_none() {
+            self.unread = Some(Reading::new(self.connection.clone()));
+        }
+        written
     }
 
     /// Passes on what may be.
@@ -242,6 +264,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Reader<S> {
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let me = &mut *self;
+        if me.unread.is_some() && me.frames.is_some() {
+            // What it still asks for would only be held for it.
+            me.waiting = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
         let before = out.filled().len();
         loop {
             if me.passing > 0 {
@@ -266,7 +293,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Reader<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Reader<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.note(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -286,6 +314,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Reader<S> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.note(written)
     }
 }

@@ -211,7 +211,7 @@ impl Router {
         let (terms, meter) = (route.terms(wire, encoded), route.meter.clone());
         let one_message = terms.prompt;
         let request = request.map(|body| Body::new(Hooked::new(body, Inbound::new(terms, meter.clone()))));
-        let response = if wire == Wire::Json {
+        let mut response = if wire == Wire::Json {
             // Apart: what it takes to translate would be carried, and copied, by each call.
             Box::pin(self.call_json(route, request)).await?
         } else {
@@ -227,6 +227,7 @@ impl Router {
             meter.release();
         }
         let hold = meter.another();
+        response.extensions_mut().insert(meter);
         Ok(response.map(|body| {
             let body = Outbound::new(body, hold, Some(connection), over_budget);
             // The only answer is there as soon as it has a head.

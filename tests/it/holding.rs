@@ -9,11 +9,12 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::StatusCode;
 use tokio::task::JoinSet;
 
 use crate::{
     messages::{CallRequest, Number},
-    raw::{Raw, frame, soon},
+    raw::{Call, Raw, frame, soon},
     support::{Home, PATIENCE, as_another_user, eventually, http, outcome},
 };
 
@@ -60,6 +61,38 @@ async fn answers_that_nobody_reads_hold_up_no_other_call() {
     for _ in 0..300 {
         answers(&state.api);
     }
+}
+
+/// Asks for the version.
+async fn ask(raw: &Raw) -> Call {
+    raw.whole("/", "application/json", &[], Bytes::from_static(b"{}")).await
+}
+
+#[tokio::test]
+async fn answers_that_wait_for_their_client_to_take_them_are_counted() {
+    let home = Home::new();
+    home.ok(["server", "start", "--max-bytes-in-flight", "96MiB"]);
+    let api = home.state().api;
+    let reader = Raw::connect(&api).await;
+    let (mut connections, mut calls) = (Vec::new(), Vec::new());
+    for _ in 0..4 {
+        let stream = tokio::net::TcpStream::connect(&api).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        connections.push(Raw::closed_window(stream, &api).await);
+    }
+    // A quarter of the budget is 3,072 times what is counted for such an answer, beside its bytes. The first
+    // of them are counted for all who are not yet told apart.
+    for number in 0..3_400 {
+        let raw = &connections[number / 1_000];
+        calls.push(ask(raw).await);
+    }
+    let refused = &calls.last().unwrap().head;
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(refused.headers["retry-after"], "1");
+    // What they did not read is let go of with their connections.
+    drop((connections, calls));
+    soon("answers to be given again", async { while ask(&reader).await.head.status != StatusCode::OK {} })
+        .await;
 }
 
 #[test]

@@ -67,13 +67,16 @@ impl Raw {
         Self::over(UnixStream::connect(socket).await.unwrap(), "localhost").await
     }
 
-    /// A connection to a local socket, by which no byte of an answer may come until that is asked for.
-    pub(crate) async fn closed_window(socket: &Path) -> Self {
-        let stream = TokioIo::new(UnixStream::connect(socket).await.unwrap());
+    /// A connection by which no byte of an answer may come until that is asked for.
+    pub(crate) async fn closed_window(
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        address: &str,
+    ) -> Self {
         let mut builder = http2::Builder::new(TokioExecutor::new());
-        let (sender, connection) = builder.initial_stream_window_size(0).handshake(stream).await.unwrap();
+        builder.initial_stream_window_size(0);
+        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.unwrap();
         drop(tokio::spawn(connection));
-        Self { sender, address: "localhost".to_owned() }
+        Self { sender, address: address.to_owned() }
     }
 
     async fn over(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, address: &str) -> Self {

@@ -48,8 +48,14 @@ fn spawn(command: &mut Command) -> Child {
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
+/// Kills a process. When this returns, its connections are closed: the signal alone does not say that.
 fn kill(pid: &str) {
     assert!(Command::new("kill").args(["-9", pid]).status().unwrap().success());
+    let stat = format!("/proc/{pid}/stat");
+    eventually("the process to end", || {
+        let is_gone = std::fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z "));
+        is_gone.then_some(())
+    });
 }
 
 fn pid(home: &Home) -> String {

@@ -212,14 +212,16 @@ async fn answer(router: &Router, route: Route, head: Parts, body: Body) -> Resul
     let response = router.send(route, wire, request).await?;
     // What answers has read the request; the answer may be as large.
     meter.release();
-    if form == Form::Protobuf {
-        return reply::protobuf(response, reader).await;
-    }
     let output = method.map(|method| method.output());
-    if streams {
-        return Ok(reply::lines(response, output, reader).await);
-    }
-    reply::json(response, output, reader).await
+    let mut answer = if form == Form::Protobuf {
+        reply::protobuf(response, reader).await?
+    } else if streams {
+        reply::lines(response, output, reader).await
+    } else {
+        reply::json(response, output, reader).await?
+    };
+    answer.extensions_mut().insert(meter);
+    Ok(answer)
 }
 
 /// The message of a call: of its type in protobuf, or JSON where that is not known.
@@ -269,7 +271,7 @@ async fn read(mut body: Body, limit: usize, meter: &Arc<Meter>) -> Result<Bytes>
             return Err(too_large());
         }
         progress.came(chunk.len());
-        meter.grow(chunk.len())?;
+        meter.grow_to(chunk.len(), expected)?;
         whole.extend_from_slice(&chunk);
     }
 }

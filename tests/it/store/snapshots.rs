@@ -270,7 +270,8 @@ async fn a_snapshot_that_nobody_reads_holds_neither_the_log_nor_threads_nor_othe
 async fn large_records_that_nobody_reads_are_held_within_the_budget() {
     let home = started();
     store(&home).write(write("large", vec![7; 15 << 20])).await.unwrap();
-    let raw = Raw::closed_window(&home.state().socket).await;
+    let socket = tokio::net::UnixStream::connect(&home.state().socket).await.unwrap();
+    let raw = Raw::closed_window(socket, "localhost").await;
     let mut answers = Vec::new();
     for _ in 0..100 {
         answers.push(raw.whole("/store.Store/Read", "application/grpc", &[], read_request("large")).await);
