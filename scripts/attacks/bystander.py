@@ -1,6 +1,7 @@
 """Who has nothing to do with an attack: calls all the time, by TCP and by the owner's socket, and
 notes how long each call took."""
 
+import json
 import os
 import selectors
 import threading
@@ -13,6 +14,8 @@ from wire import Answer, bearer, connect, head
 from home import Failed
 
 PATH = "/registry/Registry/ListServices"
+# In a namespace of its own: what others register makes its answers no larger.
+MESSAGE = {"options": {"domain": "bystander"}}
 # What a bystander waits between two calls, in seconds.
 PAUSE = 0.002
 # A call that takes longer than this has failed, in seconds.
@@ -65,9 +68,15 @@ def repeat(way, over, pause, waits, failures):
         over.wait(pause)
 
 
+def question(address, token):
+    """The request of a call of the HTTP API."""
+    body = json.dumps(MESSAGE).encode()
+    return head("POST", PATH, address, [("Content-Type", "application/json"), *bearer(token)], len(body)) + body
+
+
 def by_tcp(address, token):
     """Calls of the HTTP API on one connection."""
-    request = head("POST", PATH, address, [("Content-Type", "application/json"), *bearer(token)], 2) + b"{}"
+    request = question(address, token)
     stream = connect(address, timeout=PATIENCE)
     while True:
         stream.sendall(request)
@@ -105,7 +114,7 @@ def by_socket(path):
     """Calls of the owner on one connection."""
     connection = http2.Connection(path, timeout=PATIENCE)
     while True:
-        reply = connection.call("/registry.Registry/ListServices", {})
+        reply = connection.call("/registry.Registry/ListServices", MESSAGE)
         if reply.status != 0:
             raise Failed(f"answered {reply}")
         yield
@@ -114,7 +123,7 @@ def by_socket(path):
 def well_formed(state, token, callers):
     """So many callers that call one after the other, each on a connection of its own, for ever."""
     address, waiting = state["api"], selectors.DefaultSelector()
-    request = head("POST", PATH, address, [("Content-Type", "application/json"), *bearer(token)], 2) + b"{}"
+    request = question(address, token)
     for _ in range(callers):
         stream = connect(address)
         stream.setblocking(False)

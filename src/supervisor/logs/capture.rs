@@ -1,7 +1,8 @@
 //! From the output of a process to lines with a time.
 //!
 //! Memory is bounded whatever a process writes: a line longer than [`LONGEST_LINE`] is split, and at
-//! most one block is read ahead of the journal.
+//! most one block is read ahead of the journal. So is the work: a process that writes faster than
+//! [`RATE`] for long waits for its pipe.
 
 use std::{
     collections::VecDeque,
@@ -12,7 +13,7 @@ use std::{
 use jiff::Timestamp;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _},
-    time::sleep,
+    time::{Instant, sleep},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +27,10 @@ const LONGEST_LINE: usize = 64 * 1024;
 
 /// Bytes read at a time.
 const BLOCK: usize = 64 * 1024;
+
+/// How many bytes a second are read of a pipe for long; a second's worth may come at once. Without a limit,
+/// one service that writes without an end takes the processors from the calls of all others.
+const RATE: usize = 8 << 20;
 
 /// How long a begun line waits for its end before it is shown without.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -70,6 +75,7 @@ pub(in super::super) async fn capture(
 ) {
     let mut lines = Lines::new(stream);
     let mut block = vec![0; BLOCK];
+    let mut pace = Pace::new();
     loop {
         let read = tokio::select! {
             biased;
@@ -89,11 +95,41 @@ pub(in super::super) async fn capture(
             last_lines.note(&batch);
             sink.write(batch).await;
         }
+        let wait = pace.note(read.unwrap_or_default());
+        if !wait.is_zero() {
+            tokio::select! {
+                () = sleep(wait) => {}
+                () = cut_off.cancelled() => {}
+            }
+        }
     }
     let rest = lines.finish(Timestamp::now());
     if !rest.is_empty() {
         last_lines.note(&rest);
         sink.write(rest).await;
+    }
+}
+
+/// How fast a pipe is read.
+struct Pace {
+    /// When bytes were counted last.
+    since: Instant,
+    /// Those that were read, less [`RATE`] for each second since.
+    bytes: usize,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Self { since: Instant::now(), bytes: 0 }
+    }
+
+    /// Counts bytes that were read; how long to wait before more are.
+    fn note(&mut self, bytes: usize) -> Duration {
+        let allowed = RATE as f64 * self.since.elapsed().as_secs_f64();
+        self.since = Instant::now();
+        // Rounds towards zero, and ends at the largest number.
+        self.bytes = self.bytes.saturating_sub(allowed as usize) + bytes;
+        Duration::from_secs_f64(self.bytes.saturating_sub(RATE) as f64 / RATE as f64)
     }
 }
 
@@ -203,6 +239,17 @@ mod tests {
         let shown = lines.finish(Timestamp::now());
         assert!(shown.ends_with(b" Password: \n") && !lines.is_begun());
         assert!(lines.take(b"thanks\n", Timestamp::now()).ends_with(b" thanks\n"));
+    }
+
+    #[test]
+    fn a_second_of_output_comes_at_once_and_what_is_more_waits() {
+        let mut pace = Pace::new();
+        assert_eq!(pace.note(RATE), Duration::ZERO);
+        let wait = pace.note(RATE);
+        assert!(wait > Duration::ZERO && wait <= Duration::from_secs(1), "{wait:?}");
+        // What was waited for counts no more.
+        pace.since = Instant::now() - wait;
+        assert_eq!(pace.note(0), Duration::ZERO);
     }
 
     #[test]
