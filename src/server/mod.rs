@@ -46,6 +46,7 @@ use crate::{
         runtime::{self, Runtime},
         secrets::{self, Secrets},
         store::Store,
+        transfers::Transfers,
     },
     sockets,
     supervisor::descriptors,
@@ -145,6 +146,7 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -
     let config = Config::open(kv.clone(), auth.clone(), secrets.clone(), &background).await?;
     let places = Places { folder: nodes, ports: tcp.ports()?, networks: settings.nodes_from.clone() };
     let registry = Registry::open(kv.clone(), &state.network, places, &background).await?;
+    let (budget, transfers) = (Budget::new(settings.bytes), Transfers::of_files(descriptors));
     let server = runtime::Server { network: state.network.clone(), socket: services_socket };
     let runtime = Runtime::open(
         settings.runtime(server),
@@ -152,13 +154,13 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -
         secrets.clone(),
         auth.clone(),
         registry.clone(),
+        transfers.clone(),
         &background,
     )
     .await?;
     let blobs = backend::open_blobs(&format!("files:{}", home.server().join("blobs").display())).await?;
-    let store = Store::open(kv.clone(), blobs, auth.clone(), &home.server(), &background);
+    let store = Store::open(kv.clone(), blobs, auth.clone(), &home.server(), transfers, &background);
     let blocks = Blocks::new(auth.clone(), &config, registry.clone(), runtime.clone(), &store);
-    let budget = Budget::new(settings.bytes);
     let belongings = Belongings { database: kv.clone(), auth: auth.clone(), secrets };
     let presence = Presence::new(home.clone(), lock, local, state.clone(), belongings);
     let (welcome, heads) = (settings.welcome.clone(), settings.heads);

@@ -10,6 +10,7 @@ pub(crate) mod registry;
 pub(crate) mod runtime;
 pub(crate) mod secrets;
 pub(crate) mod store;
+pub(crate) mod transfers;
 
 use std::sync::Arc;
 

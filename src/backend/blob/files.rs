@@ -25,6 +25,9 @@ use crate::private;
 /// What is not whole yet; emptied when the folder is opened.
 const DRAFTS: &str = "drafts";
 
+/// Bytes of content that wait to be written; each open draft has so many, however slow its writer is.
+const BUFFER: usize = 2 * PIECE;
+
 /// Content in a folder of its own.
 pub(super) struct Files {
     folder: PathBuf,
@@ -89,7 +92,8 @@ impl Blobs for Files {
             created.map_err(|e| failed("create", &opened, &e))
         })
         .await?;
-        let file = File::from_std(file);
+        let mut file = File::from_std(file);
+        file.set_max_buf_size(BUFFER);
         Ok(Box::new(InFile {
             folder: self.folder.clone(),
             path,

@@ -1,12 +1,12 @@
 //! Who calls, and what that lets them do. The server makes a [`Caller`] once per call, at the
 //! door; the building blocks ask it.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc};
 
 use micro_sdk::{Context, Error, Result, proto::auth::Account};
 
-use super::{revocation::Ties, rules::Subject};
-use crate::{services::PLATFORM, sockets::Connection};
+use super::{place::Place, revocation::Ties, rules::Subject};
+use crate::{names, services::PLATFORM, sockets::Connection};
 
 /// The type of the accounts that services have.
 pub(crate) const SERVICE: &str = "service";
@@ -31,7 +31,38 @@ pub(crate) struct Caller {
     pub(crate) ties: Option<Ties>,
 }
 
+/// For whom something is counted that nobody may have too much of.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Holder {
+    /// An account.
+    Account { namespace: String, kind: String, id: String },
+    /// All accounts of a namespace.
+    Namespace(String),
+    /// Who has no account, at a place.
+    Anonymous(Place),
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Account { id, .. } => write!(f, "account {}", names::shown(id)),
+            Self::Namespace(name) => write!(f, "namespace {}", names::shown(name)),
+            Self::Anonymous(_) => f.write_str("callers without an account"),
+        }
+    }
+}
+
 impl Caller {
+    /// For whom counts what the caller holds: the account, then all of its namespace.
+    pub(crate) fn holders(&self) -> Vec<Holder> {
+        let Some(account) = &self.account else {
+            return vec![Holder::Anonymous(self.address().map_or(Place::Loopback, Place::at))];
+        };
+        let Account { issuer, r#type, id, .. } = &**account;
+        let (namespace, kind, id) = (issuer.clone(), r#type.clone(), id.clone());
+        vec![Holder::Account { namespace: namespace.clone(), kind, id }, Holder::Namespace(namespace)]
+    }
+
     /// The caller that the server attached to a call.
     pub(crate) fn of(cx: &Context) -> Self {
         cx.extension::<Self>().cloned().unwrap_or_default()

@@ -48,7 +48,7 @@ use crate::{
 use accounts::{Accounts, Record, Renewed};
 use attempts::Attempts;
 use audit::{Audit, Note};
-pub(crate) use caller::{Caller, Kind, Resource, Thing};
+pub(crate) use caller::{Caller, Holder, Kind, Resource, Thing};
 use caller::{SERVICE, USER};
 use place::Place;
 use revocation::Revocations;

@@ -8,7 +8,7 @@ use super::Caller;
 
 /// A place: all that one person can easily have many of counts as one.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
-pub(super) enum Place {
+pub(crate) enum Place {
     /// The user who owns the home, by the local socket.
     Owner,
     /// Another user of this machine, or the owner by a loopback address.
@@ -37,7 +37,7 @@ impl Place {
         }
     }
 
-    fn at(address: IpAddr) -> Self {
+    pub(super) fn at(address: IpAddr) -> Self {
         match address.to_canonical() {
             ip if ip.is_loopback() => Self::Loopback,
             IpAddr::V4(ip) => Self::V4(ip.into()),

@@ -29,6 +29,7 @@ use crate::{
         auth::Auth,
         registry::{Catalog, Registry},
         secrets::Secrets,
+        transfers::Transfers,
     },
     supervisor::{self, Change, Folders, Id, Snapshot, State, Supervisor, Tail},
     tasks::Tasks,
@@ -54,6 +55,7 @@ pub(crate) struct Runtime {
     records: Records,
     supervisor: Supervisor,
     catalog: Arc<Catalog>,
+    transfers: Arc<Transfers>,
     /// Ends the streams that would not end by themselves.
     streams: Tasks,
 }
@@ -69,6 +71,7 @@ impl Runtime {
         secrets: Arc<Secrets>,
         auth: Auth,
         registry: Registry,
+        transfers: Arc<Transfers>,
         tasks: &Tasks,
     ) -> Result<Self> {
         let records = Records::new(kv, secrets);
@@ -83,7 +86,7 @@ impl Runtime {
         };
         let supervisor = Supervisor::start(supervised, watcher.clone(), tasks).await?;
         watcher.connect(supervisor.clone());
-        Ok(Self { records, supervisor, catalog, streams: Tasks::default() })
+        Ok(Self { records, supervisor, catalog, transfers, streams: Tasks::default() })
     }
 
     /// Starts what was wanted before the server ended.
@@ -275,7 +278,9 @@ impl blocks::runtime::Runtime for Runtime {
     async fn logs(&self, cx: Context, request: LogsRequest, replies: Sender<LogRecord>) -> Result<()> {
         let options = request.options.unwrap_or_default();
         let namespace = namespace_or_default(&options.namespace).to_owned();
-        Caller::of(&cx).may_administer(&namespace)?;
+        let caller = Caller::of(&cx);
+        caller.may_administer(&namespace)?;
+        let _place = self.transfers.take(&caller)?;
         let version = if request.version.is_empty() { "latest".to_owned() } else { request.version };
         let id = Id { namespace, name: request.service, version };
         let seconds = request.since;

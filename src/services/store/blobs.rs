@@ -4,6 +4,8 @@
 //! `<service>/logo.png`. A key that begins with `/` is meant as it stands, without that slash, by
 //! everybody.
 
+use std::sync::Arc;
+
 use futures::TryStreamExt as _;
 use micro_sdk::{
     Context, Error, MESSAGE_LIMIT, Receiver, Result, Sender, blocks,
@@ -17,7 +19,10 @@ use prost::Message as _;
 use super::{contents::Contents, shown};
 use crate::{
     names,
-    services::auth::{Auth, Caller, Kind, Thing},
+    services::{
+        auth::{Auth, Caller, Kind, Thing},
+        transfers::Transfers,
+    },
 };
 
 /// Bytes a key may have, with the name of a service before it.
@@ -30,6 +35,7 @@ const MAX_TYPE: usize = 255;
 pub(super) struct Service {
     pub(super) contents: Contents,
     pub(super) auth: Auth,
+    pub(super) transfers: Arc<Transfers>,
 }
 
 /// The blobs of a namespace, as a caller sees them.
@@ -113,6 +119,7 @@ impl blocks::store::BlobStore for Service {
         replies: Sender<BlobReadResponse>,
     ) -> Result<()> {
         let (space, whole) = self.find(&cx, &request.key, request.options.as_ref(), "BlobStore.Read")?;
+        let _place = self.transfers.take(&Caller::of(&cx))?;
         let Some((info, mut content)) = self.contents.read(&space.namespace, &whole).await? else {
             return Err(Error::not_found(format!(
                 "Blob not found: there is none with key `{}`",
@@ -141,6 +148,7 @@ impl blocks::store::BlobStore for Service {
         let (space, whole) = self.find(&cx, &key, options.as_ref(), "BlobStore.Write")?;
         let content_type = options.map(|options| options.content_type).unwrap_or_default();
         check_type(&content_type)?;
+        let _place = self.transfers.take(&Caller::of(&cx))?;
         let mut draft = self.contents.begin().await?;
         draft.write(blob.into()).await?;
         while let Some(BlobWriteRequest { blob, .. }) = requests.next().await? {

@@ -12,19 +12,20 @@ use std::{
 
 use futures::TryStreamExt as _;
 use micro_sdk::{Error, Result, Sender, proto::store::SnapshotResponse};
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
-    time::timeout,
-};
+use tokio::{sync::watch, time::timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{restore, snapshot::Writer, tables_of};
-use crate::backend::{Kv, PIECE, Scan};
+use crate::{
+    backend::{Kv, PIECE, Scan},
+    services::{
+        auth::Caller,
+        transfers::{Transfer, Transfers},
+    },
+};
 
 /// Snapshots that may be under way.
 const AT_ONCE: usize = 4;
-/// When it makes sense to ask again, in seconds.
-const RETRY: u32 = 10;
 /// How long a reader may take for a piece.
 const PATIENCE: Duration = Duration::from_mins(1);
 /// Bytes that are written together.
@@ -35,7 +36,7 @@ const TOGETHER: usize = 1 << 20;
 pub(super) struct Snapshots {
     kv: Arc<dyn Kv>,
     folder: Arc<Path>,
-    places: Arc<Semaphore>,
+    places: Arc<Transfers>,
 }
 
 /// A file without a name, and the path it had, to tell what is wrong with it.
@@ -48,17 +49,17 @@ struct Spool {
 impl Snapshots {
     /// Of a database; the copies are kept on the disk that `folder` is on.
     pub(super) fn new(kv: Arc<dyn Kv>, folder: Arc<Path>) -> Self {
-        Self { kv, folder, places: Arc::new(Semaphore::new(AT_ONCE)) }
+        Self { kv, folder, places: Transfers::new(AT_ONCE, "snapshots") }
     }
 
-    /// Sends the records of a database.
-    pub(super) async fn send(&self, database: &str, replies: &Sender<SnapshotResponse>) -> Result<()> {
-        let place = self.places.clone().try_acquire_owned().map_err(|_| {
-            let text = format!(
-                "{AT_ONCE} snapshots are under way, which is the limit; try again when one has ended"
-            );
-            Error::new(429, text).with_retry_after(RETRY)
-        })?;
+    /// Sends the records of a database to a caller.
+    pub(super) async fn send(
+        &self,
+        caller: &Caller,
+        database: &str,
+        replies: &Sender<SnapshotResponse>,
+    ) -> Result<()> {
+        let place = self.places.take(caller)?;
         let spool = Spool::new(&self.folder).await?;
         let prefix = tables_of(database);
         let scan = self.kv.scan(&prefix).await?;
@@ -90,7 +91,7 @@ impl Snapshots {
 
 /// Keeps the place of a snapshot as long as it is read, and then gives back the room on the disk too.
 /// This is done apart, since a handler is not asked for anything while its reader takes nothing.
-fn watch_over(place: OwnedSemaphorePermit, spool: Spool) -> watch::Sender<()> {
+fn watch_over(place: Transfer, spool: Spool) -> watch::Sender<()> {
     let (taken, mut seen) = watch::channel(());
     drop(tokio::spawn(async move {
         let stalled = loop {

@@ -20,6 +20,7 @@ use micro_sdk::{Context, Error, Result, blocks, handler::Handler};
 use super::{
     auth::{Auth, Caller, Kind, Thing},
     namespace_or_default,
+    transfers::Transfers,
 };
 use crate::{
     backend::{Blobs, Kv},
@@ -50,6 +51,7 @@ impl Store {
         blobs: Arc<dyn Blobs>,
         auth: Auth,
         folder: &Path,
+        transfers: Arc<Transfers>,
         tasks: &Tasks,
     ) -> Self {
         let contents = Contents::open(kv.clone(), blobs, tasks);
@@ -59,8 +61,9 @@ impl Store {
                 kv,
                 auth: auth.clone(),
                 folder: folder.into(),
+                transfers: transfers.clone(),
             },
-            blobs: blobs::Service { contents, auth },
+            blobs: blobs::Service { contents, auth, transfers },
         }
     }
 

@@ -26,6 +26,7 @@ use crate::{
     services::{
         PLATFORM,
         auth::{Auth, Caller},
+        transfers::Transfers,
     },
 };
 
@@ -40,6 +41,7 @@ pub(super) struct Service {
     pub(super) snapshots: Snapshots,
     /// Where what is to be restored is taken in.
     pub(super) folder: PathBuf,
+    pub(super) transfers: Arc<Transfers>,
 }
 
 /// A change that is part of a commit.
@@ -282,13 +284,16 @@ impl blocks::store::Store for Service {
     ) -> Result<()> {
         let database = database(&request.database)?;
         permit_database(&self.auth, &cx, database, "Store.Snapshot")?;
-        self.snapshots.send(database, &replies).await
+        self.snapshots.send(&Caller::of(&cx), database, &replies).await
     }
 
     async fn restore(&self, cx: Context, requests: Receiver<RestoreRequest>) -> Result<RestoreResponse> {
         Caller::of(&cx).account()?;
-        let permit = |database: &str| permit_database(&self.auth, &cx, database, "Store.Restore");
-        let records = restore::receive(&*self.kv, &self.folder, requests, permit).await?;
+        let begin = |database: &str| {
+            permit_database(&self.auth, &cx, database, "Store.Restore")?;
+            self.transfers.take(&Caller::of(&cx))
+        };
+        let records = restore::receive(&*self.kv, &self.folder, requests, begin).await?;
         Ok(RestoreResponse { records })
     }
 }

@@ -24,19 +24,22 @@ use crate::{
 /// Records, and bytes of them, that are handed over together.
 const TOGETHER: (usize, usize) = (256, 1 << 20);
 
+/// Bytes that are written together; each open upload has so many, however slow it is.
+const BUFFER: usize = 2 * backend::PIECE;
+
 type Together = Vec<Result<(String, Entry), backend::Error>>;
 
 /// Takes a snapshot in and puts it in the place of all records of the database that the first message
-/// names, if `permit` lets it. Returns how many there are now.
-pub(super) async fn receive(
+/// names, if `begin` gives it a place. Returns how many there are now.
+pub(super) async fn receive<Place>(
     kv: &dyn Kv,
     folder: &Path,
     mut requests: Receiver<RestoreRequest>,
-    permit: impl Fn(&str) -> Result<()>,
+    begin: impl Fn(&str) -> Result<Place>,
 ) -> Result<u64> {
     let first = requests.next().await?.ok_or_else(|| Error::bad_request("no snapshot was sent"))?;
     let database = database(&first.database)?.to_owned();
-    permit(&database)?;
+    let _place = begin(&database)?;
     let mut spool = Spool::new(folder).await?;
     let mut next = Some(first);
     while let Some(request) = next {
@@ -59,7 +62,7 @@ struct Spool {
 impl Spool {
     async fn new(folder: &Path) -> Result<Self> {
         let (file, path) = nameless(folder, "restore").await?;
-        Ok(Self { file: BufWriter::with_capacity(1 << 20, file), path })
+        Ok(Self { file: BufWriter::with_capacity(BUFFER, file), path })
     }
 
     async fn write(mut self, data: Vec<u8>) -> Result<Self> {

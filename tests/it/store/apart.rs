@@ -84,6 +84,12 @@ async fn names_are_data_or_refused_and_never_paths() {
 
 /// A client at the proxy with this account, made by the owner of the home.
 async fn account(home: &Home, id: &str, kind: &str, scopes: &[&str], namespace: &str) -> Client {
+    let token = token(home, id, kind, scopes, namespace).await;
+    Client::new(Channel::tcp(home.state().proxy), "store").with_token(&token).unwrap()
+}
+
+/// A token of this account, made by the owner of the home.
+pub(super) async fn token(home: &Home, id: &str, kind: &str, scopes: &[&str], namespace: &str) -> String {
     let options = Some(Options { namespace: namespace.into() });
     let auth = AuthClient::new(Client::new(Channel::unix(home.state().socket), "auth"));
     let request = GenerateRequest {
@@ -97,8 +103,7 @@ async fn account(home: &Home, id: &str, kind: &str, scopes: &[&str], namespace: 
     auth.generate(request).await.unwrap();
     let request =
         TokenRequest { id: id.into(), secret: "a long secret".into(), options, ..TokenRequest::default() };
-    let token = auth.token(request).await.unwrap().token.unwrap().access_token;
-    Client::new(Channel::tcp(home.state().proxy), "store").with_token(&token).unwrap()
+    auth.token(request).await.unwrap().token.unwrap().access_token
 }
 
 /// What each method answers to a caller, for the things of a namespace.

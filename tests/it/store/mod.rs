@@ -7,3 +7,4 @@ mod commands;
 mod records;
 mod snapshots;
 mod support;
+mod uploads;
