@@ -329,8 +329,13 @@ impl Accounts {
     }
 
     /// A new login of an account: its refresh token, and what ties its tokens to it.
-    pub(super) async fn begin_session(&self, namespace: &str, record: &Record) -> Result<(String, Ties)> {
-        let (token, session) = (secret::generate()?, unique());
+    pub(super) async fn begin_session(
+        &self,
+        namespace: &str,
+        record: &Record,
+        revocations: &Revocations,
+    ) -> Result<(String, Ties)> {
+        let (token, session) = (secret::generate()?, revocations.begin_session(namespace, &record.id));
         let until = now() + REFRESH_LIFE.as_secs();
         let refresh = Refresh {
             id: record.id.clone(),
@@ -370,7 +375,7 @@ impl Accounts {
             match refresh.used {
                 Some(used) if now() <= used + REFRESH_GRACE => {}
                 Some(_) => {
-                    self.end_session(namespace, token, &refresh.session, revocations).await?;
+                    self.end_session(namespace, token, &refresh, revocations).await?;
                     tracing::warn!(
                         account = record.id,
                         namespace,
@@ -407,7 +412,7 @@ impl Accounts {
             return Ok(());
         };
         match serde_json::from_slice::<Refresh>(&entry.value) {
-            Ok(refresh) => self.end_session(namespace, token, &refresh.session, revocations).await,
+            Ok(refresh) => self.end_session(namespace, token, &refresh, revocations).await,
             Err(_) => Ok(()),
         }
     }
@@ -418,12 +423,11 @@ impl Accounts {
         &self,
         namespace: &str,
         token: &str,
-        session: &str,
+        refresh: &Refresh,
         revocations: &Revocations,
     ) -> Result<()> {
         // No renewal of it begins from now on, so that there is a last one.
-        self.kv.commit(Revocations::store_session(Commit::new(), session)).await?;
-        revocations.revoke_session(session);
+        revocations.end_session(&*self.kv, namespace, &refresh.id, &refresh.session).await?;
         let mut last = token.to_owned();
         loop {
             let next = self.successor(&last);

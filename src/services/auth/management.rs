@@ -33,6 +33,7 @@ impl blocks::auth::Accounts for Auth {
         if by.issuer == namespace && by.id == record.id {
             return Err(Error::bad_request("nobody can delete their own account: another administrator can"));
         }
+        self.0.revocations.check_room(namespace, &record.id, caller.rules_all())?;
         self.0.accounts.delete(namespace, &record.id, &self.0.revocations).await?;
         self.note_change(&caller, namespace, "account.delete", &record.id);
         Ok(DeleteAccountResponse {})
@@ -60,6 +61,7 @@ impl blocks::auth::Accounts for Auth {
         if !administers && !own {
             return Err(only_own());
         }
+        self.0.revocations.check_room(namespace, &record.id, caller.rules_all())?;
         // An administrator may change another's secret, the owner of the home any; whoever changes
         // their own has to know it.
         let must_know = own && !caller.owner;

@@ -5,6 +5,7 @@ mod attempts;
 mod audit;
 mod caller;
 mod decision;
+mod ended;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod keys;
@@ -377,7 +378,8 @@ impl blocks::auth::Auth for Auth {
             return self.answer(&service_account(namespace, &request.id), &ties, life, String::new());
         }
         let record = self.log_in(&caller, namespace, &request.id, &request.secret).await?;
-        let (refresh_token, ties) = self.0.accounts.begin_session(namespace, &record).await?;
+        let (refresh_token, ties) =
+            self.0.accounts.begin_session(namespace, &record, &self.0.revocations).await?;
         self.answer(&record.account(namespace), &ties, life, refresh_token)
     }
 

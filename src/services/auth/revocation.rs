@@ -8,13 +8,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use micro_sdk::Result;
-use tokio::sync::watch;
+use micro_sdk::{Error, Result};
+use tokio::sync::{Mutex, watch};
+use uuid::Uuid;
 
-use crate::{
-    backend::{Commit, Kv},
-    services::every,
-};
+use super::ended::{self, Ended, Merged, Millis};
+use crate::backend::{Commit, Kv, Range};
 
 const TABLE: &str = "auth";
 /// How long a revocation is kept: no access token lives longer.
@@ -22,6 +21,11 @@ pub(super) const KEPT: Duration = Duration::from_hours(25);
 
 /// So many revocations are not worth looking through.
 const SWEPT: usize = 1024;
+/// How many accounts of a namespace are deleted or get another secret while that is kept, about 400 bytes
+/// each; the administrators of the platform may do so with twice as many.
+const ACCOUNTS: usize = 16_384;
+/// Stored logins that are deleted together.
+const TOGETHER: usize = 1000;
 
 /// What ties a token to its account and to the login it came from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,12 +42,19 @@ impl Ties {
     pub(super) fn of_process(instance: &str) -> Self {
         Self { generation: u64::MAX, session: instance.to_owned() }
     }
+
+    fn is_of_process(&self) -> bool {
+        self.generation == u64::MAX
+    }
 }
 
 #[derive(Default)]
 struct Revoked {
     /// By namespace and id: the first generation that counts, and when to forget this.
     accounts: HashMap<String, HashMap<String, (u64, SystemTime)>>,
+    /// The logins of accounts.
+    ended: Ended,
+    /// The processes of services, and logins of which a server before this one has not kept the account.
     sessions: HashMap<String, SystemTime>,
     /// How many there were when those that do not matter any more were forgotten last.
     swept: usize,
@@ -53,8 +64,7 @@ impl Revoked {
     /// Forgets what does not matter any more, once there is twice as much as after the last time: who
     /// verifies tokens waits meanwhile.
     fn sweep(&mut self, now: SystemTime) {
-        let count = self.sessions.len() + self.accounts.values().map(HashMap::len).sum::<usize>();
-        if count < 2 * self.swept.max(SWEPT) {
+        if self.len() < 2 * self.swept.max(SWEPT) {
             return;
         }
         self.accounts.retain(|_, accounts| {
@@ -62,7 +72,13 @@ impl Revoked {
             !accounts.is_empty()
         });
         self.sessions.retain(|_, until| *until > now);
-        self.swept = self.sessions.len() + self.accounts.values().map(HashMap::len).sum::<usize>();
+        self.ended.forget(now);
+        self.swept = self.len();
+    }
+
+    fn len(&self) -> usize {
+        let accounts = self.accounts.values().map(HashMap::len).sum::<usize>();
+        self.sessions.len() + self.ended.len() + accounts
     }
 
     fn floor(&self, namespace: &str, id: &str) -> u64 {
@@ -79,10 +95,51 @@ impl Revoked {
 pub(super) struct Revocations {
     revoked: RwLock<Revoked>,
     changed: watch::Sender<u64>,
+    /// Held by who stores what was merged, so that a later moment is never replaced by an earlier one.
+    storing: Mutex<()>,
 }
 
 fn account_key(namespace: &str, id: &str) -> String {
     format!("revoked/account/{namespace}/{id}")
+}
+
+fn session_key(session: &str) -> String {
+    format!("revoked/session/{session}")
+}
+
+/// The key of the moment until when all logins of an account, or of a namespace, have begun that ended.
+fn before_key(namespace: &str, id: Option<&str>) -> String {
+    match id {
+        Some(id) => format!("revoked/before/{namespace}/{id}"),
+        None => format!("revoked/before/{namespace}"),
+    }
+}
+
+impl Revoked {
+    /// Takes in what is stored under a key.
+    fn restore(&mut self, key: &str, value: &str, until: SystemTime) {
+        let mut parts = key.splitn(4, '/').skip(1);
+        match (parts.next(), parts.next(), parts.next()) {
+            (Some("account"), Some(namespace), Some(id)) => {
+                self.revoke_account(namespace, id, value.parse().unwrap_or(u64::MAX), until);
+            }
+            (Some("before"), Some(namespace), id) => {
+                self.ended.end_until(namespace, id, value.parse().unwrap_or(Millis::MAX), until);
+            }
+            (Some("session"), Some(session), None) => {
+                match (value.split_once('/'), Uuid::try_parse(session)) {
+                    // What is merged now will be merged at the next start too.
+                    (Some((namespace, id)), Ok(login)) => {
+                        drop(self.ended.end(namespace, id, login, until));
+                    }
+                    _ => {
+                        self.sessions.insert(session.to_owned(), until);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
 impl Revocations {
@@ -92,28 +149,29 @@ impl Revocations {
     /// They cannot be read.
     pub(super) async fn open(kv: &Arc<dyn Kv>) -> Result<Self> {
         let mut revoked = Revoked::default();
-        for entry in every(&**kv, TABLE, "revoked/").await? {
-            let key = String::from_utf8_lossy(&entry.key).into_owned();
-            let until = entry.expires_at.unwrap_or_else(|| SystemTime::now() + KEPT);
-            let mut parts = key.splitn(4, '/').skip(1);
-            match (parts.next(), parts.next(), parts.next()) {
-                (Some("account"), Some(namespace), Some(id)) => {
-                    let floor = String::from_utf8_lossy(&entry.value).parse().unwrap_or(u64::MAX);
-                    revoked.revoke_account(namespace, id, floor, until);
-                }
-                (Some("session"), Some(session), None) => {
-                    revoked.sessions.insert(session.to_owned(), until);
-                }
-                _ => {}
+        let mut range = Range::prefix("revoked/");
+        loop {
+            let page = kv.list(TABLE, &range).await?;
+            let Some(last) = page.last() else { break };
+            range = range.after(last.key.clone());
+            for entry in &page {
+                let (key, value) =
+                    (String::from_utf8_lossy(&entry.key), String::from_utf8_lossy(&entry.value));
+                let until = entry.expires_at.unwrap_or_else(|| SystemTime::now() + KEPT);
+                revoked.restore(&key, &value, until);
             }
         }
-        Ok(Self { revoked: RwLock::new(revoked), changed: watch::Sender::new(0) })
+        Ok(Self { revoked: RwLock::new(revoked), changed: watch::Sender::new(0), storing: Mutex::default() })
     }
 
     /// Whether what these ties belong to still counts.
     pub(super) fn allow(&self, namespace: &str, id: &str, ties: &Ties) -> bool {
         let revoked = self.revoked.read().unwrap_or_else(PoisonError::into_inner);
-        let ended = !ties.session.is_empty() && revoked.sessions.contains_key(&ties.session);
+        let ended = !ties.session.is_empty()
+            && (revoked.sessions.contains_key(&ties.session)
+                || (!ties.is_of_process()
+                    && Uuid::try_parse(&ties.session)
+                        .is_ok_and(|login| revoked.ended.contains(namespace, id, &login))));
         ties.generation >= revoked.floor(namespace, id) && !ended
     }
 
@@ -128,9 +186,86 @@ impl Revocations {
         commit.put_until(TABLE, account_key(namespace, id), floor.to_string().into_bytes(), until)
     }
 
-    /// Adds to a commit that a login has ended.
-    pub(super) fn store_session(commit: Commit, session: &str) -> Commit {
-        commit.put_until(TABLE, format!("revoked/session/{session}"), Vec::new(), SystemTime::now() + KEPT)
+    /// Refuses to end one more account of a namespace than may end within [`KEPT`].
+    ///
+    /// # Errors
+    /// 429 with words.
+    pub(super) fn check_room(&self, namespace: &str, id: &str, of_platform: bool) -> Result<()> {
+        let most = if of_platform { 2 * ACCOUNTS } else { ACCOUNTS };
+        let mut revoked = self.revoked.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(accounts) = revoked.accounts.get_mut(namespace) else { return Ok(()) };
+        if accounts.contains_key(id) || accounts.len() < most {
+            return Ok(());
+        }
+        let now = SystemTime::now();
+        accounts.retain(|_, (_, until)| *until > now);
+        if accounts.len() < most {
+            return Ok(());
+        }
+        let text = format!(
+            "{most} accounts of namespace {namespace} were deleted or got another secret within {} hours, which \
+             is the limit",
+            KEPT.as_secs() / 3600
+        );
+        Err(Error::too_many(text))
+    }
+
+    /// A name for a login of an account that begins now.
+    pub(super) fn begin_session(&self, namespace: &str, id: &str) -> String {
+        let revoked = self.revoked.read().unwrap_or_else(PoisonError::into_inner);
+        ended::begin(revoked.ended.floor(namespace, Some(id))).simple().to_string()
+    }
+
+    /// A login of an account has ended, for good.
+    ///
+    /// # Errors
+    /// It cannot be stored, and goes on.
+    pub(super) async fn end_session(
+        &self,
+        kv: &dyn Kv,
+        namespace: &str,
+        id: &str,
+        session: &str,
+    ) -> Result<()> {
+        let until = SystemTime::now() + KEPT;
+        let account = format!("{namespace}/{id}").into_bytes();
+        kv.commit(Commit::new().put_until(TABLE, session_key(session), account, until)).await?;
+        let Ok(login) = Uuid::try_parse(session) else {
+            self.revoke_session(session);
+            return Ok(());
+        };
+        let mut merged = Vec::new();
+        self.change(|revoked, until| merged = revoked.ended.end(namespace, id, login, until));
+        if !merged.is_empty() {
+            let _storing = self.storing.lock().await;
+            for merged in merged {
+                self.store_merged(kv, &merged).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores the moment until when all logins have ended that are not told apart any more, then deletes what
+    /// was stored of each.
+    async fn store_merged(&self, kv: &dyn Kv, merged: &Merged) -> Result<()> {
+        let Merged { namespace, id, logins } = merged;
+        let floor = {
+            let revoked = self.revoked.read().unwrap_or_else(PoisonError::into_inner);
+            revoked.ended.floor(namespace, id.as_deref()).unwrap_or_default()
+        };
+        tracing::warn!(
+            namespace,
+            id,
+            "too many logins have ended to tell them apart: older ones of the same account, or of the namespace \
+             where that is not named, have ended with them"
+        );
+        let (key, until) = (before_key(namespace, id.as_deref()), SystemTime::now() + KEPT);
+        kv.commit(Commit::new().put_until(TABLE, key, floor.to_string().into_bytes(), until)).await?;
+        for together in logins.chunks(TOGETHER) {
+            let keys = together.iter().map(|login| session_key(&login.simple().to_string()));
+            kv.commit(keys.fold(Commit::new(), |commit, key| commit.delete(TABLE, key))).await?;
+        }
+        Ok(())
     }
 
     /// What [`Revocations::store_account`] stored holds from now on.
@@ -138,7 +273,7 @@ impl Revocations {
         self.change(|revoked, until| revoked.revoke_account(namespace, id, floor, until));
     }
 
-    /// The login has ended, for good or until this server ends.
+    /// What a process of a service was given has ended, until this server ends.
     pub(super) fn revoke_session(&self, session: &str) {
         self.change(|revoked, until| {
             revoked.sessions.insert(session.to_owned(), until);
@@ -200,10 +335,10 @@ mod tests {
         let revocations = Revocations::open(&kv).await.unwrap();
         let mut changed = revocations.changed();
         assert!(revocations.allow("shop", "a/b", &ties(0, "s")));
-        let commit = Revocations::store_account(Commit::new(), "shop", "a/b", 2);
-        kv.commit(Revocations::store_session(commit, "s")).await.unwrap();
+        let session = revocations.begin_session("shop", "a/b");
+        kv.commit(Revocations::store_account(Commit::new(), "shop", "a/b", 2)).await.unwrap();
         revocations.revoke_account("shop", "a/b", 2);
-        revocations.revoke_session("s");
+        revocations.end_session(&*kv, "shop", "a/b", &session).await.unwrap();
         // A token without a login, such as that of a service started by hand, ends with no login.
         revocations.revoke_session("");
         assert!(changed.has_changed().unwrap());
@@ -212,12 +347,53 @@ mod tests {
             for (namespace, id, ties, expected) in [
                 ("shop", "a/b", ties(1, ""), false),
                 ("shop", "a/b", ties(2, ""), true),
-                ("shop", "a/b", ties(2, "s"), false),
+                ("shop", "a/b", ties(2, &session), false),
+                ("shop", "b", ties(2, &session), true),
                 ("shop", "b", ties(0, ""), true),
                 ("micro", "a/b", ties(0, "t"), true),
+                ("shop", "a/b", Ties::of_process(&session), true),
             ] {
                 assert_eq!(revocations.allow(namespace, id, &ties), expected, "{namespace} {id} {ties:?}");
             }
         }
+    }
+
+    #[tokio::test]
+    async fn who_logs_in_and_out_all_day_is_kept_in_bounds_also_after_a_restart() {
+        let kv: Arc<dyn Kv> = backend::open("memory:").await.unwrap();
+        let revocations = Revocations::open(&kv).await.unwrap();
+        let (live, other) = (revocations.begin_session("shop", "a"), revocations.begin_session("shop", "b"));
+        let mut sessions = Vec::new();
+        for _ in 0..2100 {
+            let session = revocations.begin_session("shop", "a");
+            assert!(revocations.allow("shop", "a", &ties(0, &session)));
+            revocations.end_session(&*kv, "shop", "a", &session).await.unwrap();
+            sessions.push(session);
+        }
+        let stored = crate::services::every(&*kv, TABLE, "revoked/").await.unwrap().len();
+        assert!(stored <= 1024 + 1, "{stored}");
+        for revocations in [revocations, Revocations::open(&kv).await.unwrap()] {
+            assert!(revocations.revoked.read().unwrap().len() <= 1024 + 1);
+            assert!(sessions.iter().all(|session| !revocations.allow("shop", "a", &ties(0, session))));
+            assert!(!revocations.allow("shop", "a", &ties(0, &live)), "it began before those that ended");
+            assert!(revocations.allow("shop", "b", &ties(0, &other)));
+            let next = revocations.begin_session("shop", "a");
+            assert!(revocations.allow("shop", "a", &ties(0, &next)));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_namespace_ends_so_many_accounts_a_day_and_the_platform_some_more() {
+        let kv: Arc<dyn Kv> = backend::open("memory:").await.unwrap();
+        let revocations = Revocations::open(&kv).await.unwrap();
+        for number in 0..ACCOUNTS {
+            let id = number.to_string();
+            revocations.check_room("shop", &id, false).unwrap();
+            revocations.revoke_account("shop", &id, 1);
+        }
+        assert_eq!(revocations.check_room("shop", "one more", false).unwrap_err().code, 429);
+        revocations.check_room("shop", "0", false).unwrap();
+        revocations.check_room("shop", "one more", true).unwrap();
+        revocations.check_room("other", "one more", false).unwrap();
     }
 }
