@@ -56,17 +56,27 @@ impl<T: Clone> Backlog<T> {
 
     /// Adds something that weighs so many bytes. What nobody follows is not kept.
     pub(crate) fn push(&self, thing: T, bytes: usize) {
+        self.push_within(thing, bytes, self.limits);
+    }
+
+    /// The same, within other limits.
+    pub(crate) fn push_within(&self, thing: T, bytes: usize, limits: Limits) {
         let mut row = lock(&self.row);
         row.kept.push_back((thing, bytes));
         row.bytes += bytes;
-        let alone = self.bell.receiver_count() == 0;
-        while alone || row.kept.len() > self.limits.count || row.bytes > self.limits.bytes {
+        let alone = !self.is_followed();
+        while alone || row.kept.len() > limits.count || row.bytes > limits.bytes {
             let Some((_, bytes)) = row.kept.pop_front() else { break };
             row.first += 1;
             row.bytes -= bytes;
         }
         drop(row);
         self.bell.send_replace(());
+    }
+
+    /// Whether anybody follows.
+    pub(crate) fn is_followed(&self) -> bool {
+        self.bell.receiver_count() > 0
     }
 
     /// Follows what is added from now on.

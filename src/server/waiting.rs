@@ -138,7 +138,7 @@ impl Lost<'_> {
         let later = |text: String| unavailable(text).with_retry_after(RETRY_AFTER);
         // Listened for before anything is looked at, so that no change can be missed.
         let mut changes = blocks.runtime.changes();
-        let mut registrations = blocks.registry.catalog.watch();
+        let mut registrations = blocks.registry.catalog.watch(namespace);
         let mut place = None;
         loop {
             let missing = match blocks.registry.catalog.route(namespace, service, version) {

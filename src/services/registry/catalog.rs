@@ -3,6 +3,7 @@
 //! through all of it does so beside the readers; the lock of who changes it is held for one version
 //! at a time.
 
+mod changes;
 mod space;
 mod version;
 
@@ -19,6 +20,7 @@ use std::{
 use micro_sdk::{Result, prost::Message as _, proto::registry::Service};
 
 use self::{
+    changes::Changes,
     space::{Space, listed},
     version::{Lease, Version},
 };
@@ -27,13 +29,10 @@ use super::{
     places::Places,
 };
 use crate::{
-    backlog::{Backlog, Follower, Limits, Lost},
+    backlog::{Follower, Lost},
     names,
 };
 
-/// How many changes a watcher may be behind, and how many bytes they may have on the wire, before it
-/// has to start again. All watchers share them.
-const BACKLOG: Limits = Limits { count: 4096, bytes: 4 << 20 };
 /// What happened to a version of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
@@ -83,13 +82,13 @@ pub(crate) struct Catalog {
     places: Arc<Places>,
     spaces: RwLock<Spaces>,
     next_age: AtomicU64,
-    changes: Backlog<Change>,
+    changes: Changes,
 }
 
 impl Catalog {
     /// An empty one, of a server whose nodes are in these places.
     pub(crate) fn new(places: Arc<Places>) -> Self {
-        let changes = Backlog::new(BACKLOG);
+        let changes = Changes::new();
         Self { places, spaces: RwLock::default(), next_age: AtomicU64::default(), changes }
     }
 
@@ -152,7 +151,8 @@ impl Catalog {
             let service = version.refresh();
             let after = listed(version.bytes, &namespace);
             space.bytes = (space.bytes + after).saturating_sub(before);
-            self.tell(Change { action, namespace, service });
+            // Under the lock, here and below, so that changes are told in their order.
+            self.changes.tell(Change { action, namespace, service });
         }
         Ok(())
     }
@@ -316,9 +316,9 @@ impl Catalog {
         }
     }
 
-    /// The changes from now on.
-    pub(crate) fn watch(&self) -> Follower<Change> {
-        self.changes.follow()
+    /// The changes of a namespace from now on; of all with `*`.
+    pub(crate) fn watch(&self, namespace: &str) -> Follower<Change> {
+        self.changes.follow(namespace)
     }
 
     /// Services with their namespace in the metadata. They are copied when the lock is free again.
@@ -408,13 +408,7 @@ impl Catalog {
                 spaces.remove(namespace);
             }
         }
-        self.tell(Change { action, namespace: namespace.clone(), service });
-    }
-
-    /// Tells a change, under the lock, so that changes are told in their order.
-    fn tell(&self, change: Change) {
-        let bytes = change.service.encoded_len();
-        self.changes.push(change, bytes);
+        self.changes.tell(Change { action, namespace: namespace.clone(), service });
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Spaces> {

@@ -248,7 +248,7 @@ impl blocks::registry::Registry for Registry {
     async fn watch(&self, cx: Context, request: WatchRequest, replies: Sender<Event>) -> Result<()> {
         let namespace = domain_to_read(request.options.as_ref())?;
         Caller::of(&cx).may_enter(namespace)?;
-        let mut changes = self.catalog.watch();
+        let mut changes = self.catalog.watch(namespace);
         loop {
             let change = match self.streams.until_stopped(changes.next()).await {
                 Some(Ok(change)) => change,

@@ -181,7 +181,7 @@ impl Look {
 
     /// Waits until the instance has a node that can be called; its id, and the way to it.
     async fn registered(&self) -> (String, Client) {
-        let mut changes = self.registry.catalog.watch();
+        let mut changes = self.registry.catalog.watch(&self.id.namespace);
         loop {
             let services = self.registry.catalog.get(&self.id.namespace, &self.id.name);
             let ready = services.iter().filter(|service| service.version == self.id.version && service.ready);

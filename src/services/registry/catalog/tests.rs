@@ -31,7 +31,7 @@ fn register(catalog: &Catalog, namespace: &str, service: Service, lease: Option<
 #[test]
 fn registering_again_updates_everything() {
     let catalog = Catalog::new(Arc::default());
-    let mut changes = catalog.watch();
+    let mut changes = catalog.watch("*");
     register(&catalog, "n", service("1", "x", "h:1"), None, false);
     let mut moved = service("1", "x", "h:2");
     moved.metadata.insert("k".into(), "v".into());
@@ -47,7 +47,7 @@ fn registering_again_updates_everything() {
 fn a_heartbeat_that_changes_nothing_is_not_announced() {
     let catalog = Catalog::new(Arc::default());
     register(&catalog, "n", service("1", "x", "h:1"), Some(Duration::from_secs(90)), false);
-    let mut changes = catalog.watch();
+    let mut changes = catalog.watch("*");
     register(&catalog, "n", service("1", "x", "h:1"), Some(Duration::from_secs(90)), false);
     assert!(seen(&mut changes).is_empty());
 }
@@ -58,7 +58,7 @@ fn the_end_of_a_lease_is_announced() {
     let now = Instant::now();
     register(&catalog, "n", service("1", "x", "h:1"), Some(Duration::from_secs(10)), false);
     register(&catalog, "n", service("1", "y", "h:2"), Some(Duration::from_secs(1000)), false);
-    let mut changes = catalog.watch();
+    let mut changes = catalog.watch("*");
     catalog.expire(now);
     assert!(seen(&mut changes).is_empty());
     catalog.expire(now + Duration::from_mins(1));
@@ -104,7 +104,7 @@ fn a_refused_node_is_called_by_nobody_until_it_registers_again() {
         nodes.iter().map(|node| format!("{} {}", node.id, node.refusal().unwrap_or_default())).collect()
     };
     let node = catalog.route("n", "a", None).unwrap().nodes.remove(0);
-    let mut changes = catalog.watch();
+    let mut changes = catalog.watch("*");
     catalog.refuse(&node, "not ours".into());
     assert_eq!(seen(&mut changes), [(Action::Update, "1".into())]);
     assert_eq!(to(), ["y "]);
@@ -239,7 +239,7 @@ fn what_is_there_cannot_grow_beyond_the_room_for_it() {
 #[test]
 fn a_watcher_that_reads_nothing_is_told_and_holds_no_more_than_the_limit() {
     let catalog = Catalog::new(Arc::default());
-    let mut slow = catalog.watch();
+    let mut slow = catalog.watch("*");
     for number in 0..60 {
         let mut heavy = service("1", "x", "h:1");
         heavy.metadata.insert("k".into(), format!("{number}{}", "v".repeat(200_000)));
@@ -248,7 +248,7 @@ fn a_watcher_that_reads_nothing_is_told_and_holds_no_more_than_the_limit() {
     let Some(Err(Lost::Missed(missed))) = slow.try_next() else { panic!("nothing was missed") };
     let left = std::iter::from_fn(|| slow.try_next()).count();
     assert_eq!(missed as usize + left, 60);
-    assert!(left * 200_000 <= BACKLOG.bytes, "{left}");
+    assert!(left * 200_000 <= changes::BACKLOG.bytes, "{left}");
 }
 
 #[test]
