@@ -108,6 +108,49 @@ async fn descriptors_are_taken_only_from_who_has_promised_them_and_only_whole() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn descriptors_of_a_namespace_have_a_limit_however_many_services_register_them() {
+    let home = Home::new();
+    home.ok(["server", "start"]);
+    let door = Door::open(&home).await;
+    let admin = Account { raw: &door.raw, bearer: Some(door.bearer.clone()) };
+    let large = |number: usize| {
+        let name = format!("{number:02}{}", "a".repeat((4 << 20) - 100));
+        let file = FileDescriptorProto { name: Some(name), ..Default::default() };
+        FileDescriptorSet { file: vec![file] }.encode_to_vec()
+    };
+    let register = |number: usize, hash: &str| {
+        let mut service = promising(hash);
+        service["name"] = json!(format!("service{number}"));
+        let door = &door;
+        async move { door.registry("Register", &service).await }
+    };
+    let (mut stored, mut refused) = (Vec::new(), None);
+    for number in 0..40 {
+        let set = large(number);
+        let hash = hash(&set);
+        assert_eq!(register(number, &hash).await.status, 0);
+        match admin.describe(&hash, &set).await {
+            (0, ..) => stored.push(hash),
+            (_, code, detail) => refused = refused.or(Some((number, hash, code, detail))),
+        }
+    }
+    let (number, again, code, detail) = refused.expect("nothing was refused");
+    assert!((28..=32).contains(&stored.len()), "{}", stored.len());
+    assert!(
+        code == 507 && detail.contains("namespace micro") && detail.contains("stop a service"),
+        "{detail}"
+    );
+    // What another one has stored already is refused in the same way, and what is there goes on.
+    assert_eq!(register(0, &stored[0]).await.status, 0);
+    // A service that goes makes room.
+    let mut gone = promising(&stored[0]);
+    gone["name"] = json!("service0");
+    assert_eq!(door.registry("Deregister", &gone).await.status, 0);
+    let (status, code, detail) = admin.describe(&again, &large(number)).await;
+    assert_eq!((status, code), (0, 0), "{detail}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_registration_has_limits_in_every_direction() {
     let home = Home::new();
     home.ok(["server", "start"]);

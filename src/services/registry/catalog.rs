@@ -21,7 +21,7 @@ use micro_sdk::{Result, prost::Message as _, proto::registry::Service};
 
 use self::{
     changes::Changes,
-    space::{Space, listed},
+    space::{Space, Versions, listed},
     version::{Lease, Version},
 };
 use super::{
@@ -192,9 +192,15 @@ impl Catalog {
 
     /// The hashes of the schemas that are promised.
     pub(crate) fn promised(&self) -> HashSet<String> {
+        hashes(self.read().values().flat_map(|space| space.services.values()))
+    }
+
+    /// Those of a namespace, or of one service there.
+    pub(crate) fn promised_in(&self, namespace: &str, name: Option<&str>) -> HashSet<String> {
         let spaces = self.read();
-        let versions = spaces.values().flat_map(|space| space.services.values()).flat_map(BTreeMap::values);
-        versions.map(|version| version.wire.descriptor_hash.clone()).collect()
+        let services = spaces.get(namespace).into_iter().flat_map(|space| &space.services);
+        let named = services.filter(|(known, _)| name.is_none_or(|name| name == *known));
+        hashes(named.map(|(_, versions)| versions))
     }
 
     /// Takes nodes out; unknown ones are no error.
@@ -418,6 +424,12 @@ impl Catalog {
     fn write(&self) -> RwLockWriteGuard<'_, Spaces> {
         self.spaces.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The hashes of the schemas that versions of services promise.
+fn hashes<'a>(services: impl Iterator<Item = &'a Versions>) -> HashSet<String> {
+    let hashes = services.flat_map(BTreeMap::values).map(|version| &version.wire.descriptor_hash);
+    hashes.filter(|hash| !hash.is_empty()).cloned().collect()
 }
 
 /// A service as it is answered and watched: it tells its namespace.

@@ -35,6 +35,8 @@ const DEPTH: usize = 100;
 const UNUSABLE: NonZeroUsize = NonZeroUsize::new(1024).expect("it is not zero");
 /// How long a set is kept that no service has, and how many bytes of those that came since the start.
 const KEPT: (Duration, usize) = (Duration::from_hours(24), 32 << 20);
+/// How many bytes the sets of a service have together, and those of all services of a namespace.
+pub(super) const STORED: (usize, usize) = (32 << 20, 128 << 20);
 
 /// A decoded schema: its methods by `Handler.Method`. Not `Debug`: printing a recursive descriptor
 /// would not end.
@@ -90,7 +92,7 @@ fn fold(endpoint: &str) -> String {
 struct Known {
     /// Since when no service has it.
     unused_since: Option<Instant>,
-    /// Its size; 0 for one that was there when the server started.
+    /// Its size; 0 for one that was there when the server started, until somebody asks.
     bytes: usize,
 }
 
@@ -234,6 +236,48 @@ impl Descriptors {
             self.kv.commit(Commit::new().delete(TABLE, hash.as_bytes())).await?;
         }
         Ok(())
+    }
+
+    /// Refuses one more set where a holder, such as a namespace, would have more than `most` bytes of them.
+    ///
+    /// # Errors
+    /// 507 with words.
+    pub(super) async fn check_room(
+        &self,
+        holder: &str,
+        held: &HashSet<String>,
+        (hash, bytes): (&str, usize),
+        most: usize,
+    ) -> Result<()> {
+        let mut all = bytes;
+        for other in held.iter().filter(|other| *other != hash) {
+            all += self.size(other).await?;
+        }
+        if all > most {
+            let text = format!(
+                "the descriptors of {holder} would have {all} bytes together, at most {most} are stored: \
+                 stop a service, or a version of one, first"
+            );
+            return Err(Error::new(507, text));
+        }
+        Ok(())
+    }
+
+    /// How many bytes the stored set with this hash has; none for one that is not here.
+    pub(super) async fn size(&self, hash: &str) -> Result<usize> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner).get(hash).copied();
+        match known {
+            None => Ok(0),
+            Some(Known { bytes: 0, .. }) => {
+                let bytes = self.bytes(hash).await?.len();
+                let mut all = self.known.write().unwrap_or_else(PoisonError::into_inner);
+                if let Some(known) = all.get_mut(hash) {
+                    known.bytes = bytes;
+                }
+                Ok(bytes)
+            }
+            Some(Known { bytes, .. }) => Ok(bytes),
+        }
     }
 
     /// The stored set with this hash.

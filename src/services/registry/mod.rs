@@ -27,8 +27,8 @@ use crate::{backend::Kv, backlog::Lost, names, tasks::Tasks};
 pub(crate) use catalog::Catalog;
 use catalog::{Action, Change, in_domain};
 pub(crate) use catalog::{Missing, Target};
-use descriptors::Descriptors;
 pub(crate) use descriptors::Schema;
+use descriptors::{Descriptors, STORED};
 pub(crate) use node::{Health, InFlight, Node as CatalogNode};
 pub(crate) use places::Places;
 
@@ -47,6 +47,9 @@ pub(crate) struct Registry {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) descriptors: Arc<Descriptors>,
     pub(crate) places: Arc<Places>,
+    /// Held by who stores descriptors, or gives a service those that are stored: several at once would find
+    /// the same room.
+    storing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Registry {
@@ -62,6 +65,7 @@ impl Registry {
             catalog: Arc::new(Catalog::new(places.clone())),
             descriptors: Arc::new(Descriptors::open(kv).await?),
             places,
+            storing: Arc::default(),
         };
         if let Err(error) = registry.places.sweep().await {
             tracing::warn!(%error, "cannot look for sockets that services have left");
@@ -113,6 +117,27 @@ impl Registry {
             _ => {}
         }
         false
+    }
+
+    /// Refuses a service of a namespace, or whichever services have promised them, descriptors of so many bytes
+    /// where those of all its versions, or of the namespace, would be too many.
+    ///
+    /// # Errors
+    /// 507 with words.
+    async fn check_descriptors(
+        &self,
+        namespace: &str,
+        name: Option<&str>,
+        (hash, bytes): (&str, usize),
+    ) -> Result<()> {
+        if let Some(name) = name {
+            let held = self.catalog.promised_in(namespace, Some(name));
+            let holder = format!("service {name}");
+            self.descriptors.check_room(&holder, &held, (hash, bytes), STORED.0).await?;
+        }
+        let held = self.catalog.promised_in(namespace, None);
+        let holder = format!("namespace {namespace}");
+        self.descriptors.check_room(&holder, &held, (hash, bytes), STORED.1).await
     }
 
     fn register_blocks(&self, address: &str) {
@@ -198,6 +223,14 @@ impl blocks::registry::Registry for Registry {
         }
         let described = self.descriptors.has(&service.descriptor_hash);
         let descriptors_needed = !described && !service.descriptor_hash.is_empty();
+        let _storing;
+        if described && !self.catalog.has_promised(&namespace, Some(&service.name), &service.descriptor_hash)
+        {
+            _storing = self.storing.lock().await;
+            let hash = &service.descriptor_hash;
+            let bytes = self.descriptors.size(hash).await?;
+            self.check_descriptors(&namespace, Some(&service.name), (hash, bytes)).await?;
+        }
         self.catalog.register(&namespace, service, lease, described)?;
         Ok(EmptyResponse { descriptors_needed })
     }
@@ -216,6 +249,8 @@ impl blocks::registry::Registry for Registry {
             )));
         }
         let hash = request.descriptor_hash;
+        let _storing = self.storing.lock().await;
+        self.check_descriptors(namespace, own, (&hash, request.descriptor_set.len())).await?;
         let stored = self.descriptors.put(&hash, request.descriptor_set).await;
         if self.descriptors.is_unusable(&hash) {
             self.catalog.undescribed(&hash);
