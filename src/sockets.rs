@@ -19,6 +19,8 @@ const TABLES: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
 /// States of sockets.
 const ESTABLISHED: &str = "01";
 const LISTEN: &str = "0A";
+/// An end that has closed its sending side and goes on to read (`FIN_WAIT1` and `FIN_WAIT2`).
+const HALF_CLOSED: [&str; 2] = ["04", "05"];
 /// The tables are read in pieces, between which the kernel may move a row: one that is looked for
 /// and not found is looked for again, so often in all.
 const READS: usize = 3;
@@ -57,9 +59,15 @@ impl Connection {
         self.peer
     }
 
+    /// The user who made this connection to one of our ports, also where he has closed his sending side. This
+    /// tells users apart; for trust there is [`Connection::proven_caller_uid`].
+    pub(crate) async fn caller_uid(self) -> Option<u32> {
+        find(move |sockets| sockets.holder(self).or_else(|| sockets.reader(self))).await
+    }
+
     /// The user who made this connection to one of our ports, if it is proven: both ends are
     /// established, and a process of this machine holds the other one.
-    pub(crate) async fn caller_uid(self) -> Option<u32> {
+    pub(crate) async fn proven_caller_uid(self) -> Option<u32> {
         find(move |sockets| sockets.holder(self)).await
     }
 
@@ -78,17 +86,24 @@ struct Sockets {
     /// The user of each established one, and whether a process holds it, by its own end and the
     /// other one.
     established: HashMap<(SocketAddr, SocketAddr), (u32, bool)>,
+    /// The same of those that have closed their sending side.
+    half_closed: HashMap<(SocketAddr, SocketAddr), (u32, bool)>,
     /// Who listens, and where.
     listening: Vec<(SocketAddr, u32)>,
 }
 
 impl Sockets {
     fn parse(text: &str, since: Instant) -> Self {
-        let mut sockets = Self { since, established: HashMap::new(), listening: Vec::new() };
+        let (established, half_closed) = (HashMap::new(), HashMap::new());
+        let mut sockets = Self { since, established, half_closed, listening: Vec::new() };
         for row in rows(text) {
+            let (ends, user) = ((row.local, row.remote), (row.uid, row.inode != "0"));
             match row.state {
                 ESTABLISHED => {
-                    sockets.established.insert((row.local, row.remote), (row.uid, row.inode != "0"));
+                    sockets.established.insert(ends, user);
+                }
+                state if HALF_CLOSED.contains(&state) => {
+                    sockets.half_closed.insert(ends, user);
                 }
                 LISTEN => sockets.listening.push((row.local, row.uid)),
                 _ => {}
@@ -103,7 +118,13 @@ impl Sockets {
         held.then_some(*uid)
     }
 
-    /// The same, or who listens there while it waits to be accepted. Sockets of several users that
+    /// Who has the other end of a connection, whose sending side is closed.
+    fn reader(&self, connection: Connection) -> Option<u32> {
+        let (uid, held) = self.half_closed.get(&(connection.peer, connection.ours))?;
+        held.then_some(*uid)
+    }
+
+    /// The holder, or who listens there while it waits to be accepted. Sockets of several users that
     /// would take it prove nothing.
     fn taker(&self, connection: Connection) -> Option<u32> {
         let (uid, held) = self.established.get(&(connection.peer, connection.ours))?;
@@ -267,6 +288,9 @@ mod tests {
   10: 00000000000000000000000000000000:1F92 00000000000000000000000000000000:0000 0A 0:0 00:0 0 1005 0 19
   11: 0100007F:1F92 0100007F:D002 01 00000000:00000000 00:00000000 00000000     0        0 0 1 0
   12: 0100007F:C356 0100007F:1F90 01 00000000:00000000
+  13: 0100007F:C357 0100007F:1F90 05 00000000:00000000 00:00000000 00000000     0        0 0 3 0
+  14: 0100007F:C358 0100007F:1F90 04 00000000:00000000 00:00000000 00000000  1001        0 20 1 0
+  15: 0100007F:C359 0100007F:1F90 06 00000000:00000000 00:00000000 00000000     0        0 0 3 0
 garbage
 ";
 
@@ -295,6 +319,25 @@ garbage
 
     #[test]
     #[cfg(target_endian = "little")]
+    fn an_end_that_only_reads_tells_whose_it_is_as_long_as_a_process_has_it() {
+        let sockets = Sockets::parse(TABLE, Instant::now());
+        for (port, user) in [
+            (50001, Some(1001)),
+            (50008, Some(1001)),
+            // Established, closed by its process, and over.
+            (50000, None),
+            (50007, None),
+            (50009, None),
+        ] {
+            let peer = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
+            let connection = Connection::new("127.0.0.1:8080".parse().unwrap(), peer);
+            assert_eq!(sockets.reader(connection), user, "{port}");
+            assert!(port == 50000 || sockets.holder(connection).is_none(), "{port}");
+        }
+    }
+
+    #[test]
+    #[cfg(target_endian = "little")]
     fn a_connection_that_waits_is_taken_by_who_listens() {
         let sockets = Sockets::parse(TABLE, Instant::now());
         for (peer, ours, proven) in [
@@ -312,7 +355,7 @@ garbage
 
     #[tokio::test]
     #[cfg(target_os = "linux")]
-    async fn a_connection_of_ours_is_ours_until_it_is_half_closed() {
+    async fn a_connection_of_ours_is_ours_and_proven_until_it_is_half_closed() {
         let own = Some(rustix::process::getuid().as_raw());
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let Ok(listener) = tokio::net::TcpListener::bind(address).await else { continue };
@@ -323,9 +366,9 @@ garbage
             let (accepted, from) = listener.accept().await.unwrap();
             assert_eq!(out.listener_uid().await, own, "after it");
             let come = Connection::new(accepted.local_addr().unwrap(), from);
-            assert_eq!(come.caller_uid().await, own);
+            assert_eq!((come.caller_uid().await, come.proven_caller_uid().await), (own, own));
             client.shutdown(std::net::Shutdown::Write).unwrap();
-            assert_eq!(come.caller_uid().await, None);
+            assert_eq!((come.caller_uid().await, come.proven_caller_uid().await), (own, None));
             assert!(super::listener(address).unwrap().contains(&format!("pid {}", std::process::id())));
         }
     }

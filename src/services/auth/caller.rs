@@ -99,20 +99,33 @@ impl Caller {
         self.connection.map(|connection| connection.peer().ip())
     }
 
-    /// The Unix user whose process calls, if that is proven: by the local socket, or by a
-    /// connection within this machine whose other end the system shows. Reads the tables of the
-    /// system, so it is for seldom questions such as logins.
+    /// The Unix user whose process calls, as far as the system tells: enough to tell users apart, and no
+    /// proof. Reads the tables of the system, so it is for seldom questions such as logins.
     pub(super) async fn uid(&self) -> Option<u32> {
         match self.connection {
-            None => (self.owner || self.service).then(|| rustix::process::getuid().as_raw()),
+            None => self.local_uid(),
             Some(connection) if connection.peer().ip().is_loopback() => connection.caller_uid().await,
             Some(_) => None,
         }
     }
 
+    /// The same if it is proven: by the local socket, or by a connection within this machine that is
+    /// open in both directions, whose other end the system shows.
+    async fn proven_uid(&self) -> Option<u32> {
+        match self.connection {
+            None => self.local_uid(),
+            Some(connection) if connection.peer().ip().is_loopback() => connection.proven_caller_uid().await,
+            Some(_) => None,
+        }
+    }
+
+    fn local_uid(&self) -> Option<u32> {
+        (self.owner || self.service).then(|| rustix::process::getuid().as_raw())
+    }
+
     /// It is proven to come from this machine, from the user who runs the server.
     pub(super) async fn is_of_our_user(&self) -> bool {
-        self.uid().await == Some(rustix::process::getuid().as_raw())
+        self.proven_uid().await == Some(rustix::process::getuid().as_raw())
     }
 
     /// Administrators of the platform may enter every namespace.

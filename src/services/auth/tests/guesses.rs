@@ -136,3 +136,16 @@ async fn what_is_too_long_is_refused_before_anything_is_done_with_it() {
         }
     }
 }
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn who_logs_in_and_closes_his_sending_side_has_the_place_of_his_user() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (accepted, peer) = listener.accept().await.unwrap();
+    let connection = Some(Connection::new(accepted.local_addr().unwrap(), peer));
+    let caller = Caller { connection, ..Caller::default() };
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(Place::of(&caller).await, Place::User(rustix::process::getuid().as_raw()));
+    assert!(!caller.is_of_our_user().await, "that is no proof");
+}
