@@ -4,10 +4,10 @@
 //! with calls that never end, keeps nobody out.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::{IpAddr, Ipv6Addr},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -37,10 +37,73 @@ enum Holder {
 #[derive(Debug)]
 pub(super) struct Places {
     limit: usize,
-    taken: Mutex<HashMap<u64, Arc<Connection>>>,
+    taken: Mutex<Taken>,
     /// One newcomer at a time makes room, and takes it.
     turn: Turn<()>,
     left: Notify,
+}
+
+/// The places that are taken, and by whom, so that a newcomer looks through all of them only where one has
+/// to leave.
+#[derive(Debug, Default)]
+struct Taken {
+    connections: HashMap<u64, (Arc<Connection>, Option<Holder>)>,
+    held: HashMap<Holder, usize>,
+    /// Those of which it may not be known yet which user has them.
+    unidentified: HashSet<u64>,
+}
+
+impl Taken {
+    fn insert(&mut self, number: u64, connection: &Arc<Connection>) {
+        if connection.purse.is_unidentified() {
+            self.unidentified.insert(number);
+        }
+        let holder = holder_of(connection);
+        self.connections.insert(number, (connection.clone(), holder));
+        self.count(holder);
+    }
+
+    fn remove(&mut self, number: u64) {
+        self.unidentified.remove(&number);
+        if let Some((_, holder)) = self.connections.remove(&number) {
+            self.discount(holder);
+        }
+    }
+
+    /// Counts a connection for the user who has been found out.
+    fn identified(&mut self, number: u64) {
+        self.unidentified.remove(&number);
+        let Some((connection, holder)) = self.connections.get_mut(&number) else { return };
+        let after = holder_of(connection);
+        let before = std::mem::replace(holder, after);
+        self.discount(before);
+        self.count(after);
+    }
+
+    fn count(&mut self, holder: Option<Holder>) {
+        if let Some(holder) = holder {
+            *self.held.entry(holder).or_default() += 1;
+        }
+    }
+
+    fn discount(&mut self, holder: Option<Holder>) {
+        if let Some(holder) = holder
+            && let Some(held) = self.held.get_mut(&holder)
+        {
+            *held -= 1;
+            if *held == 0 {
+                self.held.remove(&holder);
+            }
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<Connection>> + Clone {
+        self.connections.values().map(|(connection, _)| connection)
+    }
+
+    fn of(&self, holder: Holder) -> impl Iterator<Item = &Arc<Connection>> + Clone {
+        self.connections.values().filter(move |(_, of)| *of == Some(holder)).map(|(connection, _)| connection)
+    }
 }
 
 /// Why a connection gets no place.
@@ -82,7 +145,7 @@ impl Places {
 
     /// Once half of the places are taken, it matters which user of this machine has them.
     async fn identify(&self, newcomer: &Arc<Connection>) {
-        if self.taken.lock().unwrap_or_else(PoisonError::into_inner).len() < self.limit / 2 {
+        if self.taken().connections.len() < self.limit / 2 {
             return;
         }
         if newcomer.purse.is_unidentified() {
@@ -91,37 +154,44 @@ impl Places {
         // The others are found out by one newcomer, while the next ones wait.
         let _turn = self.turn.lock().await;
         let unidentified: Vec<_> = {
-            let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-            taken.values().filter(|connection| connection.purse.is_unidentified()).cloned().collect()
+            let taken = self.taken();
+            let known = taken.unidentified.iter();
+            known.filter_map(|number| Some((*number, taken.connections.get(number)?.0.clone()))).collect()
         };
-        join_all(unidentified.iter().map(|connection| connection.purse.identify())).await;
+        join_all(unidentified.iter().map(|(_, connection)| connection.purse.identify())).await;
+        let mut taken = self.taken();
+        for (number, _) in unidentified {
+            taken.identified(number);
+        }
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn try_take(self: &Arc<Self>, connection: &Arc<Connection>) -> Result<Place, Full> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self.taken();
         let half = self.limit / 2;
-        if taken.len() >= half
+        if taken.connections.len() >= half
             && let Some(holder) = holder_of(connection)
+            && taken.held.get(&holder).is_some_and(|held| *held >= half)
         {
-            let held = taken.values().filter(|other| holder_of(other) == Some(holder));
-            if held.clone().count() >= half {
-                // Those who are told to leave are on their way.
-                let leaving = held.clone().any(|other| other.unwanted.is_cancelled());
-                if leaving || evict(held, self.limit).is_some() {
-                    return Err(Full::All);
-                }
-                return Err(Full::Holder);
+            // Those who are told to leave are on their way.
+            let leaving = taken.of(holder).any(|other| other.unwanted.is_cancelled());
+            if leaving || evict(taken.of(holder), self.limit).is_some() {
+                return Err(Full::All);
             }
+            return Err(Full::Holder);
         }
-        if taken.len() >= self.limit {
-            if !taken.values().any(|other| other.unwanted.is_cancelled()) {
-                evict(taken.values(), self.limit).or_else(|| displace(&taken, connection));
+        if taken.connections.len() >= self.limit {
+            if !taken.all().any(|other| other.unwanted.is_cancelled()) {
+                evict(taken.all(), self.limit).or_else(|| displace(&taken, connection));
             }
             return Err(Full::All);
         }
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        taken.insert(number, connection.clone());
+        taken.insert(number, connection);
         Ok(Place { places: self.clone(), number })
     }
 }
@@ -153,23 +223,19 @@ fn evict<'a>(taken: impl Iterator<Item = &'a Arc<Connection>>, limit: usize) -> 
 
 /// Tells the oldest connection of the holder of most places to leave, in favour of one who has less than
 /// half as many.
-fn displace(taken: &HashMap<u64, Arc<Connection>>, newcomer: &Connection) -> Option<()> {
-    let mut held: HashMap<Holder, usize> = HashMap::new();
-    for holder in taken.values().filter_map(|connection| holder_of(connection)) {
-        *held.entry(holder).or_default() += 1;
-    }
-    let own = held.get(&holder_of(newcomer)?).copied().unwrap_or_default();
-    let (most, _) =
-        held.into_iter().filter(|(_, places)| own < places / 2).max_by_key(|(_, places)| *places)?;
-    let theirs = taken.iter().filter(|(_, connection)| holder_of(connection) == Some(most));
-    let (_, oldest) = theirs.min_by_key(|(number, _)| **number)?;
+fn displace(taken: &Taken, newcomer: &Connection) -> Option<()> {
+    let own = taken.held.get(&holder_of(newcomer)?).copied().unwrap_or_default();
+    let more = taken.held.iter().filter(|(_, places)| own < **places / 2);
+    let (most, _) = more.max_by_key(|(_, places)| **places)?;
+    let theirs = taken.connections.iter().filter(|(_, (_, holder))| *holder == Some(*most));
+    let (_, (oldest, _)) = theirs.min_by_key(|(number, _)| **number)?;
     oldest.unwanted.cancel();
     Some(())
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.places.taken.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.number);
+        self.places.taken().remove(self.number);
         self.places.left.notify_waiters();
     }
 }
@@ -207,9 +273,9 @@ mod tests {
         // The place is free once the connection is closed.
         drop(taken.remove(1));
         let place = places.try_take(&newcomer).unwrap();
-        assert_eq!(places.taken.lock().unwrap().len(), 4);
+        assert_eq!(places.taken().connections.len(), 4);
         drop(place);
-        assert_eq!(places.taken.lock().unwrap().len(), 3);
+        assert_eq!(places.taken().connections.len(), 3);
     }
 
     #[test]
@@ -235,5 +301,22 @@ mod tests {
         assert_eq!(gone(), None, "two are not less than half of four");
         assert_eq!(places.try_take(&connection("10.0.0.5:1")).unwrap_err(), Full::All);
         assert_eq!(gone(), Some(0));
+    }
+
+    #[test]
+    fn who_is_found_out_later_is_counted_as_who_he_is() {
+        let places = Places::new(8);
+        let known = connection("10.0.0.1:1");
+        let unknown = connection("127.0.0.1:1");
+        let taken = [&known, &unknown].map(|connection| places.try_take(connection).unwrap());
+        assert_eq!(places.taken().unidentified.len(), 1);
+        // The system knows of no such connection, which is known from then on.
+        let number = taken[1].number;
+        places.taken().identified(number);
+        assert!(places.taken().unidentified.is_empty());
+        assert_eq!(places.taken().held[&Holder::User(None)], 1);
+        drop(taken);
+        let taken = places.taken();
+        assert!(taken.held.is_empty() && taken.connections.is_empty());
     }
 }
