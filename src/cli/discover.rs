@@ -1,7 +1,11 @@
 //! What services can be asked: their schemas from the registry, kept on disk for completion and
 //! for the next call.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::PathBuf,
+};
 
 use anyhow::Context as _;
 use micro_sdk::{
@@ -40,6 +44,9 @@ pub(super) struct Found {
 #[derive(Default, Deserialize, Serialize)]
 pub(super) struct Known {
     pub(super) services: Vec<KnownService>,
+    /// The names of the services that the runtime knows, registered or not.
+    #[serde(default)]
+    pub(super) run: Vec<String>,
 }
 
 /// A service that completion knows.
@@ -257,12 +264,11 @@ pub(super) async fn remember(cx: &Context, connection: &Connection, services: Ve
             newest.entry(service.name.clone()).or_insert(service);
         }
     }
-    let mut known = Known::default();
+    let mut known = remembered(cx);
     // One that does not run now keeps what it could be asked.
-    let absent = run_before(connection, namespace).await;
-    known.services = remembered(cx);
+    known.run = run_before(connection, namespace).await.unwrap_or_default();
     known.services.retain(|KnownService { service, .. }| {
-        absent.contains(&service.name) && !newest.contains_key(&service.name)
+        known.run.contains(&service.name) && !newest.contains_key(&service.name)
     });
     for service in newest.values() {
         let schema = schema(cx, connection, service, namespace).await;
@@ -290,20 +296,24 @@ pub(super) async fn remember(cx: &Context, connection: &Connection, services: Ve
 }
 
 /// The names of the services that the runtime knows, whether they run now or not.
-async fn run_before(connection: &Connection, namespace: &str) -> Vec<String> {
-    let Ok(runtime) = connection.block::<RuntimeClient>("runtime") else { return Vec::new() };
+///
+/// # Errors
+/// The runtime cannot be asked.
+pub(super) async fn run_before(connection: &Connection, namespace: &str) -> anyhow::Result<Vec<String>> {
+    let runtime: RuntimeClient = connection.block("runtime")?;
     let options = ReadOptions { namespace: namespace.to_owned(), ..ReadOptions::default() };
-    let known = runtime.read(ReadRequest { options: Some(options) }).await.unwrap_or_default();
-    known.services.into_iter().map(|service| service.name).collect()
+    let services = runtime.read(ReadRequest { options: Some(options) }).await?.services;
+    let names: BTreeSet<String> = services.into_iter().map(|service| service.name).collect();
+    Ok(names.into_iter().collect())
 }
 
-/// What was known last, with the building blocks.
-pub(super) fn remembered(cx: &Context) -> Vec<KnownService> {
+/// What was known last.
+pub(super) fn remembered(cx: &Context) -> Known {
     let read = || -> anyhow::Result<Known> {
         let path = known_file(cx, &cx.namespace()?);
         Ok(serde_json::from_slice(&fs::read(path)?)?)
     };
-    read().unwrap_or_default().services
+    read().unwrap_or_default()
 }
 
 /// The schemas of the building blocks.

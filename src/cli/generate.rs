@@ -23,7 +23,7 @@ pub(super) struct Gen {
     #[arg(default_value = ".", add = completion::folders())]
     folder: PathBuf,
     /// Also generate a client of this running service, from what it registered; may be repeated.
-    #[arg(long, value_name = "SERVICE", add = completion::services())]
+    #[arg(long, value_name = "SERVICE", add = completion::described_services())]
     from: Vec<String>,
 }
 

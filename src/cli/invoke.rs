@@ -98,7 +98,7 @@ async fn refuse_typos(name: &str, cx: &Context) -> anyhow::Result<()> {
     let names = super::command_names();
     let near = dynamic::similar(name, names.iter().map(String::as_str));
     let Some(near) = elsewhere::named(name).or(near.first().copied()) else { return Ok(()) };
-    if discover::remembered(cx).iter().any(|known| known.service.name == name) {
+    if discover::remembered(cx).services.iter().any(|known| known.service.name == name) {
         return Ok(());
     }
     if cx.environment()?.0 == LOCAL && daemon::find(cx).await.is_none() {

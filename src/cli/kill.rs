@@ -15,7 +15,7 @@ use super::{
 #[derive(Args)]
 pub(super) struct Kill {
     /// Services, NAME or NAME@VERSION; `.` is the one in this folder.
-    #[arg(required = true, add = completion::services())]
+    #[arg(required = true, add = completion::run_services())]
     services: Vec<String>,
     /// Also delete their logs, their programs and the folders they were built in.
     #[arg(long)]

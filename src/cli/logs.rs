@@ -19,7 +19,7 @@ use super::{
 #[derive(Args)]
 pub(super) struct Logs {
     /// The service, NAME or NAME@VERSION; `.` is the one in this folder.
-    #[arg(add = completion::services())]
+    #[arg(add = completion::run_services())]
     service: String,
     /// How many of the last lines, exactly.
     #[arg(short = 'n', long, value_name = "COUNT")]

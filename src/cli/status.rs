@@ -23,7 +23,7 @@ use super::{
 #[derive(Args)]
 pub(super) struct Status {
     /// One service, by its name or its folder.
-    #[arg(add = completion::services())]
+    #[arg(add = completion::run_services())]
     service: Option<String>,
     /// One version of it.
     version: Option<String>,

@@ -53,6 +53,41 @@ fn a_service_that_is_new_is_offered_and_then_remembered() {
 }
 
 #[test]
+fn only_services_that_a_command_can_act_on_are_offered() {
+    let home = Home::new();
+    home.run_helloworld();
+    let elsewhere = r#"{"name": "elsewhere", "version": "1", "nodes": [{"id": "1", "address": "127.0.0.1:1"}],
+        "endpoints": [{"name": "Elsewhere.Call"}], "options": {"ttl": "600"}}"#;
+    home.ok(["call", "registry", "Registry.Register", elsewhere]);
+    // One whose program ends at once never registers; its log is what a user wants to see.
+    home.run(["run", ".", "--name=broken", "--command=false"]);
+    let offered = |words: &[&str], wanted: &[&str]| {
+        let line = [&["micro"], words, &[""]].concat();
+        let candidates = candidates(&home, &line);
+        let names = ["broken", "elsewhere", "helloworld", "auth", "store"];
+        let seen: Vec<&str> =
+            names.into_iter().filter(|name| candidates.iter().any(|candidate| candidate == name)).collect();
+        (seen == wanted).then_some(())
+    };
+    let check = |when: &str| {
+        for (words, wanted) in [
+            (&["kill"][..], &["broken", "helloworld"][..]),
+            (&["logs"], &["broken", "helloworld"]),
+            (&["status"], &["broken", "helloworld"]),
+            (&["gen", "--from"], &["helloworld"]),
+            (&["call"], &["elsewhere", "helloworld", "auth", "store"]),
+            (&["get", "service"], &["elsewhere", "helloworld", "auth", "store"]),
+        ] {
+            // Not at once only where the server is too busy to answer a key press.
+            eventually(&format!("{words:?} to be completed {when}"), || offered(words, wanted));
+        }
+    };
+    check("by the server");
+    home.ok(["server", "stop"]);
+    check("without it");
+}
+
+#[test]
 fn files_are_offered_where_a_flag_takes_one() {
     let home = Home::new();
     home.run_helloworld();

@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     config::{Config, LOCAL},
+    names::BLOCKS,
     paths::Home,
 };
 pub(super) use files::{contents, folders};
@@ -136,13 +137,38 @@ fn command(typed: &[OsString]) -> Command {
     root.subcommands(missing)
 }
 
-/// The names of the services, for arguments that take one.
+/// The names of the services and building blocks, for arguments that take one to call.
 pub(super) fn services() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| known().iter().map(candidate).collect())
+}
+
+/// The names of the services that have descriptors, for arguments that take one to make a client of.
+pub(super) fn described_services() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
-        let about = |text: String| Some(text).filter(|text| !text.is_empty()).map(Into::into);
-        let candidate =
-            |service: dynamic::Service| CompletionCandidate::new(service.name).help(about(service.about));
-        known().iter().map(|schema| candidate(schema.outline(true))).collect()
+        let mut known = known();
+        known.retain(|schema| {
+            matches!(schema, dynamic::Schema::Descriptors { .. }) && !BLOCKS.contains(&schema.name())
+        });
+        known.iter().map(candidate).collect()
+    })
+}
+
+fn candidate(schema: &dynamic::Schema) -> CompletionCandidate {
+    let service = schema.outline(true);
+    let about = Some(service.about).filter(|text| !text.is_empty());
+    CompletionCandidate::new(service.name).help(about.map(Into::into))
+}
+
+/// The names of the services that the runtime runs, registered or not, for arguments that take one.
+pub(super) fn run_services() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        let Some(cx) = context() else { return Vec::new() };
+        let names = live(async {
+            let connection = cx.connect_if_running().await?;
+            discover::run_before(&connection, connection.namespace()).await
+        });
+        let names = names.unwrap_or_else(|| discover::remembered(&cx).run);
+        names.into_iter().map(CompletionCandidate::new).collect()
     })
 }
 
@@ -216,6 +242,6 @@ fn known() -> Vec<dynamic::Schema> {
         let services = discover::list(&connection, connection.namespace()).await?;
         anyhow::Ok(discover::remember(&cx, &connection, services).await)
     });
-    let services = services.map_or_else(|| discover::remembered(&cx), |known| known.services);
+    let services = services.map_or_else(|| discover::remembered(&cx).services, |known| known.services);
     services.into_iter().map(|service| service.schema(&cx)).chain(discover::blocks()).collect()
 }
