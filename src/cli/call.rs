@@ -11,6 +11,7 @@ use super::{
     invoke, pairs,
     ui::Ui,
 };
+use crate::json;
 
 /// Call an endpoint of a service with a JSON request.
 ///
@@ -60,7 +61,7 @@ impl Request {
             "" => None,
             text => {
                 let value = serde_json::from_str(text).map_err(|e| {
-                    Failure::usage(format!("the request is not JSON: {e}"))
+                    Failure::usage(format!("the request is not JSON: {}", json::fault(&e)))
                         .hint("quote it, such as '{\"name\": \"Jane\"}'")
                 })?;
                 Some(value)

@@ -21,6 +21,7 @@ use super::{
     failure::{Failure, exit},
     ui::Output,
 };
+use crate::json as notation;
 
 /// Characters of a value that a table shows.
 const WIDTH: usize = 60;
@@ -189,6 +190,9 @@ impl Set {
                     cx.ui.say("note: the value is kept as text, since as JSON it would not be printed as it was written");
                     Value::from(text).to_string()
                 }
+                Other::Deep(why) => {
+                    return Err(Failure::usage(format!("the value cannot be kept: {why}")).into());
+                }
                 Other::Number(number) => {
                     let text =
                         format!("the number {number} within the value would not be kept as it is written");
@@ -225,6 +229,8 @@ enum Other<'t> {
     Whole,
     /// A number within an array or an object.
     Number(&'t str),
+    /// It cannot be read: it nests deeper than the limit, as this says.
+    Deep(String),
 }
 
 fn other_when_printed(text: &str) -> Other<'_> {
@@ -232,6 +238,7 @@ fn other_when_printed(text: &str) -> Other<'_> {
         Ok(Value::String(_)) => Other::Nothing,
         Ok(Value::Object(_) | Value::Array(_)) => changed_number(text).map_or(Other::Nothing, Other::Number),
         Ok(plain) if prints_as(&plain, text) => Other::Nothing,
+        Err(error) if notation::is_too_deep(&error) => Other::Deep(notation::fault(&error)),
         // JSON, but with a number that cannot be held.
         Err(_) if text.trim_start().starts_with(['{', '[']) => {
             changed_number(text).map_or(Other::Whole, Other::Number)

@@ -21,7 +21,7 @@ use super::{
     failure::{Failure, exit},
     server::daemon,
 };
-use crate::{config::LOCAL, names::BLOCKS, transcode};
+use crate::{config::LOCAL, json, names::BLOCKS, transcode};
 
 /// How many services a hint names.
 const SHOWN: usize = 10;
@@ -222,7 +222,11 @@ fn feed(requests: Vec<Value>, stdin: bool, sender: &mpsc::Sender<Bytes>) -> anyh
             }
             let checked: Result<Value, _> = serde_json::from_slice(line);
             checked.map_err(|e| {
-                Failure::usage(format!("line {} of standard input is not JSON: {e}", number + 1))
+                Failure::usage(format!(
+                    "line {} of standard input is not JSON: {}",
+                    number + 1,
+                    json::fault(&e)
+                ))
             })?;
             if sender.blocking_send(Bytes::copy_from_slice(line)).is_err() {
                 break;

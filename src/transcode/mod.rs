@@ -29,6 +29,7 @@ pub(crate) use body::{Refusal, request_body, response};
 pub(crate) use lenient::{enum_name, scalar};
 pub(crate) use weight::{Weights, check_json, check_parameters};
 
+use crate::json;
 use bytes::Bytes;
 use place::{Fault, Place};
 use prost_reflect::{DynamicMessage, Kind, MessageDescriptor};
@@ -136,7 +137,7 @@ fn is_empty_object(message: &MessageDescriptor, given: bool) -> bool {
 /// The fault that was noted on the way down or, without one, what the JSON parser says.
 fn explain(fault: &Fault, error: &serde_json::Error) -> Invalid {
     fault.take().unwrap_or_else(|| match error.classify() {
-        Category::Syntax | Category::Eof => Invalid(format!("not valid JSON: {error}")),
+        Category::Syntax | Category::Eof => Invalid(format!("not valid JSON: {}", json::fault(error))),
         Category::Data | Category::Io => Invalid(error.to_string()),
     })
 }

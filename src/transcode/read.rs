@@ -128,9 +128,9 @@ impl<'a> Slot<'a> {
     fn json<E: Error>(self, text: &str) -> Result<Option<Value>, E> {
         let place = self.place;
         let mut inner = serde_json::Deserializer::from_str(text);
-        self.deserialize(&mut inner)
-            .and_then(|value| inner.end().map(|()| value))
-            .map_err(|error| place.fail(format_args!("not valid JSON in the text: {error}")))
+        self.deserialize(&mut inner).and_then(|value| inner.end().map(|()| value)).map_err(|error| {
+            place.fail(format_args!("not valid JSON in the text: {}", crate::json::fault(&error)))
+        })
     }
 }
 

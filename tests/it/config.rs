@@ -245,6 +245,12 @@ fn wrong_words_and_values_are_told() {
         let said = home.fails(7, ["config", "set", key, value]);
         assert!(said.contains(text), "{said}");
     }
+    let deep = "[".repeat(128) + &"]".repeat(128);
+    let said = home.fails(2, ["config", "set", "a", &deep]);
+    assert!(
+        said.contains("the value cannot be kept: objects and lists are nested deeper than 127"),
+        "{said}"
+    );
     let large = format!("\"{}\"", "x".repeat(1 << 20));
     let outcome = with_input(&home, &["config", "set", "a", "-"], large.as_bytes());
     assert!(outcome.code == Some(7) && outcome.stderr.contains("the limit is 1048576"), "{outcome:#?}");

@@ -77,6 +77,7 @@ fn help_shows_methods_fields_types_and_comments() {
 fn near_misses_are_told_and_exit_codes_kept() {
     let home = Home::new();
     faulty::run(&home, &[]);
+    let deep = &*("[".repeat(128) + &"]".repeat(128));
     for (words, code, parts) in [
         (&["hellowrld", "call"][..], 5, &["Unrecognized micro command", "`micro helloworld`"][..]),
         (
@@ -93,6 +94,8 @@ fn near_misses_are_told_and_exit_codes_kept() {
         (&["helloworld", "stream", "--count=many"], 2, &["many", "count"]),
         (&["helloworld", "call", "--json", "{"], 2, &["JSON"]),
         (&["helloworld", "call", "--json", "@nowhere"], 1, &["nowhere"]),
+        (&["helloworld", "call", "--json", deep], 2, &["JSON", "nested deeper than 127 levels"]),
+        (&["call", "helloworld", "Helloworld.Call", deep], 2, &["JSON", "nested deeper than 127 levels"]),
         (&["helloworld", "call", "--json", r#"{"nam": 1}"#], 7, &["nam"]),
         (&["helloworld", "call", "--name=error 409"], 7, &["100% wrong"]),
         (&["helloworld", "call", "--name=error 404"], 7, &["100% wrong"]),

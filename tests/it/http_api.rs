@@ -184,7 +184,9 @@ fn bad_input_is_answered_with_400_and_what_is_wrong() {
     }
     for depth in [1000, 100_000] {
         let deep = format!("{{\"name\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
-        assert_eq!(api.post(CALL, &deep).0, 400);
+        let answer = api.post(CALL, &deep);
+        assert_eq!(answer.0, 400);
+        assert!(detail(&answer).contains("nested deeper than 127 levels"), "{answer:?}");
         let query = format!("/helloworld/Call?name{}=1", "[a]".repeat(depth.min(10_000)));
         let answer = api.send("GET", &query, &[], "");
         assert!((400..500).contains(&answer.0), "{answer:?}");
@@ -217,12 +219,18 @@ fn what_cannot_be_read_is_refused_with_the_way_out() {
         ("/helloworld/Call?name=a", &[protobuf][..], 400, "put them into the message"),
         ("/helloworld/Stream", &[protobuf], 415, "send JSON"),
         ("/helloworld/Call", &[("Content-Encoding", "gzip")], 415, "content-encoding `gzip`"),
+        (
+            "/helloworld/Call",
+            &[("Content-Type", "application/json; charset=latin1")],
+            415,
+            "send it in UTF-8",
+        ),
     ] {
         let answer = api.send("POST", path, headers, "");
         assert_eq!(answer.0, code, "{path}: {answer:?}");
         assert!(detail(&answer).contains(words), "{path}: {answer:?}");
     }
-    let plain = [JSON, ("Content-Encoding", "identity")];
+    let plain = [("Content-Type", "application/json; charset=\"UTF-8\""), ("Content-Encoding", "identity")];
     assert_eq!(api.send("POST", CALL, &plain, r#"{"name":"Jane"}"#), greeting("Jane"));
     assert_eq!(api.send("POST", "/helloworld/Call?", &[protobuf], "\n\u{4}Jane").1, "\n\nHello Jane");
 }

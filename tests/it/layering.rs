@@ -12,11 +12,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("tasks", &[]),
     ("paths", &["private"]),
     ("private", &[]),
-    ("transcode", &[]),
+    ("transcode", &["json"]),
     ("backlog", &[]),
     ("memory", &[]),
     ("weighed", &[]),
     ("editions", &[]),
+    ("json", &[]),
     ("backend", &["tasks", "private", "weighed"]),
     ("supervisor", &["backlog", "tasks", "private", "weighed"]),
     ("error", &["backend", "private", "supervisor"]),
@@ -29,6 +30,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "editions",
             "backend",
             "error",
+            "json",
             "supervisor",
             "tasks",
             "names",
@@ -42,6 +44,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "services",
             "backend",
+            "json",
             "supervisor",
             "transcode",
             "tasks",
@@ -52,7 +55,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "memory",
         ],
     ),
-    ("cli", &["server", "config", "paths", "private", "names", "scaffold", "transcode"]),
+    ("cli", &["server", "config", "json", "paths", "private", "names", "scaffold", "transcode"]),
     ("fuzzing", &["cli", "config", "names", "scaffold", "server", "services", "sockets", "transcode"]),
 ];
 

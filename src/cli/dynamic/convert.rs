@@ -4,7 +4,7 @@
 use super::describe::{assignment, example, expected};
 use super::schema::{Field, Kind};
 use super::{Error, ReadFile};
-use crate::transcode;
+use crate::{json, transcode};
 use base64::{Engine as _, prelude::BASE64_STANDARD as STANDARD};
 use prost_reflect::Kind as Scalar;
 use serde_json::{Map, Value};
@@ -115,12 +115,21 @@ impl Converter<'_> {
                     None => scalar(Scalar::Int32),
                 }
             }
-            Kind::Message { .. } | Kind::Map { .. } => {
-                serde_json::from_str(text).ok().filter(Value::is_object)
-            }
-            Kind::Unknown(_) => Some(serde_json::from_str(text).unwrap_or_else(|_| Value::from(text))),
+            Kind::Message { .. } | Kind::Map { .. } => self.json(text)?.filter(Value::is_object),
+            Kind::Unknown(_) => Some(self.json(text)?.unwrap_or_else(|| Value::from(text))),
         };
         converted.ok_or_else(|| self.invalid(kind, text))
+    }
+
+    /// A value in JSON; none for what is no JSON.
+    fn json(&self, text: &str) -> Result<Option<Value>, Error> {
+        match serde_json::from_str(text) {
+            Err(error) if json::is_too_deep(&error) => {
+                let message = format!("the value of `--{}`: {}", self.long, json::fault(&error));
+                Err(Error::Usage { message, hint: None })
+            }
+            parsed => Ok(parsed.ok()),
+        }
     }
 
     fn file(&self, path: &str) -> Result<Vec<u8>, Error> {

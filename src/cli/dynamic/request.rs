@@ -6,7 +6,7 @@ use super::flags::flags;
 use super::names::camel;
 use super::schema::Endpoint;
 use super::{Error, ReadFile};
-use crate::transcode;
+use crate::{json, transcode};
 use clap::ArgMatches;
 use serde_json::{Map, Value};
 
@@ -57,7 +57,7 @@ fn whole(matches: &ArgMatches, read_file: &ReadFile<'_>) -> Result<Value, Error>
     };
     parsed.map_err(|error| {
         let place = path.map_or_else(String::new, |path| format!(" in `{path}`"));
-        wrong(&format!("{error}{place}"))
+        wrong(&format!("{}{place}", json::fault(&error)))
     })
 }
 

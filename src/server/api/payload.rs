@@ -9,7 +9,7 @@ use prost_reflect::MessageDescriptor;
 use serde_json::{Map, Value};
 
 use super::parameters::{self, Place};
-use crate::{names::shown, transcode};
+use crate::{json, names::shown, transcode};
 
 /// How the body of a request is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ impl Form {
     /// Reads the content type; what is missing or unknown is JSON.
     ///
     /// # Errors
-    /// 415 for forms that are not supported, and for bodies that are compressed.
+    /// 415 for forms and character sets that are not supported, and for bodies that are compressed.
     pub(super) fn of(headers: &HeaderMap) -> Result<Self> {
         if let Some(coding) = headers.get_all(CONTENT_ENCODING).iter().find_map(coding) {
             return Err(Error::new(
@@ -33,7 +33,7 @@ impl Form {
             ));
         }
         let text = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        match text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+        let form = match text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
             "application/x-www-form-urlencoded" => Ok(Self::UrlEncoded),
             "application/proto"
             | "application/protobuf"
@@ -43,8 +43,32 @@ impl Form {
                 Error::new(415, format!("{refused} is not supported in this version of micro; send JSON")),
             ),
             _ => Ok(Self::Json),
+        }?;
+        match charset(text) {
+            Some(charset) if form != Self::Protobuf && !is_utf8(&charset) => {
+                Err(Error::new(415, format!("the body is in `{}`: send it in UTF-8", shown(&charset))))
+            }
+            _ => Ok(form),
         }
     }
+}
+
+/// The character set that a content type names (RFC 9110, section 8.3).
+fn charset(content_type: &str) -> Option<String> {
+    let mut quoted = false;
+    let mut parameters = content_type.split(|c: char| {
+        quoted ^= c == '"';
+        c == ';' && !quoted
+    });
+    parameters.find_map(|parameter| {
+        let (name, value) = parameter.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("charset").then(|| value.trim().trim_matches('"').trim().to_owned())
+    })
+}
+
+/// Whether text in a character set is UTF-8, as US-ASCII is.
+fn is_utf8(charset: &str) -> bool {
+    ["", "utf-8", "utf8", "us-ascii", "ascii"].iter().any(|known| charset.eq_ignore_ascii_case(known))
 }
 
 /// What was done to a body on the way, other than nothing (RFC 9110, section 8.4).
@@ -88,7 +112,7 @@ pub(super) fn request(
     let body = match text {
         [] => Value::Null,
         text => serde_json::from_slice(text)
-            .map_err(|e| Error::bad_request(format!("the body is not valid JSON: {e}")))?,
+            .map_err(|e| Error::bad_request(format!("the body is not valid JSON: {}", json::fault(&e))))?,
     };
     match (&mut request, body) {
         (_, body) if nothing && schema.is_some() => return Ok(body),

@@ -34,7 +34,7 @@ use super::{
     every, namespace_or_default,
     secrets::Secrets,
 };
-use crate::{backend::Kv, names, tasks::Tasks};
+use crate::{backend::Kv, json as notation, names, tasks::Tasks};
 
 use path::Path;
 use space::{Space, TREES};
@@ -187,7 +187,7 @@ fn given(value: Option<Value>, path: &Path) -> Result<Json> {
         return Err(Error::too_large(text));
     }
     let value: Json = serde_json::from_str(&data)
-        .map_err(|e| Error::bad_request(format!("Request is invalid JSON: {e}")))?;
+        .map_err(|e| Error::bad_request(format!("Request is invalid JSON: {}", notation::fault(&e))))?;
     if let Some(number) = large_number(&data) {
         let text = format!(
             "{number} has more than the 64 bits of a whole number here and would be rounded: keep it as text, \"{number}\""

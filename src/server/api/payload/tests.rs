@@ -363,8 +363,22 @@ fn content_types_are_read_in_any_case_and_codings_refused() {
         ("APPLICATION/PROTOBUF", Form::Protobuf),
         ("Application/JSON", Form::Json),
         ("text/plain", Form::Json),
+        ("application/json; charset=utf-8", Form::Json),
+        ("application/json;Charset=\"UTF-8\"", Form::Json),
+        ("application/json; profile=\"a;charset=latin1\"; charset=US-ASCII", Form::Json),
+        ("application/protobuf; charset=latin1", Form::Protobuf),
     ] {
         assert_eq!(of("content-type", text).unwrap(), form, "{text}");
+    }
+    for refused in [
+        "application/json; charset=latin1",
+        "application/json;CHARSET=\"ISO-8859-1\"",
+        "application/x-www-form-urlencoded; charset=windows-1252",
+        "application/json; profile=\"a;charset=utf-8\"; charset=utf-16",
+    ] {
+        let error = of("content-type", refused).unwrap_err();
+        assert_eq!(error.code, 415, "{refused}");
+        assert!(error.detail.contains("send it in UTF-8"), "{error}");
     }
     assert_eq!(of("content-type", "Multipart/Form-Data; boundary=x").unwrap_err().code, 415);
     for coding in ["gzip", "GZIP", "identity, br", "x"] {
