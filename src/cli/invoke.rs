@@ -81,7 +81,11 @@ pub(super) async fn run(words: &[OsString], cx: &Context) -> anyhow::Result<()> 
     let whole = dynamic::is_given(matches);
     // Reading standard input blocks, and Ctrl-C must end it.
     let (asked, given) = (endpoint.clone(), matches.clone());
-    let request = tokio::task::spawn_blocking(move || dynamic::request(&asked, &given, &read_file)).await??;
+    let reading = move || dynamic::request(&asked, &given, &read_file);
+    let dynamic::Request { message: request, notes } = tokio::task::spawn_blocking(reading).await??;
+    for note in notes {
+        cx.ui.say(note);
+    }
     let call = Call { client, endpoint: endpoint.name.clone(), limit: cx.limit };
     match (endpoint.request_stream, endpoint.response_stream) {
         (false, false) => call.unary(&request, cx).await,

@@ -17,16 +17,22 @@ pub(super) fn split<'a>(
         let text = format!("`{pair}` is no {what} of the form NAME=VALUE");
         return Err(Failure::usage(text).hint(format!("for example --{flag}=NAME=VALUE")).into());
     };
-    if let Some(rest) = another(value) {
-        ui.say(format_args!(
-            "note: `,{rest}` belongs to the value of {name}; another {what} needs a --{flag} of its own"
-        ));
+    if let Some(note) = note(flag, what, name, value) {
+        ui.say(note);
     }
     Ok((name.trim(), value))
 }
 
+/// What is said of a value within which another pair seems to stand; none of any other value.
+pub(super) fn note(flag: &str, what: &str, name: &str, value: &str) -> Option<String> {
+    let rest = another(value)?;
+    Some(format!(
+        "note: `,{rest}` belongs to the value of {name}; another {what} needs a --{flag} of its own"
+    ))
+}
+
 /// What follows the first comma after which a value looks like another pair.
-fn another(value: &str) -> Option<&str> {
+pub(super) fn another(value: &str) -> Option<&str> {
     value.match_indices(',').map(|(comma, _)| &value[comma + 1..]).find(|rest| {
         let name = rest.split_once('=').map_or("", |(name, _)| name.trim());
         !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))

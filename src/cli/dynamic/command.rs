@@ -188,7 +188,8 @@ fn argument(flag: &Flag<'_>) -> Arg {
         argument
     };
     if flag.is_switch() {
-        return argument.num_args(0..=1).require_equals(true).default_missing_value("true");
+        let missing = if *kind == Kind::Bool { "true" } else { "{}" };
+        return argument.num_args(0..=1).require_equals(true).default_missing_value(missing);
     }
     let argument = argument.allow_negative_numbers(true);
     let argument = if *kind == Kind::Bytes { argument.add(completion::contents()) } else { argument };
@@ -218,7 +219,8 @@ fn help(flag: &Flag<'_>) -> String {
     match (flag.field.repeated, kind.is_structured()) {
         (true, false) => help.push_str("; repeat it, or separate values with commas"),
         (true, true) => help.push_str("; repeat it, or give a JSON array"),
-        (false, _) if matches!(kind, Kind::Map { .. }) => help.push_str("; may be repeated"),
+        (false, _) if matches!(kind, Kind::Map { .. }) => help.push_str("; repeat it for more entries"),
+        (false, _) if kind.is_empty_message() => help.push_str("; the empty one without a value"),
         (false, _) => {}
     }
     if let Some(first) = below(flag) {

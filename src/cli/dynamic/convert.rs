@@ -1,10 +1,10 @@
 //! The text of a flag as the JSON of its field's type, by the rules of the transcoder. It is checked here too, so
 //! that an error names the flag before anything is sent.
 
-use super::describe::{assignment, example, expected};
+use super::describe::{assignment, example, expected, expected_in_range};
 use super::schema::{Field, Kind};
 use super::{Error, ReadFile};
-use crate::{json, transcode};
+use crate::{cli::pairs, json, transcode};
 use base64::{Engine as _, prelude::BASE64_STANDARD as STANDARD};
 use prost_reflect::Kind as Scalar;
 use serde_json::{Map, Value};
@@ -20,10 +20,11 @@ pub(super) struct Converter<'a> {
 }
 
 impl Converter<'_> {
-    /// The JSON of the field, given once or several times. Each text of a list is split at commas.
-    pub(super) fn convert(&self, texts: &[String]) -> Result<Value, Error> {
+    /// The JSON of the field, given once or several times. Each text of a list is split at commas; each text of a
+    /// map is one entry, or a JSON object. What is to be said about the values is added to `notes`.
+    pub(super) fn convert(&self, texts: &[String], notes: &mut Vec<String>) -> Result<Value, Error> {
         match (&self.field.kind, self.field.repeated, texts) {
-            (whole @ Kind::Map { key, value }, false, texts) => self.map(whole, key, value, texts),
+            (whole @ Kind::Map { key, value }, false, texts) => self.map(whole, key, value, texts, notes),
             (kind, true, texts) => {
                 let mut elements = Vec::new();
                 for text in texts {
@@ -64,7 +65,14 @@ impl Converter<'_> {
         }
     }
 
-    fn map(&self, whole: &Kind, key: &Kind, value: &Kind, texts: &[String]) -> Result<Value, Error> {
+    fn map(
+        &self,
+        whole: &Kind,
+        key: &Kind,
+        value: &Kind,
+        texts: &[String],
+        notes: &mut Vec<String>,
+    ) -> Result<Value, Error> {
         let mut map = Map::new();
         for text in texts {
             if text.trim_start().starts_with('{') {
@@ -76,15 +84,28 @@ impl Converter<'_> {
                 }
                 continue;
             }
-            let parts: Vec<&str> = text.split(',').collect();
-            // A comma may as well belong to a value.
-            let pairs = if parts.iter().all(|part| part.contains('=')) { parts } else { vec![text.as_str()] };
-            for pair in pairs.into_iter().filter(|pair| !pair.is_empty()) {
-                let (name, element) = pair.split_once('=').ok_or_else(|| self.invalid(whole, pair))?;
-                map.insert(self.key(key, name)?, self.one(value, element)?);
+            if text.is_empty() {
+                continue;
             }
+            let (name, element) = text.split_once('=').ok_or_else(|| self.invalid(whole, text))?;
+            let converted = self.one(value, element).map_err(|error| self.of_entry(error, name, element))?;
+            if !value.is_structured() {
+                notes.extend(pairs::note(self.long, "entry", name, element));
+            }
+            map.insert(self.key(key, name)?, converted);
         }
         Ok(Value::Object(map))
+    }
+
+    /// The error about the value of an entry, with the hint to repeat the flag where the value looks like several
+    /// entries.
+    fn of_entry(&self, error: Error, name: &str, element: &str) -> Error {
+        let (Error::Usage { message, .. }, Some(rest)) = (&error, pairs::another(element)) else {
+            return error;
+        };
+        let first = element.strip_suffix(rest).and_then(|first| first.strip_suffix(',')).unwrap_or(element);
+        let entries = [format!("{name}={first}"), rest.to_owned()].map(|entry| assignment(self.long, &entry));
+        Error::usage(message.clone(), format!("each entry needs a flag of its own: {}", entries.join(" ")))
     }
 
     fn key(&self, kind: &Kind, text: &str) -> Result<String, Error> {
@@ -137,8 +158,12 @@ impl Converter<'_> {
     }
 
     fn invalid(&self, kind: &Kind, text: &str) -> Error {
+        // Of what is a number, the range is of interest.
+        let digits = text.trim().trim_start_matches(['-', '+']);
+        let is_number = digits.starts_with(|first: char| first.is_ascii_digit());
+        let wanted = if is_number { expected_in_range(kind) } else { expected(kind) };
         Error::usage(
-            format!("`--{}` expects {}, not `{text}`", self.long, expected(kind)),
+            format!("`--{}` expects {wanted}, not `{text}`", self.long),
             format!("for example {}", assignment(self.long, &example(&self.field.kind))),
         )
     }

@@ -19,7 +19,7 @@ pub(super) fn value_name(kind: &Kind) -> String {
         Kind::String => "STRING".to_owned(),
         Kind::Bytes => "BASE64|@FILE".to_owned(),
         Kind::Message { .. } => "JSON".to_owned(),
-        Kind::Map { .. } => "KEY=VALUE".to_owned(),
+        Kind::Map { key, value } => format!("{}={}", value_name(key), value_name(value)),
         Kind::Enum { name, .. } | Kind::Unknown(name) => {
             let last = last_part(name);
             if last.is_empty() { "JSON".to_owned() } else { kebab(last).replace('-', "_").to_uppercase() }
@@ -41,12 +41,41 @@ pub(super) fn expected(kind: &Kind) -> String {
         Kind::Bytes => "base64 text, or a file as @FILE".to_owned(),
         Kind::Enum { values, .. } => format!("one of {}", values.join(", ")),
         Kind::Message { name, .. } => format!("a JSON object ({name})"),
-        Kind::Map { value, .. } => format!("KEY=VALUE, where VALUE is {}, or a JSON object", expected(value)),
+        Kind::Map { key, value } if **key == Kind::String => {
+            format!("KEY=VALUE, where VALUE is {}, or a JSON object", expected(value))
+        }
+        Kind::Map { key, value } => format!(
+            "KEY=VALUE, where KEY is {} and VALUE is {}, or a JSON object",
+            expected(key),
+            expected(value)
+        ),
         Kind::Unknown(name) => match name.as_str() {
             TIMESTAMP => "a time (RFC 3339)".to_owned(),
             DURATION => "a time in seconds, with an `s`".to_owned(),
             _ => format!("JSON or text ({})", last_part(name)),
         },
+    }
+}
+
+/// What a value has to be, with the bounds of a number.
+pub(super) fn expected_in_range(kind: &Kind) -> String {
+    let from =
+        |least: String, most: String, of: &str, name: &str| format!("{of} from {least} to {most} ({name})");
+    let whole = "a whole number";
+    match kind {
+        Kind::Int32 => from(i32::MIN.to_string(), i32::MAX.to_string(), whole, "int32"),
+        Kind::Int64 => from(i64::MIN.to_string(), i64::MAX.to_string(), whole, "int64"),
+        Kind::Uint32 => from(u32::MIN.to_string(), u32::MAX.to_string(), whole, "uint32"),
+        Kind::Uint64 => from(u64::MIN.to_string(), u64::MAX.to_string(), whole, "uint64"),
+        Kind::Float => from(format!("{:e}", f32::MIN), format!("{:e}", f32::MAX), "a number", "float"),
+        Kind::Double => from(format!("{:e}", f64::MIN), format!("{:e}", f64::MAX), "a number", "double"),
+        Kind::Bool
+        | Kind::String
+        | Kind::Bytes
+        | Kind::Enum { .. }
+        | Kind::Message { .. }
+        | Kind::Map { .. }
+        | Kind::Unknown(_) => expected(kind),
     }
 }
 
@@ -61,6 +90,7 @@ pub(super) fn example(kind: &Kind) -> String {
         Kind::Enum { values, .. } => values.first().cloned().unwrap_or_else(|| "0".to_owned()),
         Kind::Message { first, .. } if first.is_empty() => "{}".to_owned(),
         Kind::Message { first, .. } => format!(r#"{{"{first}": …}}"#),
+        Kind::Map { key, value } if **key == Kind::String => format!("key={}", example(value)),
         Kind::Map { key, value } => format!("{}={}", example(key), example(value)),
         Kind::Unknown(name) => match name.as_str() {
             TIMESTAMP => "2026-01-31T12:00:00Z".to_owned(),

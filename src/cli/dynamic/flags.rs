@@ -45,7 +45,8 @@ impl Flag<'_> {
 
     /// Whether the flag needs no value.
     pub(super) fn is_switch(&self) -> bool {
-        self.field.kind == Kind::Bool && !self.field.repeated
+        let alone = self.field.kind == Kind::Bool || self.field.kind.is_empty_message();
+        alone && !self.field.repeated
     }
 
     /// Whether the name was changed, for it means something else.

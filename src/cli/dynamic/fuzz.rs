@@ -54,13 +54,13 @@ fn called(schema: &Schema, words: &[String]) {
     else {
         return;
     };
-    let Ok(value) = request(endpoint, matches, &|_| Err(io::ErrorKind::NotFound.into())) else { return };
+    let Ok(request) = request(endpoint, matches, &|_| Err(io::ErrorKind::NotFound.into())) else { return };
     let handler = format!("store.{}", endpoint.handler());
     let method = CONTRACT.get_service_by_name(&handler).and_then(|handler| {
         handler.methods().find(|method| method.name() == endpoint.method()).map(|method| method.input())
     });
     if let Some(message) = method {
-        let _ = transcode::value_to_protobuf(&message, value);
+        let _ = transcode::value_to_protobuf(&message, request.message);
     }
 }
 

@@ -32,7 +32,7 @@ pub(crate) use descriptors::Descriptors;
 #[cfg(test)]
 pub(crate) use flags::RESERVED;
 pub(crate) use globals::{first_word, globals_among};
-pub(crate) use request::{headers, is_given, request};
+pub(crate) use request::{Request, headers, is_given, request};
 pub(crate) use schema::{Schema, Service};
 pub(crate) use suggest::similar;
 pub(crate) use values::{Registered, Value};

@@ -10,6 +10,13 @@ use crate::{json, transcode};
 use clap::ArgMatches;
 use serde_json::{Map, Value};
 
+/// A request to send, and what is to be said about how it was given.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) message: Value,
+    pub(crate) notes: Vec<String>,
+}
+
 /// The request to send: an object, unless the type of the request has no fields and `--json` gives another
 /// value, as for a `google.protobuf.Timestamp`. `matches` are those of the endpoint's own command; `read_file` is asked for
 /// the path of `@FILE`, and for `-` when standard input is to be read.
@@ -17,10 +24,11 @@ pub(crate) fn request(
     endpoint: &Endpoint,
     matches: &ArgMatches,
     read_file: &ReadFile<'_>,
-) -> Result<Value, Error> {
+) -> Result<Request, Error> {
+    let mut notes = Vec::new();
     let mut request = match whole(matches, read_file)? {
         Value::Object(request) => request,
-        other if endpoint.fields.is_empty() => return Ok(other),
+        other if endpoint.fields.is_empty() => return Ok(Request { message: other, notes }),
         other => return Err(wrong(&format!("found `{other}`"))),
     };
     for flag in flags(endpoint) {
@@ -28,10 +36,11 @@ pub(crate) fn request(
         // clap has split lists at commas; whether that was right is known only now.
         let texts: Vec<String> =
             occurrences.map(|values| values.map(String::as_str).collect::<Vec<_>>().join(",")).collect();
-        let value = Converter { long: &flag.long, field: flag.field, read_file }.convert(&texts)?;
+        let value =
+            Converter { long: &flag.long, field: flag.field, read_file }.convert(&texts, &mut notes)?;
         set(&mut request, &flag.path, value);
     }
-    Ok(Value::Object(request))
+    Ok(Request { message: Value::Object(request), notes })
 }
 
 /// Whether the request was given as a whole, whatever it is.

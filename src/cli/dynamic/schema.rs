@@ -269,6 +269,11 @@ impl Endpoint {
 }
 
 impl Kind {
+    /// Whether it is a message without fields, such as `google.protobuf.Empty`.
+    pub(super) fn is_empty_message(&self) -> bool {
+        matches!(self, Self::Message { first, .. } if first.is_empty())
+    }
+
     /// Whether a value may be a JSON object, so that a comma in it separates nothing.
     pub(super) fn is_structured(&self) -> bool {
         matches!(self, Self::Message { .. } | Self::Map { .. } | Self::Unknown(_))

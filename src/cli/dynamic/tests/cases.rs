@@ -140,9 +140,9 @@ fn messages_and_maps_are_json_or_pairs() {
             json!({"addresses": [{}, {"zip_code": "2"}]}),
         ),
         (&[r#"--addresses=[{"zip_code": "1"}, {}]"#], json!({"addresses": [{"zip_code": "1"}, {}]})),
-        (&["--labels=a=1,b=2=3"], json!({"labels": {"a": "1", "b": "2=3"}})),
+        (&["--labels=a=1,b=2=3"], json!({"labels": {"a": "1,b=2=3"}})),
         (&["--labels", "a=1,2"], json!({"labels": {"a": "1,2"}})),
-        (&["--labels=a=1,b=2", "--labels=c=3"], json!({"labels": {"a": "1", "b": "2", "c": "3"}})),
+        (&["--labels=a=1,b=2", "--labels=c=3"], json!({"labels": {"a": "1,b=2", "c": "3"}})),
         (&[r#"--labels={"a": "1"}"#, "--labels=b=2"], json!({"labels": {"a": "1", "b": "2"}})),
         (&["--sizes=0x1=small"], json!({"sizes": {"1": "SMALL"}})),
         (&[r#"--homes=here={"zip_code": "1"}"#], json!({"homes": {"here": {"zip_code": "1"}}})),
@@ -150,6 +150,44 @@ fn messages_and_maps_are_json_or_pairs() {
         let line = [&["call"], line].concat();
         assert_eq!(sent(&greeter(), &line), expected, "{line:?}");
     }
+}
+
+#[test]
+fn a_second_entry_within_the_value_of_a_map_is_noticed() {
+    let service = greeter();
+    let notes = |line: &[&str]| {
+        let (service, matches) = parse(&service, line).unwrap();
+        let matches = matches.unwrap();
+        let (endpoint, matches) = matched(&service, matches.subcommand().unwrap().1).unwrap();
+        request(endpoint, matches, &read_file).unwrap().notes
+    };
+    assert_eq!(
+        notes(&["call", "--labels=a=1,b=2"]),
+        ["note: `,b=2` belongs to the value of a; another entry needs a --labels of its own"]
+    );
+    for quiet in ["--labels=a=1,2", r#"--homes=here={"zip_code":"1,b=2"}"#, r#"--labels={"a":"1,b=2"}"#] {
+        assert_eq!(notes(&["call", quiet]), <[&str; 0]>::default(), "{quiet}");
+    }
+}
+
+#[test]
+fn a_message_without_fields_needs_no_value() {
+    let source = r#"
+        syntax = "proto3"; package foo; import "google/protobuf/empty.proto";
+        service Foo { rpc Call(Request) returns (Request); }
+        message Nothing {}
+        message Request { google.protobuf.Empty empty = 1; Nothing nothing = 2; string name = 3; }
+    "#;
+    let service = schema(source, "foo", "");
+    for (line, expected) in [
+        (&["--empty"][..], json!({"empty": {}})),
+        (&["--empty", "--nothing", "--name=x"], json!({"empty": {}, "nothing": {}, "name": "x"})),
+        (&["--empty={}"], json!({"empty": {}})),
+        (&["--empty", "{}"], json!({"empty": {}})),
+    ] {
+        assert_eq!(sent(&service, &[&["call"], line].concat()), expected, "{line:?}");
+    }
+    assert!(refused(&service, &["call", "--empty=x"]).0.contains("expects a JSON object (Empty), not `x`"));
 }
 
 #[test]
@@ -193,15 +231,30 @@ fn a_wrong_value_names_the_flag_the_type_and_an_example() {
         ("--small=abc", "`--small` expects a whole number (int32), not `abc`", "for example --small=42"),
         (
             "--small=2147483648",
-            "`--small` expects a whole number (int32), not `2147483648`",
+            "`--small` expects a whole number from -2147483648 to 2147483647 (int32), not `2147483648`",
             "for example --small=42",
         ),
         (
             "--count=-1",
-            "`--count` expects a whole number from 0 (uint32), not `-1`",
+            "`--count` expects a whole number from 0 to 4294967295 (uint32), not `-1`",
             "for example --count=42",
         ),
-        ("--ratio=1e39", "`--ratio` expects a number (float), not `1e39`", "for example --ratio=1.5"),
+        ("--ratio=x", "`--ratio` expects a number (float), not `x`", "for example --ratio=1.5"),
+        (
+            "--ratio=1e39",
+            "`--ratio` expects a number from -3.4028235e38 to 3.4028235e38 (float), not `1e39`",
+            "for example --ratio=1.5",
+        ),
+        (
+            "--sizes=0x100000000=SMALL",
+            "`--sizes` expects a whole number from -2147483648 to 2147483647 (int32), not `0x100000000`",
+            "for example --sizes=42=UNKNOWN",
+        ),
+        (
+            "--sizes=1=SMALL,2=UNKNOWN",
+            "`--sizes` expects one of UNKNOWN, SMALL, VERY_LARGE, not `SMALL,2=UNKNOWN`",
+            "each entry needs a flag of its own: --sizes=1=SMALL --sizes=2=UNKNOWN",
+        ),
         (
             "--data=h!",
             "`--data` expects base64 text, or a file as @FILE, not `h!`",
@@ -220,7 +273,7 @@ fn a_wrong_value_names_the_flag_the_type_and_an_example() {
         (
             "--labels=x",
             "`--labels` expects KEY=VALUE, where VALUE is text, or a JSON object, not `x`",
-            "for example --labels=text=text",
+            "for example --labels=key=text",
         ),
     ] {
         assert_eq!(refused(&service, &["call", line]), (message.to_owned(), hint.to_owned()));

@@ -46,8 +46,8 @@ fn call(schema: &Schema, line: &[&str]) -> Result<(String, Value), Error> {
     let matches = matches.unwrap_or_else(|error| panic!("{line:?}: {error}"));
     let (_, matches) = matches.subcommand().unwrap();
     let (endpoint, matches) = matched(&service, matches).unwrap();
-    let value = request(endpoint, matches, &read_file)?;
-    Ok((endpoint.name.clone(), value))
+    let request = request(endpoint, matches, &read_file)?;
+    Ok((endpoint.name.clone(), request.message))
 }
 
 fn sent(service: &Schema, line: &[&str]) -> Value {
