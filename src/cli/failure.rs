@@ -1,6 +1,6 @@
 //! From an error to what the user is told, the next command to type, and the exit code.
 
-use std::io;
+use std::{ffi::OsString, io};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use micro_sdk::Error;
@@ -161,6 +161,25 @@ pub(crate) fn hyphen(error: &clap::Error, line: impl Iterator<Item = String>) ->
         flag && taken_for_flag && (pair[0] == named || pair[1].starts_with(named))
     });
     found.map(|pair| format!("a value that begins with `-` is given as `{}={}`", pair[0], pair[1]))
+}
+
+/// How a field of a request is set that has the name of a flag of every command, which was given a wrong value.
+pub(crate) fn field(error: &clap::Error, line: &[OsString]) -> Option<String> {
+    let Some(ContextValue::String(named)) = error.get(ContextKind::InvalidArg) else { return None };
+    let long = named.split([' ', '=', '[']).next().and_then(|flag| flag.strip_prefix("--"))?;
+    // The value may come from a variable.
+    let is_typed = line.iter().filter_map(|word| word.to_str()?.strip_prefix("--")).any(|word| {
+        let (name, _) = word.split_once('=').unwrap_or((word, ""));
+        name == long
+    });
+    let value = match error.get(ContextKind::InvalidValue) {
+        Some(ContextValue::String(value)) => format!("={value}"),
+        _ => String::new(),
+    };
+    let field = dynamic::escaped(long);
+    is_typed.then(|| {
+        format!("`--{long}` is a flag of every command; a field `{long}` of the request is set with `--{field}{value}`")
+    })
 }
 
 /// The platform says so itself, not a service behind it.

@@ -39,6 +39,22 @@ pub(super) fn globals(line: impl IntoIterator<Item = OsString>) -> Result<Global
     Globals::of(&root.try_get_matches_from(found)?)
 }
 
+/// The line `micro help NAME …` of what is no command as `micro NAME … --help`, any other line as it is.
+pub(super) fn help_of_service(mut line: Vec<OsString>) -> Vec<OsString> {
+    let words: Vec<String> = line.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    let root = root();
+    if dynamic::first_word(&root, &words) != Some("help") {
+        return line;
+    }
+    let Some(help) = words.iter().position(|word| word == "help") else { return line };
+    let Some(name) = dynamic::first_word(&root, &words[help + 1..]) else { return line };
+    if !super::command_names().iter().any(|command| command == name) {
+        line.remove(help + 1);
+        line.push("--help".into());
+    }
+    line
+}
+
 /// The command tree without the catch-all for unknown words.
 fn root() -> Command {
     super::command_tree()

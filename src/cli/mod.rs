@@ -244,7 +244,8 @@ pub(crate) fn main() -> ExitCode {
         return code;
     }
     ui::set_colors(false);
-    let parsed = command_tree().try_get_matches().and_then(|matches| {
+    let line = invoke::help_of_service(std::env::args_os().collect());
+    let parsed = command_tree().try_get_matches_from(&line).and_then(|matches| {
         let sources = Sources::of_matches(&matches, &SOURCES);
         let cli = Cli::from_arg_matches(&matches)?;
         Ok((Cli { globals: Globals::of(&matches)?, ..cli }, sources))
@@ -263,9 +264,15 @@ pub(crate) fn main() -> ExitCode {
     };
     // What a service is asked with may stand among the flags of every command.
     let globals = match &command {
-        Command::Dynamic(_) => match invoke::globals(std::env::args_os().skip(1)) {
+        Command::Dynamic(_) => match invoke::globals(line.iter().skip(1).cloned()) {
             Ok(globals) => globals,
-            Err(error) => return usage(&error),
+            Err(error) => {
+                let code = usage(&error);
+                if let Some(hint) = failure::field(&error, &line) {
+                    ui::hint(&hint);
+                }
+                return code;
+            }
         },
         _ => cli.globals,
     };

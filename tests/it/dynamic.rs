@@ -69,6 +69,14 @@ fn help_shows_methods_fields_types_and_comments() {
         }
     }
     assert!(home.ok(["helloworld", "stream", "--help"]).contains("--count <INT64>"));
+    for (words, same) in [
+        (&["help", "helloworld"][..], &["helloworld", "--help"][..]),
+        (&["-q", "help", "helloworld", "call"], &["helloworld", "call", "--help"]),
+        (&["help", "registry"], &["registry", "--help"]),
+        (&["help", "server", "stop"], &["server", "stop", "--help"]),
+    ] {
+        assert_eq!(home.ok(words), home.ok(same), "{words:?}");
+    }
     assert!(home.ok(["registry", "--help"]).contains("list-services"), "building blocks too");
     assert!(home.ok(["network", "--help"]).contains("no endpoints"), "what a block without endpoints is");
 }

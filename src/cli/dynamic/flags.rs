@@ -22,7 +22,12 @@ pub(crate) const RESERVED: [&str; 13] = [
 ];
 
 /// What is put before the name of a field that would else be taken for another flag.
-pub(super) const ESCAPE: &str = "field.";
+const ESCAPE: &str = "field.";
+
+/// How a field is set whose name is that of a flag of every command, without `--`.
+pub(crate) fn escaped(name: &str) -> String {
+    format!("{ESCAPE}{name}")
+}
 
 /// A field of a request as a flag.
 #[derive(Debug, PartialEq)]
@@ -62,7 +67,7 @@ pub(super) fn flags(endpoint: &Endpoint) -> Vec<Flag<'_>> {
     let mut taken: HashSet<String> = HashSet::new();
     for flag in &mut flags {
         while is_reserved(&flag.long) || taken.contains(&flag.long) {
-            flag.long.insert_str(0, ESCAPE);
+            flag.long = escaped(&flag.long);
         }
         taken.insert(flag.long.clone());
     }

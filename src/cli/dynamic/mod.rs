@@ -31,6 +31,7 @@ pub(crate) use command::{command, matched};
 pub(crate) use descriptors::Descriptors;
 #[cfg(test)]
 pub(crate) use flags::RESERVED;
+pub(crate) use flags::escaped;
 pub(crate) use globals::{first_word, globals_among};
 pub(crate) use request::{Request, headers, is_given, request};
 pub(crate) use schema::{Schema, Service};

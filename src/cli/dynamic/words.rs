@@ -5,7 +5,7 @@
 use super::Error;
 use super::command::command;
 use super::describe::{assignment, example};
-use super::flags::{ESCAPE, Flag, find, flags};
+use super::flags::{Flag, escaped, find, flags};
 use super::globals::{Globals, HELP_ALL, is_help};
 use super::names::fold;
 use super::schema::{Endpoint, MAX_DEPTH, Schema, Service, Wanted};
@@ -352,7 +352,7 @@ fn documented<'f>(command: &str, flags: &'f [Flag<'_>], typed: &str) -> Result<&
     // A flag of every command takes no value in such places, so the field of its name is meant.
     let found = find(flags, typed);
     let found = if let (Ok(None), false) = (&found, fold(typed).is_empty()) {
-        find(flags, &format!("{ESCAPE}{typed}"))
+        find(flags, &escaped(typed))
     } else {
         found
     };
