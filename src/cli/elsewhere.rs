@@ -2,9 +2,8 @@
 //! is called otherwise here, for people who type them. An entry goes when its command comes.
 
 /// What is typed elsewhere, and the command here.
-const COMMANDS: [(&str, &str); 58] = [
+const COMMANDS: [(&str, &str); 55] = [
     ("add", "new"),
-    ("api", "server"),
     ("apply", "run"),
     ("attach", "logs -f"),
     ("build", "run"),
@@ -34,7 +33,6 @@ const COMMANDS: [(&str, &str); 58] = [
     ("namespace", "user config set namespace"),
     ("ns", "user config set namespace"),
     ("proto", "gen"),
-    ("proxy", "server"),
     ("ps", "status"),
     ("publish", "call broker Broker.Publish"),
     ("query", "call"),
@@ -59,13 +57,34 @@ const COMMANDS: [(&str, &str); 58] = [
     ("top", "status"),
     ("up", "run"),
     ("version", "--version"),
-    ("web", "server"),
     ("whoami", "user"),
 ];
 
-/// The command here for a name that other tools have.
-pub(super) fn named(name: &str) -> Option<&'static str> {
-    COMMANDS.iter().find(|(elsewhere, _)| name.eq_ignore_ascii_case(elsewhere)).map(|(_, here)| *here)
+/// What Micro v4 has programs of its own for (`micro api`, `micro proxy`, `micro web`), and what stands in their
+/// place here.
+const PARTS: [(&str, &str); 3] = [
+    ("api", "the HTTP API is a part of `micro server`, at localhost:8080 unless told otherwise"),
+    ("proxy", "the gRPC proxy is a part of `micro server`, at localhost:8081 unless told otherwise"),
+    (
+        "web",
+        "there are no web pages; web clients call the HTTP API, a part of `micro server`, at localhost:8080 unless told otherwise",
+    ),
+];
+
+/// What to type for a name that other tools have, as a hint.
+pub(super) fn hint(name: &str) -> Option<String> {
+    let found = |table: &[(&'static str, &'static str)]| {
+        table.iter().find(|(elsewhere, _)| name.eq_ignore_ascii_case(elsewhere)).map(|(_, here)| *here)
+    };
+    match found(&PARTS) {
+        Some(part) => Some(format!("{part}; see `micro server status`")),
+        None => found(&COMMANDS).map(instead),
+    }
+}
+
+/// The command that may have been meant, as a hint.
+pub(super) fn instead(command: &str) -> String {
+    format!("did you mean `micro {command}`?")
 }
 
 #[cfg(test)]
@@ -91,6 +110,7 @@ mod tests {
                 assert!(missing.contains(&error.kind()), "`micro {here}`: {error}");
             }
         }
-        assert_eq!(named("PS"), Some("status"));
+        assert_eq!(hint("PS").as_deref(), Some("did you mean `micro status`?"));
+        assert!(PARTS.iter().all(|(part, _)| root.find_subcommand(part).is_none()));
     }
 }

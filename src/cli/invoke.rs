@@ -117,12 +117,13 @@ pub(super) async fn run(words: &[OsString], cx: &Context) -> anyhow::Result<()> 
 async fn refuse_typos(name: &str, cx: &Context) -> anyhow::Result<()> {
     let names = super::command_names();
     let near = dynamic::similar(name, names.iter().map(String::as_str));
-    let Some(near) = elsewhere::named(name).or(near.first().copied()) else { return Ok(()) };
+    let near = near.first().map(|near| elsewhere::instead(near));
+    let Some(hint) = elsewhere::hint(name).or(near) else { return Ok(()) };
     if discover::remembered(cx).services.iter().any(|known| known.service.name == name) {
         return Ok(());
     }
     if cx.environment()?.0 == LOCAL && daemon::find(cx).await.is_none() {
-        return Err(unrecognized(name, "").hint(format!("did you mean `micro {near}`?")).into());
+        return Err(unrecognized(name, "").hint(hint).into());
     }
     Ok(())
 }
@@ -140,12 +141,8 @@ async fn unknown(cx: &Context, connection: &super::context::Connection, name: &s
     let registered: Vec<String> = services.iter().map(|service| service.name.clone()).collect();
     discover::remember(cx, connection, services).await;
     let near = dynamic::similar(name, known.iter().map(String::as_str));
-    failure
-        .hint(match elsewhere::named(name).or(near.first().copied()) {
-            Some(near) => format!("did you mean `micro {near}`?"),
-            None => services_here(&registered),
-        })
-        .into()
+    let near = near.first().map(|near| elsewhere::instead(near));
+    failure.hint(elsewhere::hint(name).or(near).unwrap_or_else(|| services_here(&registered))).into()
 }
 
 /// The services that could have been meant, as a hint.
