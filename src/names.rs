@@ -61,7 +61,7 @@ pub(crate) enum Refused {
     #[error("`{}` cannot be a name: {RULE}", shown(.0))]
     Malformed(String),
     /// It is a name of the platform.
-    #[error("`{0}` is the name of a part of the platform; try `{0}-service`")]
+    #[error("`{}` is the name of a part of the platform{}", .0, instead(.0, |name| check(name).is_ok()))]
     Reserved(String),
     /// It looks like another name.
     #[error("`{}` looks like `{}`, which is taken: people could not tell them apart", shown(.0), shown(.1))]
@@ -69,6 +69,14 @@ pub(crate) enum Refused {
     /// It has characters that no name may have.
     #[error("`{}` cannot be registered: a name is not empty, at most 255 bytes long, does not begin with `-`, has no empty parts between dots, and no `/`, blanks and characters that cannot be seen", shown(.0))]
     Unusable(String),
+}
+
+/// A name near a refused one that may be had, as the end of the refusal; nothing where no near one may.
+pub(crate) fn instead(name: &str, may_be_had: impl Fn(&str) -> bool) -> String {
+    let plain = name.trim_start_matches('.');
+    let near = [plain.to_owned(), format!("{plain}-service"), format!("{}-service", plain.replace('.', "-"))];
+    let found = near.iter().find(|near| follows_rule(near) && may_be_had(near));
+    found.map_or_else(String::new, |near| format!("; try `{near}`"))
 }
 
 /// A name as a message shows it: harmless, and not longer than a line.
@@ -231,6 +239,30 @@ mod tests {
             assert!(check(name).is_err() && check_registered(name).is_err(), "{name}");
             let versioned = [format!("v1.{name}"), format!("v1.v22.{name}")];
             assert!(versioned.iter().all(|name| check_registered(name).is_err()), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_refusal_of_a_reserved_name_suggests_one_that_is_free() {
+        for (name, suggested) in [
+            ("auth", Some("auth-service")),
+            ("v1.auth", Some("v1.auth-service")),
+            ("grpc", Some("grpc-service")),
+            ("grpc.x", Some("grpc-x-service")),
+            ("v1.grpc.health.v1", Some("v1-grpc-health-v1-service")),
+            ("openapi.json", Some("openapi.json-service")),
+            (".well-known", Some("well-known")),
+            ("grpc.X y", None),
+        ] {
+            let refused = check_registered(name).unwrap_err().to_string();
+            let expected = format!("`{name}` is the name of a part of the platform");
+            match suggested {
+                Some(suggested) => {
+                    check(suggested).unwrap();
+                    assert_eq!(refused, format!("{expected}; try `{suggested}`"));
+                }
+                None => assert_eq!(refused, expected),
+            }
         }
     }
 

@@ -4,7 +4,7 @@
 use thiserror::Error;
 
 use super::generate;
-use crate::names::{RULE, follows_rule, is_reserved};
+use crate::names::{RULE, follows_rule, instead, is_reserved};
 
 /// Words that Rust or cargo would not take as the name of a module or of a binary.
 const LANGUAGE: &str = "abstract alloc as async await become box break build const continue core crate deps \
@@ -54,7 +54,8 @@ impl Names {
         }
         let names = Self::forms(name);
         if let Some(reason) = refusal(&names, commands) {
-            return Err(refused(format!("{reason}; try `{name}-service`")));
+            let may_be_had = |name: &str| refusal(&Self::forms(name), commands).is_none();
+            return Err(refused(format!("{reason}{}", instead(name, may_be_had))));
         }
         Ok(names)
     }
@@ -192,6 +193,7 @@ mod tests {
             assert!(message.contains(reason), "{message}");
             assert!(message.ends_with(&format!("; try `{name}-service`")), "{message}");
         }
+        assert!(refused("grpc.shop").ends_with("; try `grpc-shop-service`"), "{}", refused("grpc.shop"));
         assert!(Names::new("my.store", COMMANDS).is_ok());
     }
 }
