@@ -149,6 +149,11 @@ fn what_has_no_keys_is_not_replaced_by_one() {
         let said = home.fails(7, ["config", "set", &format!("v.{key}"), "5"]);
         assert!(said.contains(what) && !said.contains("hunter2"), "{key}: {said}");
     }
+    for key in ["array[0]", "array[0].x", "nowhere[0]"] {
+        let said = home.fails(7, ["config", "set", &format!("v.{key}"), "5"]);
+        let list = key.split('[').next().unwrap();
+        assert!(said.contains(&format!("no path leads: set `v.{list}` as a whole")), "{key}: {said}");
+    }
     assert_eq!(home.ok(["config", "get", "v", "--secret"]), before);
     set(&home, "v.nothing.x", "5");
     // What is set as a whole is replaced.

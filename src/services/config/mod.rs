@@ -253,6 +253,11 @@ impl blocks::config::Config for Config {
     async fn set(&self, cx: Context, request: SetRequest) -> Result<SetResponse> {
         let (namespace, path) = self.admit(&cx, &request.namespace, &request.path, "Config.Set")?;
         let value = given(request.value, &path)?;
+        if let Some((element, list)) = path.element() {
+            return Err(Error::bad_request(format!(
+                "`{element}` is written like an element of an array, to which no path leads: set `{list}` as a whole"
+            )));
+        }
         let (secret, reveal) = (request.options.is_some_and(|options| options.secret), request.reveal);
         let (space, config) = (self.space(&namespace)?, self.clone());
         let change = async move {

@@ -66,6 +66,17 @@ impl Path {
         &self.text
     }
 
+    /// The first part of it that is written like an element of an array, `list[0]`, and the part before that: no
+    /// path leads into an array.
+    pub(super) fn element(&self) -> Option<(&str, &str)> {
+        let ends = self.text.match_indices('.').map(|(end, _)| end).chain([self.text.len()]);
+        ends.map(|end| &self.text[..end]).find_map(|above| {
+            let (list, index) = above.strip_suffix(']')?.rsplit_once('[')?;
+            let is_index = !index.is_empty() && index.bytes().all(|byte| byte.is_ascii_digit());
+            (is_index && !list.is_empty()).then_some((above, list))
+        })
+    }
+
     /// Whether it means the whole tree.
     pub(super) fn is_whole(&self) -> bool {
         self.text.is_empty()
@@ -120,6 +131,22 @@ mod tests {
             let error = Path::parse(bad).unwrap_err();
             assert!(error.code == 400 && error.detail.contains(word), "{bad:?}: {error:?}");
             assert!(error.detail.len() < 2048);
+        }
+    }
+
+    #[test]
+    fn a_key_written_like_an_element_is_noticed() {
+        for (path, element) in [
+            ("list[0]", Some(("list[0]", "list"))),
+            ("a.list[12].x", Some(("a.list[12]", "a.list"))),
+            ("list[0][1]", Some(("list[0][1]", "list[0]"))),
+            ("list[x]", None),
+            ("list[]", None),
+            ("[0]", None),
+            ("list.0", None),
+            ("", None),
+        ] {
+            assert_eq!(Path::parse(path).unwrap().element(), element, "{path}");
         }
     }
 
