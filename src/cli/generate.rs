@@ -7,6 +7,7 @@ use super::{
     context::Context,
     discover,
     failure::{Failure, exit},
+    source,
 };
 use crate::{
     names::BLOCKS,
@@ -35,7 +36,9 @@ impl Gen {
                 exit::FAILED,
                 format!("there is no folder `{}`", self.folder.join("proto").display()),
             )
-            .hint("run it in the folder of a service; make one with `micro new NAME`")
+            .hint(source::above(&self.folder, "gen").unwrap_or_else(|| {
+                "run it in the folder of a service; make one with `micro new NAME`".to_owned()
+            }))
             .into());
         }
         let mut fetched = Vec::new();

@@ -209,6 +209,9 @@ impl Source {
                 .hint("name the folder it lies in")
                 .into());
         }
+        if builds {
+            check_project(&folder)?;
+        }
         let name = self.name.clone().map_or_else(|| name_of(&folder), Ok)?;
         names::check(&name).map_err(|e| {
             Failure::usage(e.to_string()).hint("name the service with --name, such as `--name helloworld`")
@@ -248,19 +251,35 @@ fn tools() -> (String, String, String) {
     (variable("PATH"), variable("CARGO_HOME"), variable("RUSTUP_HOME"))
 }
 
+/// Refuses a folder without a project.
+fn check_project(folder: &Path) -> Result<(), Failure> {
+    if folder.join("Cargo.toml").is_file() {
+        return Ok(());
+    }
+    let text = format!("there is no project in `{}`: it has no Cargo.toml", folder.display());
+    let hint = "make one with `micro new NAME`, or run a program with --command";
+    Err(Failure::new(exit::FAILED, text).hint(above(folder, "run").unwrap_or_else(|| hint.to_owned())))
+}
+
+/// The hint for a command in a folder without a project below one that has a project: the path to type is one or
+/// more `..` where the current folder is below the project, else the whole path.
+pub(super) fn above(folder: &Path, command: &str) -> Option<String> {
+    let folder = fs::canonicalize(folder).ok()?;
+    let project = folder.ancestors().find(|above| above.join("Cargo.toml").is_file())?;
+    if project == folder {
+        return None;
+    }
+    let here = env::current_dir().and_then(fs::canonicalize).unwrap_or_default();
+    let levels = here.strip_prefix(project).map_or(0, |below| below.components().count());
+    let path = if levels > 0 { vec![".."; levels].join("/") } else { project.display().to_string() };
+    Some(format!("its project is in the folder above: `micro {command} {}`", shell_words::quote(&path)))
+}
+
 /// Keeps generated code and the way to the SDK fresh before a build.
 ///
 /// # Errors
-/// The folder has no project, or a .proto file does not compile.
-pub(super) fn prepare(folder: &Path, cx: &Context) -> anyhow::Result<()> {
-    if !folder.join("Cargo.toml").is_file() {
-        return Err(Failure::new(
-            exit::FAILED,
-            format!("there is no project in `{}`: it has no Cargo.toml", folder.display()),
-        )
-        .hint("make one with `micro new NAME`, or run a program with --command")
-        .into());
-    }
+/// A .proto file does not compile, or a file cannot be written.
+fn prepare(folder: &Path, cx: &Context) -> anyhow::Result<()> {
     if let Some(missing) = toolchain::missing(folder) {
         cx.ui.say(format_args!(
             "the toolchain `{}`, which `{}` asks for, is not installed: rustup downloads it before the build",

@@ -48,6 +48,8 @@ impl Update {
                 format!("no service `{name}` was run, and there is no such folder")
             };
             let hint = if here { "run it with `micro run`" } else { "list what was run with `micro status`" };
+            let above = source::above(Path::new(&self.source.folder), "update");
+            let hint = above.unwrap_or_else(|| hint.to_owned());
             return Err(Failure::new(exit::NOT_FOUND, text).hint(hint).into());
         };
         // What runs by a command is not built.

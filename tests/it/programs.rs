@@ -76,6 +76,25 @@ fn what_is_no_service_is_refused_before_it_is_compiled_and_leaves_nothing() {
 }
 
 #[test]
+fn below_a_project_its_folder_is_named() {
+    let home = Home::new();
+    let shop = project(&home, "shop", "fn main() {}");
+    let deep = shop.join("src/Not_A_Name");
+    fs::create_dir_all(&deep).unwrap();
+    let refused = |folder: &Path, words: &[&str], hint: &str| {
+        let seen = outcome(home.command(words).current_dir(folder));
+        assert!(seen.code != Some(0) && seen.stderr.contains(hint), "{words:?}: {seen:#?}");
+    };
+    refused(&shop.join("src"), &["run"], "`micro run ..`");
+    refused(&deep, &["run", "."], "`micro run ../..`");
+    refused(&deep, &["gen"], "`micro gen ../..`");
+    refused(home.path(), &["run", "shop/src"], "/shop`");
+    refused(home.path(), &["run"], "`micro new NAME`");
+    assert!(!home.data().exists(), "a typing error has started a server");
+    refused(&deep, &["update"], "`micro update ../..`");
+}
+
+#[test]
 fn a_toolchain_that_has_to_be_downloaded_is_announced() {
     let home = Home::new();
     let folder = project(&home, "library", "");
