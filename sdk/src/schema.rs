@@ -12,6 +12,9 @@ use prost_types::{
 
 use crate::handler::Handler;
 
+/// The key, in the metadata of a service of the registry, of the reason why the registry cannot use its descriptors.
+pub const REFUSED: &str = "descriptors_refused";
+
 /// How deep nested messages are followed.
 const DEPTH: usize = 6;
 /// How many fields a request or an answer lists, those of its messages included.

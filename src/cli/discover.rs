@@ -18,6 +18,7 @@ use micro_sdk::{
         },
         runtime::{ReadOptions, ReadRequest},
     },
+    schema as wire_schema,
 };
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +27,7 @@ use super::{
     context::{Connection, Context},
     dynamic::{self, Descriptors, Schema, Service, Value},
     failure::{Failure, exit},
+    ui::harmless,
 };
 use crate::{
     config::{DEFAULT_NAMESPACE, LOCAL},
@@ -227,7 +229,8 @@ fn from_values(service: &Registered) -> Service {
             request: endpoint.request.clone().map(value),
         })
         .collect();
-    Service::from_values(&service.name, &service.version, &endpoints)
+    let refused = service.metadata.get(wire_schema::REFUSED).map_or("", String::as_str);
+    Service::from_values(&service.name, &service.version, &endpoints, &harmless::line(refused))
 }
 
 fn value(wire: WireValue) -> Value {

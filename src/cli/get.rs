@@ -69,6 +69,9 @@ impl Get {
                     cx.ui.line(format_args!("\nnode {} gets no calls: {}", line(&node.id), line(why)))?;
                 }
             }
+            if let Some(why) = service.metadata.get(schema::REFUSED) {
+                cx.ui.line(format_args!("\nthe registry does not know the messages: {}", line(why)))?;
+            }
             for endpoint in &service.endpoints {
                 cx.ui.line(describe(endpoint))?;
             }
@@ -137,6 +140,7 @@ fn record(service: &Service) -> serde_json::Value {
     json!({
         "name": service.name,
         "version": service.version,
+        "descriptors_refused": service.metadata.get(schema::REFUSED),
         "ready": (service.ready || is_known_not_ready(service)).then_some(service.ready),
         "nodes": service.nodes.iter()
             .map(|node| json!({"id": node.id, "address": node.address, "metadata": node.metadata})).collect::<Vec<_>>(),

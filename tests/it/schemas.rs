@@ -49,12 +49,22 @@ fn a_service_whose_descriptors_cannot_be_used_is_ready_without_them() {
         assert!(said.stderr.contains(part), "{part}: {said:#?}");
     }
     assert!(ready());
+    let whys = || {
+        let mut said = [home.ok(["get", "service", "lab"]), home.ok(["lab", "call", "--help"])].to_vec();
+        said.push(home.fails(2, ["lab", "call", "--name=x"]));
+        said
+    };
+    for said in whys() {
+        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(said.contains("`lab.proto` has the syntax `editions`"), "{said}");
+    }
     // It is called without them, at a node that is not there.
     let said = home.run(["lab", "call", "--json={}"]);
     assert!(!said.stderr.contains("Unrecognized") && !said.stderr.contains("not ready"), "{said:#?}");
     // The registration is renewed as it was; what is known to be of no use is not asked for again.
     assert_eq!(register()["descriptors_needed"], json!(false));
     assert!(ready());
+    assert!(whys().iter().all(|said| said.contains("editions")), "the reason stays");
     let log = std::fs::read_to_string(home.data().join("logs/server.log")).unwrap();
     assert!(!log.contains("panicked"), "{log}");
 }

@@ -118,9 +118,13 @@ fn endpoint(place: &Place<'_>, service: &Service, name: &str) -> Command {
         if endpoint.about.is_empty() { format!("Call {}", endpoint.name) } else { endpoint.about.clone() };
     let mut command = documented(Command::new(name.to_owned()), &about).disable_help_subcommand(true);
     if endpoint.is_unknown {
+        let why = if endpoint.refused.is_empty() {
+            "The service does not say which fields it takes".to_owned()
+        } else {
+            format!("The registry does not know which fields it takes ({})", endpoint.refused)
+        };
         command = command.before_help(format!(
-            "The service does not say which fields it takes; give them as JSON, for example:\n  \
-             {} --json='{{\"name\": \"Jane\"}}'",
+            "{why}; give them as JSON, for example:\n  {} --json='{{\"name\": \"Jane\"}}'",
             place.command(service)
         ));
     }
@@ -138,6 +142,13 @@ fn endpoint(place: &Place<'_>, service: &Service, name: &str) -> Command {
         (false, true) => "A stream: prints one JSON document a line.",
         (false, false) => "",
     });
+    let refused = format!(
+        "The registry cannot use the descriptors of the service ({}): types are shown as far as it registered them.",
+        endpoint.refused
+    );
+    if !endpoint.is_unknown && !endpoint.refused.is_empty() {
+        after.push(&refused);
+    }
     after.retain(|text| !text.is_empty());
     if after.is_empty() { command } else { command.after_help(after.join("\n")) }
 }

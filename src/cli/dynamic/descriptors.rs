@@ -97,6 +97,7 @@ impl Descriptors {
                     response_stream: method.server_streaming(),
                     fields,
                     is_unknown: false,
+                    refused: String::new(),
                 });
             }
         }

@@ -47,6 +47,9 @@ pub(crate) struct Endpoint {
     /// Whether nobody has said what its fields are.
     #[serde(default)]
     pub(crate) is_unknown: bool,
+    /// Why the registry cannot use the descriptors that would tell, empty where nothing is known of that.
+    #[serde(default)]
+    pub(crate) refused: String,
 }
 
 /// A field of a message.

@@ -27,8 +27,14 @@ pub(crate) struct Registered<'a> {
 }
 
 impl Service {
-    /// The schema of a service from what it registered. Subscribers are left out, for nobody calls them.
-    pub(crate) fn from_values(name: &str, version: &str, endpoints: &[Registered<'_>]) -> Self {
+    /// The schema of a service from what it registered; `refused` says why the registry cannot use its descriptors,
+    /// if that is so. Subscribers are left out, for nobody calls them.
+    pub(crate) fn from_values(
+        name: &str,
+        version: &str,
+        endpoints: &[Registered<'_>],
+        refused: &str,
+    ) -> Self {
         let is = |endpoint: &Registered<'_>, key: &str| {
             endpoint.metadata.get(key).is_some_and(|value| value == "true")
         };
@@ -48,6 +54,7 @@ impl Service {
                 response_stream: stream,
                 fields: request.map(|request| fields(&request.values, 1)).unwrap_or_default(),
                 is_unknown: request.is_none(),
+                refused: refused.to_owned(),
             });
         }
         Self {
@@ -134,7 +141,7 @@ mod tests {
         );
         let metadata = HashMap::new();
         let registered = [Registered { name: "Auth.Token", metadata: &metadata, request: Some(request) }];
-        let service = Service::from_values("auth", "latest", &registered);
+        let service = Service::from_values("auth", "latest", &registered, "");
         let nested = vec![field("namespace", Kind::String, false)];
         let message =
             Kind::Message { name: "Options".to_owned(), fields: nested, first: "namespace".to_owned() };
@@ -166,7 +173,7 @@ mod tests {
             Registered { name: "Greeter.Watch", metadata: &stream, request: Some(context.clone()) },
             Registered { name: "Func", metadata: &subscriber, request: Some(context) },
         ];
-        let service = Service::from_values("greeter", "latest", &registered);
+        let service = Service::from_values("greeter", "latest", &registered, "");
         let [watch] = service.endpoints.as_slice() else { panic!("{:?}", service.endpoints) };
         assert!(watch.request_stream && watch.response_stream && watch.fields.is_empty());
     }

@@ -321,7 +321,7 @@ fn fields(
             word[2..].split_once('=').map_or((&word[2..], None), |(name, value)| (name, Some(value)));
         let long = match typed {
             "json" | "header" => typed,
-            _ => documented(command, &flags, typed)?,
+            _ => documented(command, endpoint, &flags, typed)?,
         };
         rest = below;
         match (value, below) {
@@ -345,7 +345,12 @@ fn fields(
     Ok(rewritten)
 }
 
-fn documented<'f>(command: &str, flags: &'f [Flag<'_>], typed: &str) -> Result<&'f str, Error> {
+fn documented<'f>(
+    command: &str,
+    endpoint: &Endpoint,
+    flags: &'f [Flag<'_>],
+    typed: &str,
+) -> Result<&'f str, Error> {
     let flagged =
         |longs: &[&str]| alternatives(&longs.iter().map(|long| format!("--{long}")).collect::<Vec<_>>());
     let message = format!("`{command}` has no flag `--{typed}`");
@@ -365,7 +370,13 @@ fn documented<'f>(command: &str, flags: &'f [Flag<'_>], typed: &str) -> Result<&
                 if !close.is_empty() {
                     format!("did you mean {}?", flagged(&close))
                 } else if flags.is_empty() {
-                    format!("its fields are not known; give the request as JSON: {command} --json='{{…}}'")
+                    let why = match endpoint.refused.as_str() {
+                        "" => String::new(),
+                        why => format!(" ({why})"),
+                    };
+                    format!(
+                        "its fields are not known{why}; give the request as JSON: {command} --json='{{…}}'"
+                    )
                 } else {
                     format!("`{command} --help` lists its flags")
                 },

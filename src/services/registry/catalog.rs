@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use micro_sdk::{Result, prost::Message as _, proto::registry::Service};
+use micro_sdk::{Result, prost::Message as _, proto::registry::Service, schema};
 
 use self::{
     changes::Changes,
@@ -172,14 +172,14 @@ impl Catalog {
     }
 
     /// The schema with this hash cannot be used: the versions that wait for it are called without one.
-    pub(crate) fn undescribed(&self, hash: &str) {
+    pub(crate) fn undescribed(&self, hash: &str, why: &str) {
         let waits = |version: &Version| version.wire.descriptor_hash == hash && !version.described;
         for position in self.find(None, None, |_, version| waits(version)) {
             self.change(&position, |version| {
                 if !waits(version) {
                     return None;
                 }
-                Arc::make_mut(&mut version.wire).descriptor_hash.clear();
+                refuse(Arc::make_mut(&mut version.wire), why);
                 Some((Action::Update, version.refresh()))
             });
         }
@@ -430,6 +430,12 @@ impl Catalog {
 fn hashes<'a>(services: impl Iterator<Item = &'a Versions>) -> HashSet<String> {
     let hashes = services.flat_map(BTreeMap::values).map(|version| &version.wire.descriptor_hash);
     hashes.filter(|hash| !hash.is_empty()).cloned().collect()
+}
+
+/// Takes the hash of descriptors that cannot be used from a service, which is then called without them, and says why.
+pub(super) fn refuse(service: &mut Service, why: &str) {
+    service.descriptor_hash.clear();
+    service.metadata.insert(schema::REFUSED.to_owned(), why.to_owned());
 }
 
 /// A service as it is answered and watched: it tells its namespace.

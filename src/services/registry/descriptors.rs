@@ -33,6 +33,8 @@ const PER_ELEMENT: usize = 400;
 const DEPTH: usize = 100;
 /// How many sets are remembered as unusable; of the others it is found out again.
 const UNUSABLE: NonZeroUsize = NonZeroUsize::new(1024).expect("it is not zero");
+/// Characters of the reason why a set cannot be used that are remembered.
+const REASON: usize = 512;
 /// How long a set is kept that no service has, and how many bytes of those that came since the start.
 const KEPT: (Duration, usize) = (Duration::from_hours(24), 32 << 20);
 /// How many bytes the sets of a service have together, and those of all services of a namespace.
@@ -102,8 +104,8 @@ pub(crate) struct Descriptors {
     /// The stored ones, by their hashes.
     known: RwLock<HashMap<String, Known>>,
     decoded: Mutex<Decoded>,
-    /// The hashes of sets that were handed over and cannot be used.
-    unusable: Mutex<LruCache<String, ()>>,
+    /// The hashes of sets that were handed over and cannot be used, with the reasons.
+    unusable: Mutex<LruCache<String, Arc<str>>>,
     /// Held by who decodes one: several at once would need the memory of all of them.
     decoding: tokio::sync::Mutex<()>,
 }
@@ -161,9 +163,10 @@ impl Descriptors {
         self.known.read().unwrap_or_else(PoisonError::into_inner).contains_key(hash)
     }
 
-    /// Whether the set with this hash was handed over, and cannot be used: it need not come again.
-    pub(crate) fn is_unusable(&self, hash: &str) -> bool {
-        self.unusable.lock().unwrap_or_else(PoisonError::into_inner).contains(hash)
+    /// Why the set with this hash, which was handed over, cannot be used and need not come again; none of
+    /// any other.
+    pub(crate) fn unusable(&self, hash: &str) -> Option<Arc<str>> {
+        self.unusable.lock().unwrap_or_else(PoisonError::into_inner).get(hash).cloned()
     }
 
     /// Stores a set under its hash. One that cannot be used is remembered as such.
@@ -177,9 +180,12 @@ impl Descriptors {
             return Err(Error::bad_request(format!("the descriptors have hash {actual}, not {hash}")));
         }
         let stored = self.store(hash, set).await;
-        if stored.as_ref().is_err_and(|error| matches!(error.code, 400 | 413)) {
+        if let Err(error) = &stored
+            && matches!(error.code, 400 | 413)
+        {
+            let why: String = error.detail.chars().take(REASON).collect();
             let mut unusable = self.unusable.lock().unwrap_or_else(PoisonError::into_inner);
-            unusable.put(hash.to_owned(), ());
+            unusable.put(hash.to_owned(), why.into());
         }
         stored
     }
@@ -448,7 +454,8 @@ mod tests {
         assert_eq!(error.code, 400);
         assert!(error.detail.contains("`b.proto` has the syntax `editions`"), "{error}");
         assert!(error.detail.contains("syntax = \"proto3\";"), "{error}");
-        assert!(descriptors.is_unusable(&hash(&edition)) && !descriptors.has(&hash(&edition)));
+        assert_eq!(descriptors.unusable(&hash(&edition)).as_deref(), Some(&*error.detail));
+        assert!(!descriptors.has(&hash(&edition)));
         // protoc takes such names.
         let field = |name: &str, number: i32| FieldDescriptorProto {
             name: Some(name.to_owned()),
@@ -464,14 +471,14 @@ mod tests {
         let alike = FileDescriptorProto { message_type: vec![alike], ..file("c.proto", "proto3") };
         let alike = FileDescriptorSet { file: vec![alike] }.encode_to_vec();
         assert_eq!(put(&descriptors, &alike).await, 400);
-        assert!(descriptors.is_unusable(&hash(&alike)));
+        assert!(descriptors.unusable(&hash(&alike)).is_some());
         let large = vec![0; MAX_SIZE + 1];
         assert_eq!(put(&descriptors, &large).await, 413);
-        assert!(descriptors.is_unusable(&hash(&large)));
+        assert!(descriptors.unusable(&hash(&large)).is_some());
         // Of what came under another's hash nothing is remembered.
         let valid = set("a", 1);
         assert_eq!(descriptors.put(&hash(&valid), edition).await.unwrap_err().code, 400);
-        assert!(!descriptors.is_unusable(&hash(&valid)));
+        assert!(descriptors.unusable(&hash(&valid)).is_none());
         assert_eq!(put(&descriptors, &valid).await, 200);
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use micro_sdk::{Error, NODE_REFUSED, Result, prost::Message as _, proto::registry::Service};
+use micro_sdk::{Error, NODE_REFUSED, Result, prost::Message as _, proto::registry::Service, schema};
 
 use crate::names;
 
@@ -27,10 +27,11 @@ pub(super) fn check(service: &mut Service) -> Result<()> {
             format!("{nodes} nodes and {endpoints} endpoints; at most {} and {} are taken", MOST.0, MOST.1);
         return Err(too_large(service, &text));
     }
-    // What the server says of a node is not for the node to say.
+    // What the server says of a node or a service is not for them to say.
     for node in &mut service.nodes {
         node.metadata.remove(NODE_REFUSED);
     }
+    service.metadata.remove(schema::REFUSED);
     let size = service.encoded_len();
     if size > MAX_SIZE {
         return Err(too_large(service, &format!("{size} bytes; at most {MAX_SIZE} are taken")));
@@ -92,12 +93,14 @@ mod tests {
     }
 
     #[test]
-    fn a_node_does_not_say_what_the_server_says_of_it() {
+    fn a_registration_does_not_say_what_the_server_says_of_it() {
         let mut service = service();
+        service.metadata.insert(schema::REFUSED.to_owned(), "x".to_owned());
         service.nodes[0].metadata =
             HashMap::from([NODE_REFUSED, "zone"].map(|name| (name.to_owned(), "x".to_owned())));
         check(&mut service).unwrap();
         assert_eq!(service.nodes[0].metadata.keys().collect::<Vec<_>>(), ["zone"]);
+        assert!(service.metadata.is_empty());
     }
 
     #[test]

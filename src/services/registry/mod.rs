@@ -25,7 +25,7 @@ use super::{PLATFORM, auth::Caller, namespace_or_default};
 use crate::{backend::Kv, backlog::Lost, names, tasks::Tasks};
 
 pub(crate) use catalog::Catalog;
-use catalog::{Action, Change, in_domain};
+use catalog::{Action, Change, in_domain, refuse};
 pub(crate) use catalog::{Missing, Target};
 pub(crate) use descriptors::Schema;
 use descriptors::{Descriptors, STORED};
@@ -218,8 +218,8 @@ impl blocks::registry::Registry for Registry {
         let lease = u64::try_from(lease)
             .map_err(|_| Error::bad_request(format!("a lease of {lease} s: it cannot be negative")))?;
         let lease = (lease != 0).then(|| Duration::from_secs(lease).min(MAX_LEASE));
-        if self.descriptors.is_unusable(&service.descriptor_hash) {
-            service.descriptor_hash.clear();
+        if let Some(why) = self.descriptors.unusable(&service.descriptor_hash) {
+            refuse(&mut service, &why);
         }
         let described = self.descriptors.has(&service.descriptor_hash);
         let descriptors_needed = !described && !service.descriptor_hash.is_empty();
@@ -252,8 +252,8 @@ impl blocks::registry::Registry for Registry {
         let _storing = self.storing.lock().await;
         self.check_descriptors(namespace, own, (&hash, request.descriptor_set.len())).await?;
         let stored = self.descriptors.put(&hash, request.descriptor_set).await;
-        if self.descriptors.is_unusable(&hash) {
-            self.catalog.undescribed(&hash);
+        if let Some(why) = self.descriptors.unusable(&hash) {
+            self.catalog.undescribed(&hash, &why);
         }
         stored?;
         self.catalog.described(&hash);
