@@ -90,7 +90,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
     fn note<T>(&mut self, written: Poll<T>) -> Poll<T> {
         if written.is_ready() {
             self.unread = None;
-            self.waiting.take().map(Waker::wake);
+            if let Some(waiting) = self.waiting.take() {
+                waiting.wake();
+            }
         } else if self.unread.is_none() {
             self.unread = Some(Reading::new(self.connection.clone()));
         }

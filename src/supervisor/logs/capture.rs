@@ -30,7 +30,7 @@ const BLOCK: usize = 64 * 1024;
 
 /// How many bytes a second are read of a pipe for long; a second's worth may come at once. Without a limit,
 /// one service that writes without an end takes the processors from the calls of all others.
-const RATE: usize = 8 << 20;
+const RATE: u64 = 8 << 20;
 
 /// How long a begun line waits for its end before it is shown without.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -115,7 +115,7 @@ struct Pace {
     /// When bytes were counted last.
     since: Instant,
     /// Those that were read, less [`RATE`] for each second since.
-    bytes: usize,
+    bytes: u64,
 }
 
 impl Pace {
@@ -125,11 +125,10 @@ impl Pace {
 
     /// Counts bytes that were read; how long to wait before more are.
     fn note(&mut self, bytes: usize) -> Duration {
-        let allowed = RATE as f64 * self.since.elapsed().as_secs_f64();
+        let allowed = u128::from(RATE) * self.since.elapsed().as_micros() / 1_000_000;
         self.since = Instant::now();
-        // Rounds towards zero, and ends at the largest number.
-        self.bytes = self.bytes.saturating_sub(allowed as usize) + bytes;
-        Duration::from_secs_f64(self.bytes.saturating_sub(RATE) as f64 / RATE as f64)
+        self.bytes = self.bytes.saturating_sub(u64::try_from(allowed).unwrap_or(u64::MAX)) + bytes as u64;
+        Duration::from_millis(self.bytes.saturating_sub(RATE) * 1000 / RATE)
     }
 }
 
@@ -244,8 +243,9 @@ mod tests {
     #[test]
     fn a_second_of_output_comes_at_once_and_what_is_more_waits() {
         let mut pace = Pace::new();
-        assert_eq!(pace.note(RATE), Duration::ZERO);
-        let wait = pace.note(RATE);
+        let second = usize::try_from(RATE).unwrap();
+        assert_eq!(pace.note(second), Duration::ZERO);
+        let wait = pace.note(second);
         assert!(wait > Duration::ZERO && wait <= Duration::from_secs(1), "{wait:?}");
         // What was waited for counts no more.
         pace.since = Instant::now() - wait;
