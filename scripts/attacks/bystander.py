@@ -68,15 +68,15 @@ def repeat(way, over, pause, waits, failures):
         over.wait(pause)
 
 
-def question(address, token):
+def question(address, token, message):
     """The request of a call of the HTTP API."""
-    body = json.dumps(MESSAGE).encode()
+    body = json.dumps(message).encode()
     return head("POST", PATH, address, [("Content-Type", "application/json"), *bearer(token)], len(body)) + body
 
 
 def by_tcp(address, token):
     """Calls of the HTTP API on one connection."""
-    request = question(address, token)
+    request = question(address, token, MESSAGE)
     stream = connect(address, timeout=PATIENCE)
     while True:
         stream.sendall(request)
@@ -121,9 +121,9 @@ def by_socket(path):
 
 
 def well_formed(state, token, callers):
-    """So many callers that call one after the other, each on a connection of its own, for ever."""
+    """So many callers that list all services again and again, each on a connection of its own, for ever."""
     address, waiting = state["api"], selectors.DefaultSelector()
-    request = question(address, token)
+    request = question(address, token, {})
     for _ in range(callers):
         stream = connect(address)
         stream.setblocking(False)
