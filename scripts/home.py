@@ -102,12 +102,24 @@ class Home:
         self.spawned.append(process)
         return process
 
+    @property
+    def state_file(self):
+        return self.folder / "home/data/server/state.json"
+
     def state(self):
         """What the server says about itself; nothing when there is none, or it is being written."""
         try:
-            return json.loads((self.folder / "home/data/server/state.json").read_text())
+            return json.loads(self.state_file.read_text())
         except (OSError, ValueError):
             return None
+
+    def state_written(self):
+        """Which file that is, and when it was written; nothing when there is none."""
+        try:
+            found = self.state_file.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_ino, found.st_mtime_ns
 
     def request(self, path, body=None, token=None, timeout=PATIENCE):
         """A request to the HTTP API on a connection of its own: the status and the JSON answer."""

@@ -98,10 +98,12 @@ def start(home):
 def listening(home, environment=None, *options):
     """Starts the server in the foreground and waits until it listens, or until it refuses to start:
     then it has a return code."""
+    # A server before it may have had the same id of a process.
+    before = home.state_written()
     process = home.spawn("server", *options, environment=environment)
 
     def settled():
-        state = home.state()
+        state = home.state_written() != before and home.state()
         return process.poll() is not None or (state and state["pid"] == process.pid)
 
     eventually("the server to listen or to end", settled)
