@@ -113,13 +113,16 @@ fn whatever_is_written_on_a_full_disk_is_refused_with_the_way_out() {
     let script = format!(
         "micro server start || exit 1\n\
          micro store write kept value\n\
+         # A database that is whole without its log, for the start without room.\n\
+         micro server stop; mkdir saved; cp \"$MICRO_HOME\"/data/server/micro.db saved; micro server start\n\
          head -c 1000000 /dev/zero >large\n\
          (while :; do head -c 65536 /dev/zero || break; done; while :; do printf x || break; done) \
              >\"$MICRO_HOME/fill\" 2>/dev/null\n\
          exec 2>&1\n{commands}\
          echo '# store read kept'; micro store read kept; echo \"rc $?\"\n\
          echo '# server stop'; micro server stop; echo \"rc $?\"\n\
-         rm -f \"$MICRO_HOME\"/data/server/micro.db-*; head -c 10000000 /dev/zero >>\"$MICRO_HOME/fill\" 2>/dev/null\n\
+         rm -f \"$MICRO_HOME\"/data/server/micro.db*; cp saved/micro.db \"$MICRO_HOME\"/data/server/\n\
+         head -c 10000000 /dev/zero >>\"$MICRO_HOME/fill\" 2>/dev/null\n\
          echo '# server start'; micro server start; echo \"rc $?\"\n\
          rm \"$MICRO_HOME/fill\"\n\
          echo '# auth rotate key again'; micro auth rotate key; echo \"rc $?\"\n\

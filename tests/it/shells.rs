@@ -109,7 +109,7 @@ const LINES: [(&str, &str); 12] = [
     ("micro -e lo\t", "micro -e local"),
     ("micro nope ser\t", "micro nope ser"),
     ("micro shop:e\t", "micro shop:eu"),
-    ("micro logs shop:\t", "micro logs shop:eu"),
+    ("micro call shop:\t", "micro call shop:eu"),
     ("micro shop:eu shop buy --amo\t", "micro shop:eu shop buy --amount"),
     ("micro store write k @min\t", "micro store write k @mine.json"),
     ("micro shop:eu shop buy --json @min\t", "micro shop:eu shop buy --json @mine.json"),
