@@ -6,10 +6,12 @@ use std::{future::Future, time::Duration};
 use tokio::{task::JoinHandle, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// A group of tasks that end together. Cheap to clone.
+/// A group of tasks that end together, and before them the streams that would not end by themselves. Cheap to
+/// clone.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tasks {
     token: CancellationToken,
+    streams: CancellationToken,
     tracker: TaskTracker,
 }
 
@@ -33,8 +35,19 @@ impl Tasks {
         self.token.run_until_cancelled(future).await
     }
 
-    /// Tells every task to stop and waits for them, `limit` at most; false if some are left.
+    /// Runs a step of a stream that follows changes until it ends, or all streams do; none if they did.
+    pub(crate) async fn until_streams_end<F: Future>(&self, step: F) -> Option<F::Output> {
+        self.streams.run_until_cancelled(step).await
+    }
+
+    /// Ends the streams that follow changes: the calls they belong to would never end by themselves.
+    pub(crate) fn end_streams(&self) {
+        self.streams.cancel();
+    }
+
+    /// Ends the streams, tells every task to stop and waits for them, `limit` at most; false if some are left.
     pub(crate) async fn stop(&self, limit: Duration) -> bool {
+        self.streams.cancel();
         self.token.cancel();
         self.tracker.close();
         timeout(limit, self.tracker.wait()).await.is_ok()

@@ -20,7 +20,13 @@ mod conformance;
 #[cfg(test)]
 mod model;
 
-use std::{path::Path, sync::Arc, time::SystemTime};
+use std::{
+    ffi::{OsStr, OsString},
+    os::unix::ffi::OsStrExt as _,
+    path::Path,
+    sync::Arc,
+    time::SystemTime,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -125,16 +131,30 @@ pub(crate) trait Database: Kv + Log {}
 
 impl<T: Kv + Log> Database for T {}
 
+/// The address of what a backend keeps at a path, which may be any bytes.
+pub(crate) fn address(scheme: &str, path: &Path) -> OsString {
+    let mut address = OsString::from(format!("{scheme}:"));
+    address.push(path);
+    address
+}
+
+/// The scheme of an address and what follows it.
+fn parts(address: &OsStr) -> Option<(&[u8], &Path)> {
+    let bytes = address.as_bytes();
+    let colon = bytes.iter().position(|byte| *byte == b':')?;
+    Some((&bytes[..colon], Path::new(OsStr::from_bytes(&bytes[colon + 1..]))))
+}
+
 /// Opens the state at an address: `sqlite:<path>` (made if it is not there; its folder must be)
 /// or `memory:` (gone with the process).
-pub(crate) async fn open(url: &str) -> Result<Arc<dyn Database>, Error> {
-    match url.split_once(':') {
-        Some(("sqlite", path)) if !path.is_empty() => {
-            Ok(Arc::new(sqlite::Sqlite::open(Path::new(path)).await?))
-        }
-        Some(("memory", "")) => Ok(Arc::new(memory::Memory::default())),
+pub(crate) async fn open(address: impl AsRef<OsStr>) -> Result<Arc<dyn Database>, Error> {
+    let address = address.as_ref();
+    match parts(address) {
+        Some((b"sqlite", path)) if path != Path::new("") => Ok(Arc::new(sqlite::Sqlite::open(path).await?)),
+        Some((b"memory", path)) if path == Path::new("") => Ok(Arc::new(memory::Memory::default())),
         _ => Err(Error::Invalid(format!(
-            "`{url}` is no address of a state: it is `sqlite:<path>` or `memory:`"
+            "`{}` is no address of a state: it is `sqlite:<path>` or `memory:`",
+            address.display()
         ))),
     }
 }

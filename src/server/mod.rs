@@ -28,7 +28,7 @@ mod travel;
 mod upstream;
 mod waiting;
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use micro_sdk::local::{self, State};
@@ -36,18 +36,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    backend::{self, Kv},
-    memory, private,
-    services::{
-        Blocks,
-        auth::Auth,
-        config::Config,
-        registry::{Places, Registry},
-        runtime::{self, Runtime},
-        secrets::{self, Secrets},
-        store::Store,
-        transfers::Transfers,
-    },
+    backend, memory, private,
+    services::{self, Blocks, registry::Places, runtime},
     sockets,
     supervisor::descriptors,
     tasks::Tasks,
@@ -55,7 +45,7 @@ use crate::{
 use budget::Budget;
 use doors::{Doors, Tcp};
 use listen::{Door, Peer};
-use presence::{Belongings, Presence};
+use presence::Presence;
 use router::Router;
 
 pub(crate) use crate::supervisor::INSTANCE_VARIABLE;
@@ -117,9 +107,8 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -
     sockets::open_tables().await;
     let lock = files::lock(home)?;
     files::check_database(home)?;
-    let database = format!("sqlite:{}", home.server().join("micro.db").display());
     // Before any door: where the lock file was removed, this finds that another server has the home.
-    let database = backend::open(&database).await?;
+    let database = backend::open(backend::address("sqlite", &home.server().join("micro.db"))).await?;
     let before = files::remembered_start(home).unwrap_or_default().doors;
     let tcp = Tcp::bind(&settings, &before)?;
     let local = files::bind_local(home)?;
@@ -138,33 +127,15 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -
         troubles: Vec::new(),
     };
 
-    let background = Tasks::default();
-    let kv: Arc<dyn Kv> = database.clone();
-    let keys = home.server().join("keys");
-    let auth = Auth::open(&database, &keys, &background).await?;
-    let secrets = Arc::new(Secrets::open(&keys, std::env::var_os(secrets::VARIABLE))?);
-    let config = Config::open(kv.clone(), auth.clone(), secrets.clone(), &background).await?;
     let places = Places { folder: nodes, ports: tcp.ports()?, networks: settings.nodes_from.clone() };
-    let registry = Registry::open(kv.clone(), &state.network, places, &background).await?;
-    let (budget, transfers) = (Budget::new(settings.bytes), Transfers::of_files(descriptors));
     let server = runtime::Server { network: state.network.clone(), socket: services_socket };
-    let runtime = Runtime::open(
-        settings.runtime(server),
-        kv.clone(),
-        secrets.clone(),
-        auth.clone(),
-        registry.clone(),
-        transfers.clone(),
-        &background,
-    )
-    .await?;
-    let blobs = backend::open_blobs(&format!("files:{}", home.server().join("blobs").display())).await?;
-    let store = Store::open(kv.clone(), blobs, auth.clone(), &home.server(), transfers, &background);
-    let blocks = Blocks::new(auth.clone(), &config, registry.clone(), runtime.clone(), &store);
-    let belongings = Belongings { database: kv.clone(), auth: auth.clone(), secrets };
-    let presence = Presence::new(home.clone(), lock, local, state.clone(), belongings);
+    let (folder, runtime) = (home.server(), settings.runtime(server));
+    let blocks = services::Settings { database, folder, places, runtime, descriptors };
+    let blocks = Blocks::open(blocks).await?;
+    let budget = Budget::new(settings.bytes);
+    let presence = Presence::new(home.clone(), lock, local, state.clone(), blocks.clone());
     let (welcome, heads) = (settings.welcome.clone(), settings.heads);
-    let router = Router::new(blocks, welcome, budget.clone(), heads, presence.state())?;
+    let router = Router::new(blocks.clone(), welcome, budget.clone(), heads, presence.state())?;
 
     let connections = Tasks::default();
     let own = rustix::process::getuid().as_raw();
@@ -182,23 +153,18 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -
     ready(&state);
     let leaving = CancellationToken::new();
     let presence = tokio::spawn(presence.keep(leaving.clone()));
-    if let Err(error) = runtime.restore().await {
+    if let Err(error) = blocks.runtime.restore().await {
         tracing::error!(%error, "some services cannot be brought back");
     }
 
     stop.next().await;
     tracing::info!("stopping");
     let end = async {
-        runtime.end_streams().await;
-        registry.end_streams().await;
-        config.end_streams().await;
-        auth.end_streams().await;
+        blocks.end_streams();
         if !connections.stop(DRAIN.min(settings.grace)).await {
             tracing::warn!("some calls were still under way");
         }
-        runtime.stop().await;
-        background.stop(DRAIN).await;
-        kv.close().await;
+        blocks.close(DRAIN).await;
     };
     tokio::select! {
         () = end => {}

@@ -21,10 +21,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::files::{self, Local, Lock};
 use crate::{
-    backend::Kv,
     paths::Home,
     private::{self, Identity},
-    services::{auth::Auth, secrets::Secrets},
+    services::Blocks,
 };
 
 /// How often it is looked whether everything is in its place. A look takes some microseconds.
@@ -61,13 +60,6 @@ impl Socket {
     }
 }
 
-/// What has files of its own to look after.
-pub(super) struct Belongings {
-    pub(super) database: Arc<dyn Kv>,
-    pub(super) auth: Auth,
-    pub(super) secrets: Arc<Secrets>,
-}
-
 /// The files of a running server.
 pub(super) struct Presence {
     home: Home,
@@ -76,7 +68,7 @@ pub(super) struct Presence {
     services: Socket,
     nodes: PathBuf,
     state: watch::Sender<State>,
-    belongings: Belongings,
+    blocks: Arc<Blocks>,
     /// Why the state could not be written.
     untold: Option<String>,
 }
@@ -84,12 +76,12 @@ pub(super) struct Presence {
 impl Presence {
     /// Of a server whose files are in their places, but for the state, which is written when all doors
     /// are open.
-    pub(super) fn new(home: Home, lock: Lock, local: Local, state: State, belongings: Belongings) -> Self {
+    pub(super) fn new(home: Home, lock: Lock, local: Local, state: State, blocks: Arc<Blocks>) -> Self {
         let Local { owners, services, socket, nodes } = local;
         let services = Socket::new(local::services_socket(&socket), services);
         let owners = Socket::new(socket, owners);
         let state = watch::Sender::new(state);
-        Self { home, lock, owners, services, nodes, state, belongings, untold: None }
+        Self { home, lock, owners, services, nodes, state, blocks, untold: None }
     }
 
     /// The listeners of the owner and of the services.
@@ -129,7 +121,7 @@ impl Presence {
     }
 
     fn look(&mut self) {
-        let database = self.belongings.database.trouble().map_or(Ok(()), |error| Err(error.into()));
+        let [database, tokens, secrets] = self.blocks.look();
         let found = [
             database,
             self.lock.keep(&self.home),
@@ -137,8 +129,8 @@ impl Presence {
             self.keep_services(),
             self.keep_nodes(),
             self.keep_folders(),
-            self.belongings.auth.keep_keys(),
-            self.belongings.secrets.keep_key(),
+            tokens,
+            secrets,
         ];
         let troubles = found.into_iter().filter_map(|kept| Some(format!("{:#}", kept.err()?)));
         let troubles: Vec<String> = troubles.chain(self.untold.take()).collect();

@@ -10,7 +10,7 @@ mod memory;
 #[cfg(test)]
 mod conformance;
 
-use std::{fmt, path::Path, sync::Arc};
+use std::{ffi::OsStr, fmt, path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -105,14 +105,16 @@ impl fmt::Display for Digest {
 
 /// Opens the content at an address: `files:<folder>` (made if it is not there) or `memory:` (gone
 /// with the process). A folder is used by one process at a time; who opens it sees to that.
-pub(crate) async fn open_blobs(url: &str) -> Result<Arc<dyn Blobs>, Error> {
-    match url.split_once(':') {
-        Some(("files", folder)) if !folder.is_empty() => {
-            Ok(Arc::new(files::Files::open(Path::new(folder)).await?))
+pub(crate) async fn open_blobs(address: impl AsRef<OsStr>) -> Result<Arc<dyn Blobs>, Error> {
+    let address = address.as_ref();
+    match super::parts(address) {
+        Some((b"files", folder)) if folder != Path::new("") => {
+            Ok(Arc::new(files::Files::open(folder).await?))
         }
-        Some(("memory", "")) => Ok(Arc::new(memory::Memory::default())),
+        Some((b"memory", path)) if path == Path::new("") => Ok(Arc::new(memory::Memory::default())),
         _ => Err(Error::Invalid(format!(
-            "`{url}` is no address of blobs: it is `files:<folder>` or `memory:`"
+            "`{}` is no address of blobs: it is `files:<folder>` or `memory:`",
+            address.display()
         ))),
     }
 }

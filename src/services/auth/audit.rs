@@ -122,8 +122,7 @@ pub(super) struct Audit {
     jobs: mpsc::Sender<Job>,
     /// Rung when something was written.
     bell: watch::Receiver<()>,
-    /// Those who follow.
-    streams: Tasks,
+    tasks: Tasks,
 }
 
 impl Audit {
@@ -131,7 +130,7 @@ impl Audit {
     pub(super) fn open(log: Arc<dyn Log>, background: &Tasks) -> Self {
         let (jobs, waiting) = mpsc::channel(WAITING);
         let (ring, bell) = watch::channel(());
-        let audit = Self { log, counts: Arc::default(), jobs, bell, streams: Tasks::default() };
+        let audit = Self { log, counts: Arc::default(), jobs, bell, tasks: background.clone() };
         let writer = Writer { log: audit.log.clone(), counts: audit.counts.clone(), ring };
         let stop = background.token().clone();
         background.spawn(async move { writer.run(waiting, stop).await });
@@ -187,7 +186,7 @@ impl Audit {
             return Ok(());
         }
         loop {
-            if !matches!(self.streams.until_stopped(bell.changed()).await, Some(Ok(()))) {
+            if !matches!(self.tasks.until_streams_end(bell.changed()).await, Some(Ok(()))) {
                 return Ok(());
             }
             loop {
@@ -344,11 +343,6 @@ impl Auth {
         caller.may_administer(of.unwrap_or(crate::services::PLATFORM))?;
         let count = if request.count == 0 { ANSWERED.1 } else { request.count.min(ANSWERED.0) };
         self.0.audit.send(of, count, request.follow, &replies).await
-    }
-
-    /// Ends the streams of those who follow, which would hold the server up.
-    pub(crate) async fn end_streams(&self) {
-        self.0.audit.streams.stop(Duration::ZERO).await;
     }
 
     /// Notes that a call was refused.

@@ -39,7 +39,7 @@ use micro_sdk::{
     },
 };
 
-use super::{PLATFORM, namespace_or_default};
+use super::{PLATFORM, namespace_or, namespace_or_default};
 use crate::{
     backend::{Database, Kv},
     names,
@@ -89,11 +89,9 @@ struct Credential {
 /// The namespace that a request is about.
 ///
 /// # Errors
-/// 400 for what cannot be one: `shop/x` and the account `y` would be `shop` and `x/y`.
+/// 400 for what cannot be one.
 fn namespace(options: Option<&Options>) -> Result<&str> {
-    let name = namespace_or_default(options.map_or("", |options| options.namespace.as_str()));
-    names::check_namespace(name).map_err(|e| Error::bad_request(e.to_string()))?;
-    Ok(name)
+    namespace_or_default(options.map_or("", |options| options.namespace.as_str()))
 }
 
 /// Refuses the id of an account that none has, before anything is done with it.
@@ -313,8 +311,7 @@ fn checked_life(seconds: i64) -> Result<i64> {
 impl blocks::auth::Auth for Auth {
     async fn generate(&self, cx: Context, request: GenerateRequest) -> Result<GenerateResponse> {
         let asked = request.options.as_ref().map_or("", |options| options.namespace.as_str());
-        let namespace = if asked.is_empty() { cx.namespace() } else { asked };
-        names::check_namespace(namespace).map_err(|e| Error::bad_request(e.to_string()))?;
+        let namespace = namespace_or(asked, cx.namespace())?;
         Caller::of(&cx).may_administer(namespace)?;
         let GenerateRequest { id, name, r#type, secret: chosen, scopes, metadata, .. } = request;
         check_id(&id)?;
@@ -390,8 +387,7 @@ impl blocks::auth::Auth for Auth {
         if request.service.is_empty() {
             return self.owner_token(&request);
         }
-        let namespace = namespace_or_default(&request.namespace);
-        names::check_namespace(namespace).map_err(|e| Error::bad_request(e.to_string()))?;
+        let namespace = namespace_or_default(&request.namespace)?;
         names::check_registered(&request.service).map_err(|e| Error::bad_request(e.to_string()))?;
         let life = match checked_life(request.token_expiry)? {
             0 => SERVICE_LIFE,

@@ -15,7 +15,6 @@ mod tests;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use micro_sdk::{
@@ -34,7 +33,7 @@ use super::{
     every, namespace_or_default,
     secrets::Secrets,
 };
-use crate::{backend::Kv, json as notation, names, tasks::Tasks};
+use crate::{backend::Kv, json as notation, tasks::Tasks};
 
 use path::Path;
 use space::{Space, TREES};
@@ -57,10 +56,8 @@ struct Inner {
     secrets: Arc<Secrets>,
     /// What is stored, and what is waited for. A damaged tree is an error, for its namespace alone.
     spaces: Mutex<HashMap<String, Result<Arc<Space>>>>,
-    /// Changes under way, which end even if nobody waits for them.
-    changes: Tasks,
-    /// Ends the streams that would not end by themselves.
-    streams: Tasks,
+    /// Changes under way, which end even if nobody waits for them, and streams of changes.
+    tasks: Tasks,
 }
 
 impl Config {
@@ -83,23 +80,11 @@ impl Config {
             }
             spaces.insert(namespace, space);
         }
-        Ok(Self(Arc::new(Inner {
-            kv,
-            auth,
-            secrets,
-            spaces: Mutex::new(spaces),
-            changes: tasks.clone(),
-            streams: Tasks::default(),
-        })))
+        Ok(Self(Arc::new(Inner { kv, auth, secrets, spaces: Mutex::new(spaces), tasks: tasks.clone() })))
     }
 
     pub(crate) fn handlers(&self) -> Vec<Box<dyn Handler>> {
         vec![Box::new(blocks::config::ConfigServer::new(self.clone()))]
-    }
-
-    /// Ends the streams of changes, which would hold the server up.
-    pub(crate) async fn end_streams(&self) {
-        self.0.streams.stop(Duration::ZERO).await;
     }
 
     fn spaces(&self) -> MutexGuard<'_, HashMap<String, Result<Arc<Space>>>> {
@@ -126,9 +111,8 @@ impl Config {
 
     /// Whether the call may be made, and on what.
     fn admit(&self, cx: &Context, namespace: &str, path: &str, method: &str) -> Result<(String, Path)> {
-        let namespace = namespace_or_default(namespace);
+        let namespace = namespace_or_default(namespace)?;
         self.0.auth.permit(&Caller::of(cx), namespace, Thing { kind: Kind::Config, name: path, method })?;
-        names::check_namespace(namespace).map_err(|e| Error::bad_request(e.to_string()))?;
         Ok((namespace.to_owned(), Path::parse(path)?))
     }
 
@@ -168,7 +152,7 @@ impl Config {
         &self,
         change: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
-        let changed = self.0.changes.spawn(change).await;
+        let changed = self.0.tasks.spawn(change).await;
         changed.map_err(|_| Error::internal("the change was not made; the log of the server says why"))?
     }
 }
@@ -350,7 +334,7 @@ impl blocks::config::Config for Config {
         let caller = Caller::of(&cx);
         let thing = Thing { kind: Kind::Config, name: &request.path, method: "Config.Watch" };
         tokio::select! {
-            ended = self.0.streams.until_stopped(following) => ended.unwrap_or(Ok(())),
+            ended = self.0.tasks.until_streams_end(following) => ended.unwrap_or(Ok(())),
             error = self.0.auth.until_refused(&caller, &namespace, thing) => Err(error),
         }
     }

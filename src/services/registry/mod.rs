@@ -42,8 +42,7 @@ const MAX_LEASE: Duration = Duration::from_hours(24);
 /// A handle on the registry, cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Registry {
-    /// Ends the streams that would not end by themselves.
-    streams: Tasks,
+    tasks: Tasks,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) descriptors: Arc<Descriptors>,
     pub(crate) places: Arc<Places>,
@@ -61,7 +60,7 @@ impl Registry {
     pub(crate) async fn open(kv: Arc<dyn Kv>, address: &str, places: Places, tasks: &Tasks) -> Result<Self> {
         let places = Arc::new(places);
         let registry = Self {
-            streams: Tasks::default(),
+            tasks: tasks.clone(),
             catalog: Arc::new(Catalog::new(places.clone())),
             descriptors: Arc::new(Descriptors::open(kv).await?),
             places,
@@ -91,11 +90,6 @@ impl Registry {
 
     pub(crate) fn handlers(&self) -> Vec<Box<dyn Handler>> {
         vec![Box::new(blocks::registry::RegistryServer::new(self.clone()))]
-    }
-
-    /// Ends the streams of changes, which would hold the server up.
-    pub(crate) async fn end_streams(&self) {
-        self.streams.stop(Duration::ZERO).await;
     }
 
     /// No connection to a node came up: a dead one is taken out, one that is not proven to be of
@@ -166,9 +160,7 @@ impl Registry {
 /// # Errors
 /// 400 for what cannot be one.
 fn domain(options: Option<&Options>) -> Result<&str> {
-    let name = namespace_or_default(options.map_or("", |options| options.domain.as_str()));
-    names::check_namespace(name).map_err(|e| Error::bad_request(e.to_string()))?;
-    Ok(name)
+    namespace_or_default(options.map_or("", |options| options.domain.as_str()))
 }
 
 /// The same for who only reads, also of all namespaces: `*`.
@@ -285,7 +277,7 @@ impl blocks::registry::Registry for Registry {
         Caller::of(&cx).may_enter(namespace)?;
         let mut changes = self.catalog.watch(namespace);
         loop {
-            let change = match self.streams.until_stopped(changes.next()).await {
+            let change = match self.tasks.until_streams_end(changes.next()).await {
                 Some(Ok(change)) => change,
                 None | Some(Err(Lost::Ended)) => return Ok(()),
                 Some(Err(Lost::Missed(missed))) => {

@@ -56,8 +56,7 @@ pub(crate) struct Runtime {
     supervisor: Supervisor,
     catalog: Arc<Catalog>,
     transfers: Arc<Transfers>,
-    /// Ends the streams that would not end by themselves.
-    streams: Tasks,
+    tasks: Tasks,
 }
 
 impl Runtime {
@@ -86,7 +85,7 @@ impl Runtime {
         };
         let supervisor = Supervisor::start(supervised, watcher.clone(), tasks).await?;
         watcher.connect(supervisor.clone());
-        Ok(Self { records, supervisor, catalog, transfers, streams: Tasks::default() })
+        Ok(Self { records, supervisor, catalog, transfers, tasks: tasks.clone() })
     }
 
     /// Starts what was wanted before the server ended.
@@ -100,11 +99,6 @@ impl Runtime {
             self.supervisor.apply(record.spec(), Change::Start).await?;
         }
         Ok(self.supervisor.retain_binaries(move |hash| wanted.iter().any(|known| known == hash)).await?)
-    }
-
-    /// Ends the streams of logs and changes, which would hold the server up.
-    pub(crate) async fn end_streams(&self) {
-        self.streams.stop(Duration::ZERO).await;
     }
 
     /// Stops every service, and waits.
@@ -189,7 +183,7 @@ fn unknown(id: &Id) -> Error {
 impl blocks::runtime::Runtime for Runtime {
     async fn create(&self, cx: Context, request: CreateRequest) -> Result<CreateResponse> {
         let options = request.options.unwrap_or_default();
-        let namespace = namespace_or_default(&options.namespace).to_owned();
+        let namespace = namespace_or_default(&options.namespace)?.to_owned();
         let caller = Caller::of(&cx);
         let account = caller.may_administer(&namespace)?;
         let service = request::service(request.resource)?;
@@ -209,14 +203,14 @@ impl blocks::runtime::Runtime for Runtime {
 
     async fn read(&self, cx: Context, request: ReadRequest) -> Result<ReadResponse> {
         let options = request.options.unwrap_or_default();
-        let namespace = namespace_or_default(&options.namespace);
+        let namespace = namespace_or_default(&options.namespace)?;
         Caller::of(&cx).may_enter(namespace)?;
         Ok(ReadResponse { services: self.list(namespace, &options).await? })
     }
 
     async fn delete(&self, cx: Context, request: DeleteRequest) -> Result<DeleteResponse> {
         let options = request.options.unwrap_or_default();
-        let namespace = namespace_or_default(&options.namespace).to_owned();
+        let namespace = namespace_or_default(&options.namespace)?.to_owned();
         Caller::of(&cx).may_administer(&namespace)?;
         let Service { name, version, .. } = request::service(request.resource)?;
         let id = Id { namespace, name, version };
@@ -255,7 +249,7 @@ impl blocks::runtime::Runtime for Runtime {
 
     async fn update(&self, cx: Context, request: UpdateRequest) -> Result<UpdateResponse> {
         let options = request.options.unwrap_or_default();
-        let namespace = namespace_or_default(&options.namespace).to_owned();
+        let namespace = namespace_or_default(&options.namespace)?.to_owned();
         let caller = Caller::of(&cx);
         caller.may_administer(&namespace)?;
         let service = request::service(request.resource)?;
@@ -277,7 +271,7 @@ impl blocks::runtime::Runtime for Runtime {
 
     async fn logs(&self, cx: Context, request: LogsRequest, replies: Sender<LogRecord>) -> Result<()> {
         let options = request.options.unwrap_or_default();
-        let namespace = namespace_or_default(&options.namespace).to_owned();
+        let namespace = namespace_or_default(&options.namespace)?.to_owned();
         let caller = Caller::of(&cx);
         caller.may_administer(&namespace)?;
         let _place = self.transfers.take(&caller)?;
@@ -295,7 +289,7 @@ impl blocks::runtime::Runtime for Runtime {
             other => other.into(),
         })?;
         let mut lines = std::pin::pin!(lines);
-        while let Some(Some(line)) = self.streams.until_stopped(lines.next()).await {
+        while let Some(Some(line)) = self.tasks.until_streams_end(lines.next()).await {
             let line = line.map_err(|e| Error::internal(format!("cannot read the logs of {id}: {e}")))?;
             let metadata = [
                 ("stream".to_owned(), line.stream.name().to_owned()),
@@ -314,13 +308,13 @@ impl blocks::runtime::Runtime for Runtime {
 
     async fn watch(&self, cx: Context, request: ReadRequest, replies: Sender<WatchResponse>) -> Result<()> {
         let options = request.options.unwrap_or_default();
-        let namespace = namespace_or_default(&options.namespace).to_owned();
+        let namespace = namespace_or_default(&options.namespace)?.to_owned();
         Caller::of(&cx).may_enter(&namespace)?;
         let mut changes = self.supervisor.watch();
         for service in self.list(&namespace, &options).await? {
             replies.send(WatchResponse { service: Some(service), deleted: false }).await?;
         }
-        while let Some(change) = self.streams.until_stopped(changes.next()).await {
+        while let Some(change) = self.tasks.until_streams_end(changes.next()).await {
             match change {
                 Ok(snapshot) if snapshot.id.namespace == namespace && wanted(&snapshot.id, &options) => {
                     replies.send(self.change(&snapshot).await?).await?;

@@ -138,7 +138,7 @@ impl Runtime {
 
     /// Waits for something unless the server ends before; none then.
     pub(crate) async fn unless_stopping<T>(&self, waiting: impl Future<Output = T>) -> Option<T> {
-        self.streams.until_stopped(waiting).await
+        self.tasks.until_streams_end(waiting).await
     }
 }
 

@@ -17,12 +17,10 @@ use micro_sdk::{
 use prost::Message as _;
 
 use super::{contents::Contents, shown};
-use crate::{
-    names,
-    services::{
-        auth::{Auth, Caller, Kind, Thing},
-        transfers::Transfers,
-    },
+use crate::services::{
+    auth::{Auth, Caller, Kind, Thing},
+    namespace_or,
+    transfers::Transfers,
 };
 
 /// Bytes a key may have, with the name of a service before it.
@@ -47,8 +45,7 @@ struct Space {
 
 impl Space {
     fn of(caller: &Caller, cx: &Context, namespace: &str) -> Result<Self> {
-        let namespace = if namespace.is_empty() { cx.namespace() } else { namespace };
-        names::check_namespace(namespace).map_err(|e| Error::bad_request(e.to_string()))?;
+        let namespace = namespace_or(namespace, cx.namespace())?;
         let own = caller.service_of(namespace).map_or_else(String::new, |service| format!("{service}/"));
         Ok(Self { namespace: namespace.to_owned(), own })
     }

@@ -24,7 +24,6 @@ use super::{
 };
 use crate::{
     backend::{Blobs, Kv},
-    names,
     tasks::Tasks,
 };
 use contents::Contents;
@@ -77,9 +76,8 @@ impl Store {
 
 /// The database a request means.
 fn database(name: &str) -> Result<&str> {
-    let name = namespace_or_default(name);
-    names::check_namespace(name).map_err(|e| Error::bad_request(format!("the database: {e}")))?;
-    Ok(name)
+    namespace_or_default(name)
+        .map_err(|error| Error { detail: format!("the database: {}", error.detail), ..error })
 }
 
 /// What the names of all tables of a database begin with.

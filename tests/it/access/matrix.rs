@@ -257,6 +257,28 @@ const KEYS: &[(&str, &str)] = &[
     ("' OR '1'='1", "micro' OR '1'='1"),
 ];
 
+/// What is kept is found by keys that begin with the namespace: the service `b@x` of `a` in the version `v`
+/// must not be taken for another one.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_a_namespace_is_refused_by_every_method() {
+    let home = Home::new();
+    home.ok(["server", "start"]);
+    let doors = Doors::open(&home).await;
+    let mut wrong = Vec::new();
+    // A token says itself to which namespace it belongs.
+    let named = |method: &&Method| method.request.contains("NS") && method.name != "auth.Auth.Inspect";
+    for method in METHODS.iter().filter(named) {
+        for namespace in ["a/b", "a@b", "Abc", "-a", "a..b", "a b"] {
+            let request = request(method, namespace, KEY, "micro");
+            let answer = doors.ask(Door::Socket, method.name, &[], &request).await;
+            if answer.code != 400 || !answer.text.contains(namespace) {
+                wrong.push(format!("{} in {namespace:?}: {} {}", method.name, answer.code, answer.text));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_of_a_namespace_is_seen_or_changed_from_another() {
     let shop = Shop::open().await;

@@ -3,6 +3,8 @@
 mod model;
 mod watching;
 
+use std::time::Duration;
+
 use bytes::{Buf as _, BytesMut};
 use http::{HeaderMap, Request};
 use http_body_util::{BodyExt as _, Full};
@@ -22,7 +24,6 @@ struct Bench {
     kv: Arc<dyn Database>,
     folder: TempDir,
     tasks: Tasks,
-    config: Config,
     router: Router,
 }
 
@@ -37,12 +38,11 @@ impl Bench {
         let secrets = Arc::new(Secrets::open(folder.path(), None).unwrap());
         let config = Config::open(kv.clone(), auth, secrets, &tasks).await.unwrap();
         let router = Router::new("config", config.handlers());
-        Self { kv, folder, tasks, config, router }
+        Self { kv, folder, tasks, router }
     }
 
     /// The same after a restart.
     async fn again(self) -> Self {
-        self.config.end_streams().await;
         assert!(self.tasks.stop(Duration::from_mins(1)).await);
         Self::over(self.kv, self.folder).await
     }

@@ -146,7 +146,7 @@ async fn a_watch_ends_cleanly_with_the_server_also_when_nobody_reads() {
         bench.set("a", "1").await.unwrap();
     }
     stuck.next().await;
-    bench.config.end_streams().await;
+    bench.tasks.end_streams();
     for mut replies in [watcher.0, stuck.0] {
         while let Some(WatchResponse { .. }) = replies.next().await.unwrap() {}
     }
