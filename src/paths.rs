@@ -3,7 +3,7 @@
 
 use std::{ffi::OsString, fs, path::PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use directories::ProjectDirs;
 use sha2::{Digest as _, Sha256};
 
@@ -27,23 +27,26 @@ impl Home {
     /// Finds the folders; creates none.
     ///
     /// # Errors
-    /// Neither `MICRO_HOME` nor `HOME` is set.
+    /// Neither `MICRO_HOME` nor `HOME` is set, or what they name is not UTF-8: SQLite opens no such file, and
+    /// `state.json` could not name the socket.
     pub(crate) fn find() -> anyhow::Result<Self> {
-        if let Some(home) = Self::variable() {
+        let found = if let Some(home) = Self::variable() {
             let home = std::path::absolute(&home).context("cannot resolve MICRO_HOME")?;
-            return Ok(Self {
-                config: home.join("config"),
-                data: home.join("data"),
-                cache: home.join("cache"),
-            });
+            Self { config: home.join("config"), data: home.join("data"), cache: home.join("cache") }
+        } else {
+            let folders = ProjectDirs::from("", "", "micro")
+                .context("there is no home folder: set HOME, or MICRO_HOME to a folder for micro")?;
+            Self {
+                config: folders.config_dir().to_owned(),
+                data: folders.data_dir().to_owned(),
+                cache: folders.cache_dir().to_owned(),
+            }
+        };
+        let folders = [&found.config, &found.data, &found.cache];
+        if let Some(folder) = folders.into_iter().find(|folder| folder.to_str().is_none()) {
+            bail!("the path {folder:?} is not valid UTF-8: set MICRO_HOME to a folder whose path is");
         }
-        let folders = ProjectDirs::from("", "", "micro")
-            .context("there is no home folder: set HOME, or MICRO_HOME to a folder for micro")?;
-        Ok(Self {
-            config: folders.config_dir().to_owned(),
-            data: folders.data_dir().to_owned(),
-            cache: folders.cache_dir().to_owned(),
-        })
+        Ok(found)
     }
 
     /// The value of [`HOME_VARIABLE`], unless it is empty.

@@ -2,17 +2,21 @@
 //! is refused.
 
 use std::{
+    ffi::OsStr,
     fs::{self, Permissions},
     io::ErrorKind,
     net::TcpListener,
-    os::unix::fs::{PermissionsExt as _, chown},
+    os::unix::{
+        ffi::OsStrExt as _,
+        fs::{PermissionsExt as _, chown},
+    },
     path::Path,
 };
 
 use micro_sdk::local;
 use serde_json::Value;
 
-use crate::support::Home;
+use crate::support::{Home, outcome};
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -78,4 +82,16 @@ fn a_password_goes_by_the_socket_whatever_the_state_says_of_ports() {
     listener.set_nonblocking(true).unwrap();
     assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "nobody came");
     fs::write(&file, kept).unwrap();
+}
+
+#[test]
+fn a_home_whose_path_is_not_utf8_is_refused_with_what_to_do() {
+    let home = Home::new();
+    let odd = home.path().join(OsStr::from_bytes(b"caf\xe9"));
+    for words in [&["server", "start"][..], &["services"], &["new", "x"]] {
+        let said = outcome(home.command(words).env("MICRO_HOME", &odd));
+        let told = said.stderr.contains(r"caf\xE9") && said.stderr.contains("set MICRO_HOME");
+        assert!(said.code == Some(1) && told, "{words:?}: {said:#?}");
+    }
+    assert!(!odd.exists());
 }
