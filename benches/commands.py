@@ -98,7 +98,7 @@ def service(number):
 
 def size(bench):
     """The size of the binary."""
-    bench.show(Figure("binary-size", os.path.getsize(bench.micro) / MEGABYTE, "MB", note="release, stripped"))
+    bench.show(Figure("binary-size", os.path.getsize(bench.micro) / MEGABYTE, "MB", note="stripped"))
 
 
 def help_(bench):

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Build micro from this repository and install it with completions for the shells that are found.
-# Can be run again at any time: it replaces what it installed before.
+# Build micro from source and install it with completions for the shells that are found.
+# Can be run again at any time: it replaces what it installed before. Also works when it is piped into
+# a shell, outside of a clone.
 set -eu
 
 usage() {
@@ -8,8 +9,13 @@ usage() {
 Build micro from source and install it, with completions for bash, zsh and fish.
 
 Usage: scripts/install.sh [OPTIONS]
+       curl ... | sh -s -- --from URL [OPTIONS]
 
 Options:
+  --from URL         clone this git repository and build that; without it the clone is built that this
+                     script lies in (default: MICRO_REPOSITORY, where that is set)
+  --tag NAME         build this tag or branch of it, not the default branch
+  --dist             build as releases are: a smaller and faster program, some minutes longer to build
   --prefix FOLDER    install the program into FOLDER/bin, and completions below FOLDER/share
                      (default: cargo's own folder, and the folders of your user)
   --no-completions   install the program alone
@@ -40,6 +46,9 @@ has() {
 
 prefix=
 completions=yes
+from=
+tag=
+profile=release
 while [ $# -gt 0 ]; do
     case $1 in
         --prefix)
@@ -49,6 +58,19 @@ while [ $# -gt 0 ]; do
             ;;
         --prefix=?*) prefix=${1#--prefix=} ;;
         --prefix=) usage_error "--prefix needs a folder" ;;
+        --from)
+            [ $# -ge 2 ] || usage_error "--from needs the URL of a repository"
+            from=$2
+            shift
+            ;;
+        --from=?*) from=${1#--from=} ;;
+        --tag)
+            [ $# -ge 2 ] || usage_error "--tag needs the name of a tag or a branch"
+            tag=$2
+            shift
+            ;;
+        --tag=?*) tag=${1#--tag=} ;;
+        --dist) profile=dist ;;
         --no-completions) completions=no ;;
         -h | --help)
             usage
@@ -64,9 +86,25 @@ case $(uname -s) in
     *) fail "micro runs on Linux and macOS, not on $(uname -s)" ;;
 esac
 
-repository=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
-[ -f "$repository/Cargo.toml" ] || fail "there is no Cargo.toml in $repository" \
-    "run this script from a clone of the repository"
+# The clone that this script lies in; piped into a shell, it lies in none.
+repository=
+case $0 in
+    */install.sh | install.sh)
+        if [ -f "$0" ]; then
+            repository=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
+            [ -f "$repository/Cargo.toml" ] || repository=
+        fi
+        ;;
+esac
+if [ -z "$from" ] && { [ -z "$repository" ] || [ -n "$tag" ]; }; then
+    from=${MICRO_REPOSITORY:-$repository}
+fi
+[ -n "$repository$from" ] || fail "this script lies in no clone of micro, so there is nothing to build" \
+    "name a repository: --from URL, or MICRO_REPOSITORY"
+if [ -n "$from" ] && ! has git; then
+    fail "git is missing; it fetches $from" \
+        "install it: Debian, Ubuntu: apt install git; Fedora: dnf install git; macOS: xcode-select --install"
+fi
 
 # A fresh rustup is not on PATH before the next login.
 if ! has cargo && [ -x "${CARGO_HOME:-${HOME:-}/.cargo}/bin/cargo" ]; then
@@ -89,8 +127,23 @@ else
     root=${CARGO_INSTALL_ROOT:-${CARGO_HOME:-${HOME:?HOME is not set; name a folder with --prefix}/.cargo}}
 fi
 
-say "Building micro from $repository; this takes some minutes."
-cargo install --locked --force --path "$repository" --root "$root" \
+if [ -n "$from" ]; then
+    # A relative path is one of the caller.
+    if [ -d "$from" ]; then
+        from=$(CDPATH='' cd -- "$from" && pwd)
+    fi
+    repository=$(mktemp -d) || fail "cannot make a folder for temporary files"
+    trap 'rm -rf -- "$repository"' EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    say "Fetching $from${tag:+ at $tag}."
+    git clone --quiet --depth 1 ${tag:+--branch "$tag"} -- "$from" "$repository" \
+        || fail "git could not fetch $from${tag:+ at $tag}; its words stand above"
+    [ -f "$repository/Cargo.toml" ] || fail "$from is no repository of micro: it has no Cargo.toml"
+fi
+
+say "Building micro from ${from:-$repository}; this takes some minutes."
+cargo install --locked --force --profile "$profile" --path "$repository" --root "$root" \
     || fail "cargo could not build or install micro; its words stand above"
 micro=$root/bin/micro
 [ -x "$micro" ] || fail "cargo installed no $micro"

@@ -5,7 +5,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::signature::{ED25519, UnparsedPublicKey};
 use serde_json::Value;
 
-use crate::support::{Home, http};
+use crate::support::{Home, http, not_run};
 
 fn key_set(home: &Home) -> Vec<Value> {
     let (status, body) = http(&home.state().api, "GET", "/.well-known/jwks.json", &[], "");
@@ -76,7 +76,6 @@ fn only_administrators_of_the_platform_replace_the_key() {
 /// every fresh server has.
 #[test]
 #[cfg(target_os = "linux")]
-#[expect(clippy::print_stderr, reason = "a test that was not run says so")]
 fn the_first_secret_is_taken_from_processes_of_the_owner_only() {
     use std::{os::unix::process::CommandExt as _, process::Command};
 
@@ -94,7 +93,7 @@ fn the_first_secret_is_taken_from_processes_of_the_owner_only() {
     };
     assert!(curl(None).contains("access_token"));
     if !rustix::process::getuid().is_root() {
-        eprintln!("not run as another user: only root can become one");
+        not_run("only root can act as another user");
         return;
     }
     let refused = curl(Some(65_534));

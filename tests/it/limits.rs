@@ -6,7 +6,7 @@ use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
 use crate::{
     processes::{Foreground, signal},
-    support::{Home, eventually, outcome},
+    support::{Home, eventually, not_run, outcome},
 };
 
 fn limit(server: &Foreground, resource: Resource, to: Option<u64>) {
@@ -31,7 +31,6 @@ fn a_server_without_file_descriptors_answers_again_when_it_has_some() {
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "whoever reads the log of the tests has to know what was not run")]
 fn a_home_that_is_read_only_is_refused_with_its_reason() {
     let home = Home::new();
     home.ok(["store", "write", "kept", "value"]);
@@ -43,7 +42,7 @@ fn a_home_that_is_read_only_is_refused_with_its_reason() {
         outcome(&mut home.shell("sh", &script))
     };
     if read_only("true").code != Some(0) {
-        eprintln!("not run: no file system can be mounted here");
+        not_run("no file system can be mounted here");
         return;
     }
     let said = read_only("exec micro server");
@@ -99,7 +98,6 @@ const WITHOUT_ROOM: [&str; 5] = [
 ];
 
 #[test]
-#[expect(clippy::print_stderr, reason = "whoever reads the log of the tests has to know what was not run")]
 fn whatever_is_written_on_a_full_disk_is_refused_with_the_way_out() {
     let home = Home::new();
     // In a mount namespace of its own, which the system may not allow.
@@ -130,7 +128,7 @@ fn whatever_is_written_on_a_full_disk_is_refused_with_the_way_out() {
     );
     let ran = mounted(&script);
     if ran.code == Some(77) || ran.stderr.contains("unshare") {
-        eprintln!("not run: no file system can be mounted here");
+        not_run("no file system can be mounted here");
         return;
     }
     let said = |words: &str| {

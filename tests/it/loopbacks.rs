@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     raw::Raw,
-    support::{Home, as_another_user, http, outcome},
+    support::{Home, as_another_user, http, not_run, outcome},
 };
 
 const LOGIN: &str = r#"{"id":"admin","secret":"micro"}"#;
@@ -18,11 +18,10 @@ fn port(address: &str) -> u16 {
 }
 
 /// Whether this machine has `::1`; the log says so where it has not.
-#[expect(clippy::print_stderr, reason = "whoever reads the log of the tests has to know what was not run")]
 fn has_both() -> bool {
     let both = TcpListener::bind("[::1]:0").is_ok();
     if !both {
-        eprintln!("not run: this machine has no ::1");
+        not_run("this machine has no ::1");
     }
     both
 }
@@ -108,7 +107,6 @@ fn a_door_is_refused_whose_other_loopback_address_another_program_has() {
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "whoever reads the log of the tests has to know what was not run")]
 fn a_machine_without_ipv6_does_without_the_other_address() {
     let home = Home::new();
     // In a network of its own, which the system may not allow.
@@ -120,7 +118,7 @@ fn a_machine_without_ipv6_does_without_the_other_address() {
         )
     };
     if run("true").code != Some(0) {
-        eprintln!("not run: no network without IPv6 can be made here");
+        not_run("no network without IPv6 can be made here");
         return;
     }
     let started = run("micro server start && micro server status -o json");

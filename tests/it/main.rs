@@ -26,6 +26,7 @@ mod headers;
 mod holding;
 mod homes;
 mod http_api;
+mod install;
 mod keeper;
 mod keys;
 mod large;

@@ -16,7 +16,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// What is tested.
-const BINARY: &str = env!("CARGO_BIN_EXE_micro");
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_micro");
 /// How long a condition may take to come true on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -167,17 +167,23 @@ pub(crate) fn outcome(command: &mut Command) -> Outcome {
     }
 }
 
+/// Says in the log of the tests that one was not run. In CI, where all they need is there, that is a failure.
+#[expect(clippy::print_stderr, reason = "it is for people who read the log of the tests")]
+pub(crate) fn not_run(why: &str) {
+    assert!(std::env::var_os("CI").is_none(), "not run, although this is CI: {why}");
+    eprintln!("not run: {why}");
+}
+
 /// Runs this as another user of the machine, in a thread of its own. None where the tests do not
 /// run as root, who alone can become another user; the log says so.
 #[cfg(target_os = "linux")]
-#[expect(clippy::print_stderr, reason = "whoever reads the log of the tests has to know what was not run")]
 pub(crate) fn as_another_user<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
     use rustix::{
         process::{Gid, Uid},
         thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid},
     };
     if !rustix::process::geteuid().is_root() {
-        eprintln!("not run: only root can act as another user");
+        not_run("only root can act as another user");
         return None;
     }
     let (user, group) = (Uid::from_raw(65534), Gid::from_raw(65534));

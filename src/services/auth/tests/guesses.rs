@@ -101,7 +101,7 @@ async fn a_crowd_that_logs_in_is_told_to_come_back() {
         async move { block.log_in(caller, &format!("nobody{number}"), "guess").await.unwrap_err() }
     });
     let far = from("10.1.0.1");
-    let (answers, jane) = futures::join!(join_all(attempts), block.log_in(&far, "jane", "old"));
+    let (answers, jane) = tokio::join!(join_all(attempts), block.log_in(&far, "jane", "old"));
     jane.unwrap();
     let late: Vec<_> = answers.iter().filter(|error| error.code == 429).collect();
     assert!(!late.is_empty() && late.iter().all(|error| error.retry_after.is_some()), "{late:?}");
