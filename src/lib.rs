@@ -2,6 +2,7 @@
 
 mod backend;
 mod backlog;
+mod cargo;
 mod cli;
 mod config;
 mod editions;

@@ -52,7 +52,7 @@ impl Gen {
         if changed.is_empty() {
             cx.ui.say("everything is up to date");
         }
-        if patch::is_needed(&self.folder) {
+        if patch::is_needed(&self.folder)? {
             patch::ensure_patch(&self.folder, &sdk::unpack(&cx.home.data)?)?;
         }
         Ok(())

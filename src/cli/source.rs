@@ -292,7 +292,7 @@ fn prepare(folder: &Path, cx: &Context) -> anyhow::Result<()> {
             cx.ui.say(format_args!("generated {}", path.display()));
         }
     }
-    if patch::is_needed(folder) {
+    if patch::is_needed(folder)? {
         patch::ensure_patch(folder, &sdk::unpack(&cx.home.data)?)?;
     }
     Ok(())

@@ -12,7 +12,8 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use toml_edit::{DocumentMut, InlineTable, Item, Table, Value, value};
 
-use super::workspace::{Edit, root_of, takes};
+use super::workspace::{Edit, takes};
+use crate::cargo;
 
 /// Where cargo was told of the SDK, and what was done for it.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,13 +37,15 @@ pub(crate) enum Ignored {
     Shared,
 }
 
-/// Whether the package in a folder depends on `micro-sdk`. A patch that nobody needs would end up in
-/// the lock file.
-pub(crate) fn is_needed(project: &Path) -> bool {
-    let Ok(text) = fs::read_to_string(project.join("Cargo.toml")) else { return false };
-    let Ok(manifest) = text.parse::<DocumentMut>() else { return false };
-    let lists = |table: &str| manifest.get(table).is_some_and(|found| found.get("micro-sdk").is_some());
-    lists("dependencies") || lists("dev-dependencies")
+/// Whether cargo has to be told where the SDK of the package in a folder lies. A patch that nobody needs would
+/// end up in the lock file.
+///
+/// # Errors
+/// As [`cargo::needs`].
+pub(crate) fn is_needed(project: &Path) -> Result<bool> {
+    let Ok(folder) = project.canonicalize() else { return Ok(false) };
+    let Some(manifest) = cargo::read(&folder.join("Cargo.toml"))? else { return Ok(false) };
+    Ok(cargo::needs(&folder, &manifest)?.sdk)
 }
 
 /// Makes plain cargo, started at `project` or anywhere in its workspace, build `micro-sdk` from the folder
@@ -50,8 +53,8 @@ pub(crate) fn is_needed(project: &Path) -> bool {
 /// right.
 pub(crate) fn ensure_patch(project: &Path, sdk: &Path) -> Result<PatchOutcome> {
     let project = project.canonicalize().with_context(|| format!("cannot open `{}`", project.display()))?;
-    let root = root_of(&project);
-    refuse_registry(&root.join("Cargo.lock"))?;
+    let root = cargo::workspace_root(&project)?;
+    cargo::locked(&root)?;
     let folder = root.join(".cargo");
     if !folder.exists() && takes(&root, ".cargo") {
         let manifest = root.join("Cargo.toml");
@@ -77,36 +80,12 @@ pub(crate) fn ensure_patch(project: &Path, sdk: &Path) -> Result<PatchOutcome> {
     Ok(PatchOutcome { config, written, ignored })
 }
 
-/// Refuses a lock file that takes `micro-sdk` from a registry: it is published on none, so that is
-/// another's package.
-fn refuse_registry(lock: &Path) -> Result<()> {
-    let text = match fs::read_to_string(lock) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        read => read.with_context(|| format!("cannot read `{}`", lock.display()))?,
-    };
-    let mut ours = false;
-    for line in text.lines() {
-        if line.starts_with("[[") {
-            ours = false;
-        } else if let Some(name) = line.strip_prefix("name = ") {
-            ours = name == "\"micro-sdk\"";
-        } else if ours && (line.starts_with("source = \"registry+") || line.starts_with("source = \"sparse+"))
-        {
-            bail!(
-                "`{}` takes micro-sdk from a registry, where micro has not published it: remove that entry",
-                lock.display()
-            );
-        }
-    }
-    Ok(())
-}
-
 fn set_patch(document: &mut DocumentMut, sdk: &str) -> Result<()> {
     let registry = child(child(document.as_item_mut(), "patch"), "crates-io")
         .as_table_like_mut()
         .context("`patch.crates-io` is not a table")?;
     let patch = registry
-        .entry("micro-sdk")
+        .entry(cargo::SDK)
         .or_insert_with(|| value(InlineTable::new()))
         .as_table_like_mut()
         .context("`patch.crates-io.micro-sdk` is not a table")?;
@@ -147,7 +126,7 @@ pub(super) fn child<'a>(parent: &'a mut Item, key: &str) -> &'a mut Item {
 /// Whether the file holds nothing that someone else put there, comments aside.
 fn is_only_patch(document: &DocumentMut) -> bool {
     let mut item = document.as_item();
-    for key in ["patch", "crates-io", "micro-sdk", "path"] {
+    for key in ["patch", "crates-io", cargo::SDK, "path"] {
         match item.as_table_like().filter(|table| table.len() == 1).and_then(|table| table.get(key)) {
             Some(inner) => item = inner,
             None => return false,
@@ -362,6 +341,6 @@ mod tests {
         patch(&project);
         fs::write(&lock, format!("{other}\n{entry}source = \"registry+https://example.org\"\n")).unwrap();
         let error = ensure_patch(&project, Path::new("/data/sdk")).unwrap_err().to_string();
-        assert!(error.contains(lock.to_str().unwrap()) && error.contains("from a registry"), "{error}");
+        assert!(error.contains(lock.to_str().unwrap()) && error.contains("from `registry+"), "{error}");
     }
 }

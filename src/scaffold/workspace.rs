@@ -13,6 +13,7 @@ use glob::{MatchOptions, Pattern};
 use toml_edit::{Array, DocumentMut, TableLike, Value, value};
 
 use super::template::Standing;
+use crate::cargo;
 
 /// What a new service is to the cargo workspace around it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,24 +78,6 @@ fn enter(document: &DocumentMut, root: &Path, folder: &Path) -> Result<Option<Ed
     Edit::prepare(&manifest, |document| add_member(document, member))
 }
 
-/// The folder where cargo, started in `project`, finds the root of the workspace: `project` itself when it
-/// is in none.
-pub(super) fn root_of(project: &Path) -> PathBuf {
-    for folder in project.ancestors() {
-        let Ok(document) = read(&folder.join("Cargo.toml")) else {
-            continue;
-        };
-        if let Some(workspace) = section(&document) {
-            if folder == project || !excludes(workspace, folder, project) {
-                return folder.to_owned();
-            }
-        } else if let Some(root) = pointed_to(&document, folder) {
-            return root;
-        }
-    }
-    project.to_owned()
-}
-
 /// Whether the workspace at `root` takes its folder `name` for a member, and so cannot be read unless there
 /// is a package in it.
 pub(super) fn takes(root: &Path, name: &str) -> bool {
@@ -104,12 +87,6 @@ pub(super) fn takes(root: &Path, name: &str) -> bool {
             covered && !excludes(workspace, root, &root.join(name))
         })
     })
-}
-
-/// The root that a member names by `package.workspace`.
-fn pointed_to(document: &DocumentMut, folder: &Path) -> Option<PathBuf> {
-    let pointer = document.get("package")?.get("workspace")?.as_str()?;
-    folder.join(pointer).canonicalize().ok()
 }
 
 fn read(manifest: &Path) -> Result<DocumentMut> {
@@ -126,10 +103,8 @@ fn section(document: &DocumentMut) -> Option<&dyn TableLike> {
     document.get("workspace")?.as_table_like()
 }
 
-/// As cargo has it: `exclude` holds path prefixes, not patterns, and a prefix in `members` outweighs it.
 fn excludes(workspace: &dyn TableLike, root: &Path, folder: &Path) -> bool {
-    let lists = |key| strings(workspace, key).any(|path| folder.starts_with(root.join(path)));
-    lists("exclude") && !lists("members")
+    cargo::is_excluded(strings(workspace, "exclude"), strings(workspace, "members"), root, folder)
 }
 
 fn strings<'a>(workspace: &'a dyn TableLike, key: &str) -> impl Iterator<Item = &'a str> {
@@ -441,21 +416,5 @@ mod tests {
         });
         let document = read(&root.join("Cargo.toml")).unwrap();
         assert_eq!(strings(section(&document).unwrap(), "members").count(), 10);
-    }
-
-    #[test]
-    fn the_root_is_where_cargo_finds_it() {
-        let (_folder, root) = root_with("[workspace]\nmembers = [\"a\"]\nexclude = [\"b\"]\n");
-        for (name, manifest, expected) in [
-            ("a", "[package]\n", root.clone()),
-            ("b", "[package]\n", root.join("b")),
-            ("c", "[package]\n[workspace]\n", root.join("c")),
-            ("b/d", "[package]\nworkspace = \"../..\"\n", root.clone()),
-        ] {
-            let project = root.join(name);
-            fs::create_dir_all(&project).unwrap();
-            fs::write(project.join("Cargo.toml"), manifest).unwrap();
-            assert_eq!(root_of(&project), expected, "{name}");
-        }
     }
 }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::spec::Id;
+use crate::cargo;
 
 /// Why the supervisor did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +37,15 @@ pub(crate) enum Error {
     /// The thread that starts processes.
     #[error("cannot start the thread that starts processes")]
     Thread(#[source] io::Error),
+}
+
+impl From<cargo::Error> for Error {
+    fn from(error: cargo::Error) -> Self {
+        match error {
+            cargo::Error::File { path, source } => Self::File { doing: "read", path, source },
+            other => Self::Source(other.to_string()),
+        }
+    }
 }
 
 impl Error {

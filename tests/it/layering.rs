@@ -18,11 +18,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("weighed", &[]),
     ("editions", &[]),
     ("json", &[]),
+    ("cargo", &[]),
     ("backend", &["tasks", "private", "weighed"]),
-    ("supervisor", &["backlog", "tasks", "private", "weighed"]),
+    ("supervisor", &["backlog", "cargo", "tasks", "private", "weighed"]),
     ("error", &["backend", "private", "supervisor"]),
     ("config", &["paths", "private"]),
-    ("scaffold", &["editions", "names", "paths", "private"]),
+    ("scaffold", &["cargo", "editions", "names", "paths", "private"]),
     (
         "services",
         &[

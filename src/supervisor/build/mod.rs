@@ -28,7 +28,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::private;
+use crate::{cargo, private};
 
 use self::{binaries::store, messages::Messages, project::Project};
 use super::{
@@ -155,7 +155,7 @@ impl Builder {
             // A patch that nothing uses would be written into the lock file.
             let path = toml::Value::String(sdk.display().to_string());
             arguments.push("--config".to_owned());
-            arguments.push(format!("patch.crates-io.{}.path={path}", project::SDK));
+            arguments.push(format!("patch.crates-io.{}.path={path}", cargo::SDK));
         }
         Ok(Program {
             path: "cargo".into(),
