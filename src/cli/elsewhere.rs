@@ -90,17 +90,17 @@ pub(super) fn instead(command: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::commands;
 
     #[test]
     fn each_entry_leads_to_a_command_and_is_none_itself() {
         assert!(COMMANDS.is_sorted(), "sorted, so that none stands twice unseen");
-        let root = crate::cli::command_tree();
+        let root = commands::tree();
         for (elsewhere, here) in COMMANDS {
             assert!(root.find_subcommand(elsewhere).is_none(), "`{elsewhere}` is a command by now");
             let line = ["micro"].into_iter().chain(here.split(' '));
             // Arguments may be missing; the words themselves have to be known.
-            let parsed =
-                crate::cli::command_tree().allow_external_subcommands(false).try_get_matches_from(line);
+            let parsed = commands::tree().allow_external_subcommands(false).try_get_matches_from(line);
             if let Err(error) = parsed {
                 use clap::error::ErrorKind::{
                     DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion, MissingRequiredArgument,

@@ -263,7 +263,7 @@ mod tests {
             (&["run", "--name", "a", "-x"], None),
             (&["run", "--instances", "many"], None),
         ] {
-            let command = crate::cli::command_tree();
+            let command = crate::cli::commands::tree();
             let error = command.try_get_matches_from(["micro"].iter().chain(line)).unwrap_err();
             let said = hyphen(&error, line.iter().map(ToString::to_string));
             assert_eq!(said.is_some(), hint.is_some(), "{line:?}: {said:?} {error}");

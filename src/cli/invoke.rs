@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use clap::{Args as _, Command, builder::Resettable};
+use clap::{Args as _, Command};
 use micro_sdk::{Client, Error};
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -16,6 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::{
     Globals,
     call::header,
+    commands,
     context::{Context, within},
     discover, dynamic, elsewhere,
     failure::{Failure, exit},
@@ -42,24 +43,17 @@ pub(super) fn globals(line: impl IntoIterator<Item = OsString>) -> Result<Global
 /// The line `micro help NAME …` of what is no command as `micro NAME … --help`, any other line as it is.
 pub(super) fn help_of_service(mut line: Vec<OsString>) -> Vec<OsString> {
     let words: Vec<String> = line.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
-    let root = root();
+    let root = commands::root();
     if dynamic::first_word(&root, &words) != Some("help") {
         return line;
     }
     let Some(help) = words.iter().position(|word| word == "help") else { return line };
     let Some(name) = dynamic::first_word(&root, &words[help + 1..]) else { return line };
-    if !super::command_names().iter().any(|command| command == name) {
+    if !commands::NAMES.contains(&name) {
         line.remove(help + 1);
         line.push("--help".into());
     }
     line
-}
-
-/// The command tree without the catch-all for unknown words.
-fn root() -> Command {
-    super::command_tree()
-        .external_subcommand_value_parser(Resettable::Reset)
-        .allow_external_subcommands(false)
 }
 
 pub(super) async fn run(words: &[OsString], cx: &Context) -> anyhow::Result<()> {
@@ -78,7 +72,7 @@ pub(super) async fn run(words: &[OsString], cx: &Context) -> anyhow::Result<()> 
         }
         Err(error) => return Err(error),
     };
-    let root = root();
+    let root = commands::root();
     let resolved = dynamic::resolve(&found.schema, rest, &root)?;
     let line = ["micro".to_owned(), resolved.service.name.clone()].into_iter().chain(resolved.words);
     let matches = root.subcommand(dynamic::command(&resolved.service)).try_get_matches_from(line)?;
@@ -115,8 +109,7 @@ pub(super) async fn run(words: &[OsString], cx: &Context) -> anyhow::Result<()> 
 
 /// A near miss of a command is told without starting a server to look for a service.
 async fn refuse_typos(name: &str, cx: &Context) -> anyhow::Result<()> {
-    let names = super::command_names();
-    let near = dynamic::similar(name, names.iter().map(String::as_str));
+    let near = dynamic::similar(name, commands::NAMES.iter().copied());
     let near = near.first().map(|near| elsewhere::instead(near));
     let Some(hint) = elsewhere::hint(name).or(near) else { return Ok(()) };
     if discover::remembered(cx).services.iter().any(|known| known.service.name == name) {
@@ -134,13 +127,12 @@ fn unrecognized(name: &str, more: &str) -> Failure {
 }
 
 async fn unknown(cx: &Context, connection: &super::context::Connection, name: &str) -> anyhow::Error {
-    let mut known = super::command_names();
     let services = discover::list(connection, connection.namespace()).await.unwrap_or_default();
-    known.extend(services.iter().map(|service| service.name.clone()));
     let failure = unrecognized(name, &format!(" (no service {name} is registered either)"));
     let registered: Vec<String> = services.iter().map(|service| service.name.clone()).collect();
     discover::remember(cx, connection, services).await;
-    let near = dynamic::similar(name, known.iter().map(String::as_str));
+    let known = commands::NAMES.iter().copied().chain(registered.iter().map(String::as_str));
+    let near = dynamic::similar(name, known);
     let near = near.first().map(|near| elsewhere::instead(near));
     failure.hint(elsewhere::hint(name).or(near).unwrap_or_else(|| services_here(&registered))).into()
 }

@@ -1,10 +1,11 @@
 //! The command line: words in, calls to the server, words out. A command is a file with its
-//! arguments (the doc comments are its help) and a `run`, and three lines here.
+//! arguments (the doc comments are its help) and a `run`, a `mod` here and a line in [`commands`].
 
 mod arrival;
 mod auth;
 mod call;
 mod clean;
+mod commands;
 mod completion;
 mod config;
 mod context;
@@ -41,12 +42,10 @@ pub(crate) mod fuzz {
     pub(crate) use super::{dynamic::fuzz::words, ui::harmless::fuzz::terminal};
 }
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use clap::{
-    ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, error::ErrorKind,
-    parser::ValueSource,
-};
+use clap::{ArgMatches, Args, FromArgMatches as _, Parser, error::ErrorKind, parser::ValueSource};
+use commands::Command;
 use context::{Context, Sources};
 use failure::exit;
 use ui::{Output, Ui};
@@ -75,8 +74,6 @@ use crate::paths::Home;
 struct Cli {
     #[command(flatten)]
     globals: Globals,
-    #[command(subcommand)]
-    command: Option<Command>,
 }
 
 /// The flags of every command; they may stand anywhere.
@@ -153,91 +150,6 @@ const SOURCES: [(&str, &str); 5] = [
     ("config", "MICRO_CONFIG_FILE"),
 ];
 
-#[derive(Subcommand)]
-enum Command {
-    Auth(auth::Auth),
-    Call(call::Call),
-    Clean(clean::Clean),
-    Completion(completion::Completion),
-    Config(config::Config),
-    Env(env::Env),
-    Gen(generate::Gen),
-    Get(get::Get),
-    Kill(kill::Kill),
-    Login(login::Login),
-    Logout(logout::Logout),
-    Logs(logs::Logs),
-    New(new::New),
-    Quickstart(quickstart::Quickstart),
-    Run(run::Run),
-    Server(server::Server),
-    Services(services::Services),
-    Status(status::Status),
-    Store(store::Store),
-    Stream(stream::Stream),
-    Update(update::Update),
-    User(user::User),
-    #[command(external_subcommand)]
-    Dynamic(Vec<OsString>),
-}
-
-impl Command {
-    async fn run(self, cx: &Context) -> anyhow::Result<()> {
-        match self {
-            Self::Auth(command) => command.run(cx).await,
-            Self::Call(command) => command.run(cx).await,
-            Self::Clean(command) => command.run(cx).await,
-            Self::Completion(command) => command.run(cx),
-            Self::Config(command) => command.run(cx).await,
-            Self::Env(command) => command.run(cx),
-            Self::Gen(command) => command.run(cx).await,
-            Self::Get(command) => command.run(cx).await,
-            Self::Kill(command) => command.run(cx).await,
-            Self::Login(command) => command.run(cx).await,
-            Self::Logout(command) => command.run(cx).await,
-            Self::Logs(command) => command.run(cx).await,
-            Self::New(command) => command.run(cx),
-            Self::Quickstart(command) => command.run(cx).await,
-            Self::Run(command) => command.run(cx).await,
-            Self::Server(command) => command.run(cx).await,
-            Self::Services(command) => command.run(cx).await,
-            Self::Status(command) => command.run(cx).await,
-            Self::Store(command) => command.run(cx).await,
-            Self::Stream(command) => command.run(cx).await,
-            Self::Update(command) => command.run(cx).await,
-            Self::User(command) => command.run(cx).await,
-            Self::Dynamic(words) => invoke::run(&words, cx).await,
-        }
-    }
-}
-
-/// The command tree.
-fn command_tree() -> clap::Command {
-    compact(Cli::command())
-}
-
-/// Puts what a doc comment says beyond its first paragraph below the options, so that `-h` and
-/// `--help` are the same, and one option is one line.
-fn compact(command: clap::Command) -> clap::Command {
-    let long = command.get_long_about().map(ToString::to_string);
-    let details = long.as_deref().and_then(|text| text.split_once("\n\n")).map(|(_, rest)| rest.to_owned());
-    let command = match details {
-        Some(details) => {
-            let before = command.get_after_help().map(|text| format!("\n\n{text}")).unwrap_or_default();
-            command.after_help(format!("{details}{before}"))
-        }
-        None => command,
-    };
-    command.long_about(None::<&str>).mut_subcommands(compact)
-}
-
-/// The names of the commands, which no service made here may have.
-fn command_names() -> Vec<String> {
-    let cli = Cli::command();
-    let names = cli.get_subcommands().map(|command| command.get_name().to_owned());
-    names.chain(["help".to_owned()]).collect()
-}
-
 /// Parses the command line, runs it, and returns its exit code.
 pub(crate) fn main() -> ExitCode {
     if let Some(code) = completion::answer() {
@@ -245,17 +157,17 @@ pub(crate) fn main() -> ExitCode {
     }
     ui::set_colors(false);
     let line = invoke::help_of_service(std::env::args_os().collect());
-    let parsed = command_tree().try_get_matches_from(&line).and_then(|matches| {
-        let sources = Sources::of_matches(&matches, &SOURCES);
-        let cli = Cli::from_arg_matches(&matches)?;
-        Ok((Cli { globals: Globals::of(&matches)?, ..cli }, sources))
-    });
-    let (cli, sources) = match parsed {
+    let parsed =
+        commands::tree_for(&line[1.min(line.len())..]).try_get_matches_from(&line).and_then(|matches| {
+            let sources = Sources::of_matches(&matches, &SOURCES);
+            Ok((Globals::of(&matches)?, Command::of(&matches)?, sources))
+        });
+    let (globals, command, sources) = match parsed {
         Ok(parsed) => parsed,
         Err(error) => return usage(&error),
     };
-    ui::set_colors(cli.globals.no_color);
-    let Some(command) = cli.command else {
+    ui::set_colors(globals.no_color);
+    let Some(command) = command else {
         ui::fail(
             "No command provided to micro. Please refer to 'micro --help'",
             Some("begin with `micro quickstart`"),
@@ -274,7 +186,7 @@ pub(crate) fn main() -> ExitCode {
                 return code;
             }
         },
-        _ => cli.globals,
+        _ => globals,
     };
     match execute(command, globals, sources) {
         Ok(()) => exit::OK.into(),
@@ -347,20 +259,28 @@ fn usage(error: &clap::Error) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        commands::tree().debug_assert();
     }
 
     #[test]
     fn flags_of_every_command_are_reserved_in_dynamic_commands() {
-        let cli = Cli::command();
+        let cli = commands::root();
         let globals = cli.get_arguments().filter(|argument| argument.is_global_set());
         for long in globals.filter_map(|argument| argument.get_long()) {
             assert!(dynamic::RESERVED.contains(&long), "{long} is not in RESERVED");
         }
+    }
+
+    /// The flags of every command in a line, read as the program reads them.
+    fn parsed(line: &[&str]) -> Globals {
+        let line: Vec<OsString> = line.iter().map(OsString::from).collect();
+        Globals::of(&commands::tree_for(&line[1..]).try_get_matches_from(&line).unwrap()).unwrap()
     }
 
     #[test]
@@ -370,10 +290,9 @@ mod tests {
             ["micro", "logs", "-e", "x", "a", "-n", "3"],
             ["micro", "logs", "a", "-n", "3", "-e", "x"],
         ] {
-            let cli = Cli::try_parse_from(words).unwrap();
-            assert_eq!((cli.globals.env.as_deref(), cli.globals.namespace), (Some("x"), None));
+            let globals = parsed(&words);
+            assert_eq!((globals.env.as_deref(), globals.namespace), (Some("x"), None));
         }
-        let cli = Cli::try_parse_from(["micro", "logs", "a", "--namespace", "shop"]).unwrap();
-        assert_eq!(cli.globals.namespace.as_deref(), Some("shop"));
+        assert_eq!(parsed(&["micro", "logs", "a", "--namespace", "shop"]).namespace.as_deref(), Some("shop"));
     }
 }

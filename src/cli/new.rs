@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
 
-use super::{context::Context, failure::Failure, ui::Output};
+use super::{commands, context::Context, failure::Failure, ui::Output};
 use crate::scaffold::{self, BadName, Created, Options, Workspace, patch, sdk};
 
 /// Write a new service.
@@ -86,15 +86,12 @@ fn last(name: &str) -> &str {
 /// # Errors
 /// The name is not possible, the folder exists, or it cannot be written.
 pub(super) fn create(name: &str, parent: &Path, cx: &Context) -> anyhow::Result<Created> {
-    let names = super::command_names();
-    let commands: Vec<&str> = names.iter().map(String::as_str).collect();
-    let created =
-        scaffold::new(&Options { name, parent, commands: &commands }).map_err(|error| {
-            match error.downcast::<BadName>() {
-                Ok(refused) => Failure::usage(refused.to_string()).into(),
-                Err(error) => error,
-            }
-        })?;
+    let created = scaffold::new(&Options { name, parent, commands: commands::NAMES }).map_err(|error| {
+        match error.downcast::<BadName>() {
+            Ok(refused) => Failure::usage(refused.to_string()).into(),
+            Err(error) => error,
+        }
+    })?;
     let patched = match patch::ensure_patch(&created.folder, &sdk::unpack(&cx.home.data)?) {
         Ok(patched) => patched,
         Err(error) => {

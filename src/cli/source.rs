@@ -14,7 +14,7 @@ use micro_sdk::{
 };
 
 use super::{
-    completion,
+    commands, completion,
     context::Context,
     failure::{Failure, exit},
     pairs,
@@ -216,7 +216,7 @@ impl Source {
         names::check(&name).map_err(|e| {
             Failure::usage(e.to_string()).hint("name the service with --name, such as `--name helloworld`")
         })?;
-        if super::command_names().contains(&name) {
+        if commands::NAMES.contains(&name.as_str()) {
             cx.ui.warn(format_args!(
                 "`{name}` is also a command of micro, which wins: call the service with `micro call {name} …`"
             ));

@@ -12,10 +12,11 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, Command, ValueEnum, builder::Resettable};
+use clap::{Args, Command, ValueEnum};
 use clap_complete::engine::{self, ArgValueCandidates, CompletionCandidate};
 
 use super::{
+    commands,
     context::{Connection, Context},
     discover, dynamic, invoke,
     ui::{Output, Ui, harmless},
@@ -111,16 +112,14 @@ fn candidates(shell: Shell) -> io::Result<()> {
 
 /// The command tree with a command for each service; nothing when the first word is none of them.
 fn command(typed: &[OsString]) -> Command {
-    let root = super::command_tree()
-        .external_subcommand_value_parser(Resettable::Reset)
-        .allow_external_subcommands(false);
-    let names = super::command_names();
     let typed: Vec<String> = typed.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     // The last word is being typed.
-    let first = dynamic::first_word(&root, &typed[..typed.len().saturating_sub(1)]).map(str::to_owned);
+    let before = &typed[..typed.len().saturating_sub(1)];
+    let first = dynamic::first_word(&commands::root(), before).map(str::to_owned);
+    let root = commands::tree_to_complete(first.as_deref());
     let known = match &first {
         // What a built-in command takes is asked for by its arguments.
-        Some(first) if names.contains(first) => return root,
+        Some(first) if commands::NAMES.contains(&first.as_str()) => return root,
         Some(first) => known().into_iter().filter(|schema| schema.name() == first).collect(),
         None => known(),
     };
@@ -131,7 +130,7 @@ fn command(typed: &[OsString]) -> Command {
     }
     let missing: Vec<Command> = known
         .into_iter()
-        .filter(|schema| !names.iter().any(|name| name == schema.name()))
+        .filter(|schema| !commands::NAMES.contains(&schema.name()))
         .map(|schema| dynamic::completable(&schema, behind, &root))
         .collect();
     root.subcommands(missing)
