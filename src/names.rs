@@ -61,7 +61,7 @@ pub(crate) enum Refused {
     #[error("`{}` cannot be a name: {RULE}", shown(.0))]
     Malformed(String),
     /// It is a name of the platform.
-    #[error("`{}` is the name of a part of the platform{}", .0, instead(.0, |name| check(name).is_ok()))]
+    #[error("`{}` is the name of a part of the platform{}", shown(.0), instead(.0, |name| check(name).is_ok()))]
     Reserved(String),
     /// It looks like another name.
     #[error("`{}` looks like `{}`, which is taken: people could not tell them apart", shown(.0), shown(.1))]
@@ -253,9 +253,12 @@ mod tests {
             ("openapi.json", Some("openapi.json-service")),
             (".well-known", Some("well-known")),
             ("grpc.X y", None),
+            // Of what would do something to a terminal, the message shows the name of it.
+            ("grpc.\u{1b}[2J\0", None),
         ] {
             let refused = check_registered(name).unwrap_err().to_string();
-            let expected = format!("`{name}` is the name of a part of the platform");
+            let expected = format!("`{}` is the name of a part of the platform", shown(name));
+            assert!(!refused.contains(char::is_control), "{refused:?}");
             match suggested {
                 Some(suggested) => {
                     check(suggested).unwrap();
