@@ -4,6 +4,7 @@ Shared by `scripts/bench` and `scripts/campaign`. A home lies in a temporary fol
 ports; nothing of the user's own home is read or written.
 """
 
+import contextlib
 import http.client
 import json
 import os
@@ -178,10 +179,8 @@ class Home:
 
 def kill(pid, number=signal.SIGKILL):
     """Sends a signal; a process that is gone already is none to mind."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
-    except ProcessLookupError:
-        pass
 
 
 def built(profile, *packages):

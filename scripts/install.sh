@@ -150,10 +150,11 @@ micro=$root/bin/micro
 say "Installed $micro ($("$micro" --version))."
 
 # Writes the script of a shell into a file; half a file is never left behind.
-complete() {
+write_completion() {
     mkdir -p -- "$(dirname -- "$2")" || fail "cannot create $(dirname -- "$2")"
-    "$micro" completion "$1" >"$2.new" && mv -f -- "$2.new" "$2" \
-        || fail "cannot write $2"
+    if ! "$micro" completion "$1" >"$2.new" || ! mv -f -- "$2.new" "$2"; then
+        fail "cannot write $2"
+    fi
     say "Installed $2."
 }
 
@@ -166,14 +167,14 @@ if [ "$completions" = yes ]; then
         fish=$HOME/.config/fish/completions/micro.fish
     fi
     if has bash; then
-        complete bash "$data/bash-completion/completions/micro"
+        write_completion bash "$data/bash-completion/completions/micro"
     fi
     if has zsh; then
-        complete zsh "$data/zsh/site-functions/_micro"
+        write_completion zsh "$data/zsh/site-functions/_micro"
         say "  zsh finds it when ~/.zshrc has, before compinit: fpath=($data/zsh/site-functions \$fpath)"
     fi
     if has fish; then
-        complete fish "$fish"
+        write_completion fish "$fish"
     fi
     say "Completions work in shells that are started from now on."
 fi

@@ -9,9 +9,8 @@ import traceback
 
 import http2
 from bystander import Bystander, well_formed
-from child import Child, NotRun, needs_root
-
 from campaign import eventually_answers, log, long_token, run_service, serving
+from child import Child, NotRun, needs_root
 from home import Failed, Home
 
 MIB = 1 << 20

@@ -113,7 +113,8 @@ def bare_line_feeds(trial):
             "LF at the end": good[:-2] + "\n",
             "only CR": good.replace("\r\n", "\r"),
             "LF within the head": good.replace("\r\nConn", "\nConn"),
-            "LF after a chunk's length": f"POST /auth/Auth/Inspect HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n2\n{{}}\r\n0\r\n\r\n",
+            "LF after a chunk's length": f"POST /auth/Auth/Inspect HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n"
+            "Transfer-Encoding: chunked\r\n\r\n2\n{}\r\n0\r\n\r\n",
         }.items():
             with connect(address, timeout=15) as stream:
                 answer = Answer(exchange(stream, text.encode()))

@@ -6,10 +6,9 @@ import time
 
 import http2
 from attack import MIB, attack
+from home import eventually
 from registry import REGISTER, listener, service
 from wire import http, post
-
-from home import eventually
 
 # How long a call of such a service may take, in seconds; the least that a server needs is added.
 DEADLINE = 2
@@ -60,7 +59,7 @@ KINDS = [
 @attack("hostile-service", "a service that answers without an end, or nothing, costs nobody but its callers", callers=16)
 def hostile_service(trial):
     state = trial.state
-    for number, kind in enumerate(KINDS):
+    for number, _kind in enumerate(KINDS):
         address = listener(trial, f"n{number}")
         trial.holds(post(state["api"], REGISTER, service(f"hostile{number}", address), trial.token).status == 200, "a registration")
 

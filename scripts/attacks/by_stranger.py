@@ -14,9 +14,8 @@ import time
 import http2
 from attack import attack, nofile
 from child import needs_root
-from wire import connect, head, post, read_all
-
 from home import Failed, eventually
+from wire import connect, head, post, read_all
 
 
 def common_folder(trial):

@@ -9,9 +9,8 @@ import time
 
 import http2
 from child import Child
-from wire import Answer, bearer, connect, head
-
 from home import Failed
+from wire import Answer, bearer, connect, head
 
 PATH = "/registry/Registry/ListServices"
 # In a namespace of its own: what others register makes its answers no larger.

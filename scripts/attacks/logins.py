@@ -9,12 +9,12 @@ import time
 
 import http2
 from attack import MIB, attack, nofile
-from wire import Answer, connect, exchange, field, head, http, post, read_all
-
 from home import eventually
+from wire import Answer, connect, exchange, field, head, http, post, read_all
 
 TOKEN = "/auth/Auth/Token"
 LOGIN = json.dumps({"id": "admin", "secret": "micro"}).encode()
+WRONG_LOGIN = LOGIN.replace(b"micro", b"wrong")
 
 
 def request(address, body=LOGIN, form="application/json"):
@@ -163,7 +163,7 @@ def login_ids_of_16_mb(trial):
             break
 
 
-def wrong_logins(address, sources, over, body=LOGIN.replace(b"micro", b"wrong")):
+def wrong_logins(address, sources, over, body=WRONG_LOGIN):
     """Logs in with a wrong secret, again and again; how often."""
     count = 0
     while not over():
@@ -180,7 +180,7 @@ def locked_out(trial):
     api = trial.state["api"]
     jane = trial.home.call("/auth/Auth/Generate", {"id": "jane", "secret": "a long one"}, trial.token)
     trial.holds(jane["account"]["id"] == "jane", jane)
-    bodies = [LOGIN.replace(b"micro", b"wrong"), b'{"id": "jane", "secret": "wrong"}']
+    bodies = [WRONG_LOGIN, b'{"id": "jane", "secret": "wrong"}']
     for sources in (["127.0.0.1"], LOOPBACK):
         for body in bodies:
             trial.beside(lambda s=sources, b=body: wrong_logins(api, s, lambda: False, b), as_stranger=True)

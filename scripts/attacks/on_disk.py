@@ -8,13 +8,12 @@ import stat
 import subprocess
 
 from attack import attack
-from child import NotRun
-from wire import post
-
 from campaign import listening, log, long_token
+from child import NotRun
 from client import Client, Refused
 from home import Failed, eventually
 from recorder import NO_LIMIT, ROOM, Recorder, Unsupported
+from wire import post
 
 SERVER = "home/data/server"
 

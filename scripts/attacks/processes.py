@@ -7,7 +7,6 @@ import signal
 import subprocess
 
 from attack import attack
-
 from campaign import listening
 from home import Failed, eventually
 

@@ -12,10 +12,9 @@ import subprocess
 import time
 
 from attack import MIB, attack, nofile
+from home import eventually
 from registry import DESCRIBE, REGISTER, listener, service
 from wire import field, post
-
-from home import eventually
 
 # What must not reach a terminal: a title, a cleared screen, colours, the clipboard, a line written
 # over, text that runs backwards, control characters of 8 bits.

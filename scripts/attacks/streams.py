@@ -6,10 +6,9 @@ import time
 
 import http2
 from attack import MIB, attack
-from registry import REGISTER, listener, service
-from wire import field, post
-
 from home import eventually
+from registry import listener, service
+from wire import field, post
 
 
 def threads(pid):

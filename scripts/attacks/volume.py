@@ -1,5 +1,6 @@
 """Messages that are large, become large, or never end."""
 
+import contextlib
 import gzip
 import json
 import os
@@ -134,10 +135,8 @@ def unfinished_messages(trial):
             stream = connect(state["api"], timeout=60)
             headers = [("Content-Type", "application/json"), ("Timeout", "3600000000000"), *bearer(credentials)]
             stream.settimeout(3)
-            try:
+            with contextlib.suppress(OSError):
                 stream.sendall(head("POST", path, state["api"], headers, MOST - 1) + b"x" * trial.times(MOST - 2, MIB))
-            except OSError:
-                pass
             stream.settimeout(60)
             streams.append(stream)
         return streams

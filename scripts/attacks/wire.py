@@ -1,5 +1,6 @@
 """Requests that no well-behaved client writes: HTTP/1 byte by byte, and protobuf by hand."""
 
+import contextlib
 import encodings.idna  # noqa: F401  Another user may not be able to load it.
 import json
 import socket
@@ -68,10 +69,8 @@ def head(method, path, address, headers=(), length=None):
 
 def exchange(stream, data):
     """Sends all that is taken, and reads what comes until the connection is closed."""
-    try:
+    with contextlib.suppress(OSError):
         stream.sendall(data)
-    except OSError:
-        pass
     return read_all(stream)
 
 

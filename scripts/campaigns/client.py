@@ -1,6 +1,7 @@
 """A client of the HTTP API, and all that it can see of what a server keeps."""
 
 import base64
+import contextlib
 import http.client
 import json
 
@@ -26,11 +27,9 @@ class Client:
             self.connection = http.client.HTTPConnection(host, int(port), timeout=PATIENCE)
         headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
         try:
-            try:
+            # A server that refuses does not wait for the body; its answer may be there already.
+            with contextlib.suppress(BrokenPipeError):
                 self.connection.request("POST", path, json.dumps(body), headers)
-            except BrokenPipeError:
-                # A server that refuses does not wait for the body; its answer may be there already.
-                pass
             response = self.connection.getresponse()
             text = response.read()
             if response.will_close:

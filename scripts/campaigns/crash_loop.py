@@ -6,9 +6,8 @@ import json
 import threading
 import time
 
-from home import Failed, eventually
-
 from campaign import eventually_answers, run_service, start
+from home import Failed, eventually
 
 CYCLES = (1, 10)
 HEALTHY = 10

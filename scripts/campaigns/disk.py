@@ -227,7 +227,7 @@ class Disk:
         """The files if these operations were kept."""
         words, used = [], len(self.pending)
         names = dict(self.names)
-        for (_, changes), keep in zip(self.pending, kept):
+        for (_, changes), keep in zip(self.pending, kept, strict=False):
             if keep:
                 change(names, changes)
         words.append(f"names {sum(kept[:used])}/{used}")
@@ -236,7 +236,7 @@ class Disk:
             open_ones = file.uncertain()
             mine = kept[used : used + len(open_ones)]
             used += len(open_ones)
-            chosen = [operation for operation, keep in zip(open_ones, mine) if keep]
+            chosen = [operation for operation, keep in zip(open_ones, mine, strict=False) if keep]
             torn = chance if chosen and chance.random() < 0.5 else None
             contents[file] = file.content(chosen, torn)
             if open_ones:

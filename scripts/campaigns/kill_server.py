@@ -11,9 +11,8 @@ import pathlib
 import threading
 import time
 
-from home import Failed, eventually
-
 from campaign import eventually_answers, orphans, run_service, start
+from home import Failed, eventually
 
 CYCLES = (5, 200)
 NAMES = [["first", "second"], ["third", "fourth"]]

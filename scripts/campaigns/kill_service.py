@@ -7,9 +7,8 @@ import json
 import statistics
 import time
 
-from home import Failed, eventually, kill
-
 from campaign import eventually_answers, run_service, start
+from home import Failed, eventually, kill
 
 CYCLES = (2, 100)
 # After so many seconds the waits between starts begin anew, so that each outage is that of a first one.

@@ -5,9 +5,8 @@ the server holds no more file descriptors than before.
 import json
 import pathlib
 
-from home import eventually
-
 from campaign import start
+from home import eventually
 
 # Each cycle starts a hundred processes five times.
 CYCLES = (1, 20)

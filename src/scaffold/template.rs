@@ -40,6 +40,7 @@ pub(super) fn render(names: &Names, standing: Standing) -> Result<Vec<Rendered>>
         package => names.package.as_str(),
         crate_name => names.crate_name.as_str(),
         sdk_version => compatible(env!("CARGO_PKG_VERSION")),
+        rust_version => env!("CARGO_PKG_RUST_VERSION"),
         member => standing == Standing::Member,
         root => standing == Standing::Root,
     };

@@ -50,6 +50,7 @@ mod quickstart;
 mod raw;
 mod registrations;
 mod removed;
+mod repository;
 mod schemas;
 mod services;
 mod settings;

@@ -45,11 +45,11 @@ impl Origin<'_> {
             return anyhow::anyhow!("{}{importer}:{place} {text}", self.prefix);
         }
         let Some(file) = error.file() else { return anyhow::anyhow!(text) };
-        let (place, said) = match text.strip_prefix(&format!("{file}:")) {
-            Some(rest) => placed(rest),
-            // What is wrong with a file as a whole has no place.
-            None => (self.place_of(file, &text), text.as_str()),
-        };
+        let (mut place, said) = placed(text.strip_prefix(&format!("{file}:")).unwrap_or(&text));
+        // What is wrong with a file as a whole has no place, nor has the type of the values of a map.
+        if place.is_empty() {
+            place = self.place_of(file, said);
+        }
         let line = self.line(file, &place);
         let advised = self.advised(file, &line, said).unwrap_or_else(|| said.to_owned());
         let mut text = format!("{}{file}:{place} {advised}", self.prefix);

@@ -44,6 +44,10 @@ fn a_second_run_changes_nothing() {
 #[test]
 fn an_error_shows_its_place() {
     assert_eq!(refused(&of("message M { strin s = 1; }")), "proto/a.proto:3:13: name 'strin' is not defined");
+    assert_eq!(
+        refused(&of("message M { map<string, inu64> m = 1; }")),
+        "proto/a.proto:3:25: name 'inu64' is not defined"
+    );
     let two =
         [("a.proto", "syntax = \"proto3\"; package a; import \"b/b.proto\";"), ("b/b.proto", "package ;")];
     assert!(refused(&project(&two)).starts_with("proto/b/b.proto:1:9: "));

@@ -12,12 +12,15 @@ use micro_sdk::{Error, Result};
 use tokio::sync::{Mutex, watch};
 use uuid::Uuid;
 
-use super::ended::{self, Ended, Merged, Millis};
+use super::{
+    ended::{self, Ended, Merged, Millis},
+    token::MAX_LIFE,
+};
 use crate::backend::{Commit, Kv, Range};
 
 const TABLE: &str = "auth";
-/// How long a revocation is kept: no access token lives longer.
-pub(super) const KEPT: Duration = Duration::from_hours(25);
+/// How long a revocation is kept: an hour longer than any access token lives, for clocks that were set.
+pub(super) const KEPT: Duration = Duration::from_secs(MAX_LIFE.as_secs() + 3600);
 
 /// So many revocations are not worth looking through.
 const SWEPT: usize = 1024;
@@ -327,6 +330,28 @@ mod tests {
             assert!(revoked.sessions.len() <= number / 10 + 2 * SWEPT + 1, "{number}");
         }
         assert_eq!(revoked.sessions.values().filter(|until| **until > now).count(), SWEPT);
+    }
+
+    #[tokio::test]
+    async fn what_was_revoked_is_kept_for_as_long_as_a_token_may_live() {
+        let kv: Arc<dyn Kv> = backend::open("memory:").await.unwrap();
+        let revocations = Revocations::open(&kv).await.unwrap();
+        let session = revocations.begin_session("shop", "a");
+        kv.commit(Revocations::store_account(Commit::new(), "shop", "a", 2)).await.unwrap();
+        revocations.revoke_account("shop", "a", 2);
+        revocations.end_session(&*kv, "shop", "a", &session).await.unwrap();
+        let last = SystemTime::now() + MAX_LIFE;
+        let stored = crate::services::every(&*kv, TABLE, "").await.unwrap();
+        assert!(stored.len() >= 2, "{stored:?}");
+        for entry in stored {
+            assert!(entry.expires_at.is_none_or(|until| until > last), "{entry:?}");
+        }
+        let mut revoked = revocations.revoked.write().unwrap();
+        revoked.swept = 0;
+        revoked.sweep(last);
+        drop(revoked);
+        assert!(!revocations.allow("shop", "a", &ties(1, "")));
+        assert!(!revocations.allow("shop", "a", &ties(2, &session)));
     }
 
     #[tokio::test]

@@ -202,3 +202,36 @@ impl Look {
         node.metadata.get("instance") == Some(&self.instance)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use micro_sdk::proto::registry::Service;
+
+    use super::*;
+    use crate::{backend, services::registry::Places};
+
+    /// A node that is told to stop may go on answering for a while: it gets no calls from then on.
+    #[tokio::test]
+    async fn a_node_that_is_being_stopped_gets_no_calls() {
+        let (tasks, keys) = (Tasks::default(), tempfile::tempdir().unwrap());
+        let database = backend::open("memory:").await.unwrap();
+        let auth = Auth::open(&database, keys.path(), &tasks).await.unwrap();
+        let network = "127.0.0.1:1".to_owned();
+        let registry = Registry::open(database, &network, Places::default(), &tasks).await.unwrap();
+        let server = Server { network, socket: PathBuf::new() };
+        let watcher = Watcher::new(auth, registry.clone(), server, tasks, mpsc::unbounded_channel().0);
+        let id = Id { namespace: "shop".into(), name: "a".into(), version: "1".into() };
+        let node = |instance: &str| Node {
+            id: instance.into(),
+            address: "127.0.0.1:2".into(),
+            metadata: [("instance".to_owned(), instance.to_owned())].into(),
+            ..Node::default()
+        };
+        let nodes = vec![node("old"), node("new")];
+        let service = Service { name: "a".into(), version: "1".into(), nodes, ..Service::default() };
+        registry.catalog.register("shop", service, None, false).unwrap();
+        watcher.stopping(&id, "old");
+        let left = registry.catalog.route("shop", "a", None).unwrap().nodes;
+        assert_eq!(left.iter().map(|node| node.id.as_str()).collect::<Vec<_>>(), ["new"]);
+    }
+}

@@ -60,6 +60,23 @@ async fn a_service_that_never_registers_has_failed() {
 }
 
 #[tokio::test]
+async fn a_service_that_was_ready_once_is_tried_again_when_it_does_not_register() {
+    let (bench, mut starts) =
+        Bench::with(|settings| settings.ready_timeout = Duration::from_millis(500)).await;
+    let spec = bench.script("hello", "exec sleep 1000");
+    bench.apply(&spec, Change::Start).await;
+    let (id, first) = starts.recv().await.expect("a start");
+    bench.supervisor.ready(&id, &first);
+    let running = bench.until_state(&spec, State::Running).await;
+    kill(running.pid.expect("a process"));
+    // The second one does not register in time.
+    starts.recv().await.expect("a start");
+    let (id, third) = starts.recv().await.expect("another start");
+    bench.supervisor.ready(&id, &third);
+    bench.until(&spec, |now| now.state == State::Running && now.restarts == 2).await;
+}
+
+#[tokio::test]
 async fn health_is_what_the_owner_sees() {
     let (bench, mut starts) = Bench::with(|_| {}).await;
     let spec = bench.script("hello", "exec sleep 1000");

@@ -1,0 +1,72 @@
+//! What the files of the repository say of each other.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap()
+}
+
+/// The files below a folder with this ending.
+fn files(folder: &Path, ending: &str, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files(&path, ending, found);
+        } else if path.extension().is_some_and(|extension| extension == ending) {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn the_oldest_rust_is_the_same_everywhere() {
+    let version = env!("CARGO_PKG_RUST_VERSION");
+    assert!(read("README.md").contains(&format!("Needed: Rust {version} or newer")));
+    let workflow = read(".github/workflows/ci.yml");
+    let installed = workflow.split("rustup toolchain install ").skip(1);
+    let installed: Vec<&str> = installed.filter_map(|rest| rest.split(' ').next()).collect();
+    assert!(!installed.is_empty() && installed.iter().all(|found| *found == version), "{installed:?}");
+    assert_eq!(workflow.matches(&format!("rustup default {version}")).count(), installed.len());
+    // Services are told by the template, which the version is put into.
+    assert!(read("templates/service/Cargo.toml.jinja").contains("rust-version = \"{{ rust_version }}\""));
+}
+
+#[test]
+fn no_source_file_is_longer_than_can_be_read_at_once() {
+    let mut found = Vec::new();
+    for folder in ["src", "sdk/src", "tests/it", "benches/load/src", "proto/src"] {
+        files(&root().join(folder), "rs", &mut found);
+    }
+    assert!(found.len() > 200, "{}", found.len());
+    for path in found {
+        let lines = fs::read_to_string(&path).unwrap().lines().count();
+        assert!(lines <= 500, "{} has {lines} lines", path.display());
+    }
+}
+
+/// The relative links of the documents lead to files.
+#[test]
+fn the_documents_link_to_what_is_there() {
+    let mut documents = vec![root().join("fuzz/README.md")];
+    files(&root().join("docs"), "md", &mut documents);
+    let top = fs::read_dir(root()).unwrap().map(|entry| entry.unwrap().path());
+    documents.extend(top.filter(|path| path.extension().is_some_and(|extension| extension == "md")));
+    assert!(documents.len() > 8, "{documents:?}");
+    for document in documents {
+        let text = fs::read_to_string(&document).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.contains("://") || link.starts_with('#') || link.contains(' ') {
+                continue;
+            }
+            let path = document.parent().unwrap().join(link.split('#').next().unwrap());
+            assert!(path.exists(), "{}: {link}", document.display());
+        }
+    }
+}
