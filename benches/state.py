@@ -169,7 +169,8 @@ def reads(target, rows):
         )
         note = (
             f"{harness.median(ours, 'figure'):,.0f}/s; CPU {cpu:.1f} us beside {least_cpu:.1f} us; "
-            f"p50 {harness.median(ours, 'p50_us'):,.0f} us, p99 {harness.median(ours, 'p99_us'):,.0f} us; {ratios.note()}"
+            f"p50 {harness.median(ours, 'p50_us'):,.0f} us, p99 {harness.median(ours, 'p99_us'):,.0f} us; "
+            f"{ratios.note()}"
         )
         target.bench.show(Figure(name, ratios.median, "x from memory", Budget(0.8, 0.9, up=True), note))
 

@@ -166,7 +166,9 @@ class Trial:
             if not self.short:
                 row["after"] = memory.after()
                 back = row["after"] <= 2 * memory.before or not self.attack.options.get("returns")
-                self.holds(back, f"{memory.before // MIB} MB of memory before, {row['after'] // MIB} MB after {SETTLES} s")
+                self.holds(
+                    back, f"{memory.before // MIB} MB of memory before, {row['after'] // MIB} MB after {SETTLES} s"
+                )
 
     def compared(self, row, waits, failures):
         """What the bystander saw."""

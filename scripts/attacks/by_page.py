@@ -24,9 +24,23 @@ def same_site_page(trial):
     api = trial.state["api"]
     trial.holds(http(api, "GET", CALL).status == 200, "a plain call")
     trial.holds(http(api, "GET", CALL, [("Sec-Fetch-Site", "none")]).status == 200, "an address that was typed")
-    trial.holds(http(api, "GET", CALL, [("Sec-Fetch-Site", "same-origin"), ("Origin", f"http://{api}")]).status == 200, "an own page")
-    foreign = [[("Sec-Fetch-Site", site)] for site in ("same-site", "cross-site", "Same-Origin", "same-origin, none", "", "?")]
-    origins = ["null", "http://evil.test", "http://localhost:1", f"https://{api}.evil.test", f"http://x@{api}", "file://", "", f"http://{api}/"]
+    trial.holds(
+        http(api, "GET", CALL, [("Sec-Fetch-Site", "same-origin"), ("Origin", f"http://{api}")]).status == 200,
+        "an own page",
+    )
+    foreign = [
+        [("Sec-Fetch-Site", site)] for site in ("same-site", "cross-site", "Same-Origin", "same-origin, none", "", "?")
+    ]
+    origins = [
+        "null",
+        "http://evil.test",
+        "http://localhost:1",
+        f"https://{api}.evil.test",
+        f"http://x@{api}",
+        "file://",
+        "",
+        f"http://{api}/",
+    ]
     foreign += [[("Origin", origin)] for origin in origins]
     foreign += [[("Origin", origin), ("Sec-Fetch-Site", "same-origin")] for origin in origins if origin]
     for headers in foreign:
@@ -38,7 +52,9 @@ def same_site_page(trial):
     for door in ("proxy", "network", "api"):
         with http2.Connection(trial.state[door]) as connection:
             for headers in foreign[:6]:
-                reply = connection.call("/helloworld.Helloworld/Call", {"name": "Jane"}, [(n.lower(), v) for n, v in headers])
+                reply = connection.call(
+                    "/helloworld.Helloworld/Call", {"name": "Jane"}, [(n.lower(), v) for n, v in headers]
+                )
                 trial.holds(reply.code == 403, f"{door} with {headers}: {reply}")
 
 
@@ -47,7 +63,12 @@ def get_by_page(trial):
     api = trial.state["api"]
     kinds = [
         [("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Mode", mode), ("Sec-Fetch-Dest", dest)]
-        for mode, dest in (("no-cors", "image"), ("navigate", "document"), ("cors", "empty"), ("websocket", "websocket"))
+        for mode, dest in (
+            ("no-cors", "image"),
+            ("navigate", "document"),
+            ("cors", "empty"),
+            ("websocket", "websocket"),
+        )
     ]
     kinds += [[("Origin", "null")], [("Origin", "http://evil.test"), ("Content-Type", "text/plain")]]
     for headers in kinds:
@@ -55,13 +76,23 @@ def get_by_page(trial):
             for method, body in (("GET", b""), ("POST", b'{"record": {"key": "page"}}')):
                 answer = http(api, method, path, [*headers, *bearer(trial.token)], body)
                 trial.holds(answer.status == 403, f"{method} {path} with {headers}: {answer}")
-    trial.holds(post(api, "/store/Store/Read", {"key": "page"}, trial.token).status == 404, "a page has written a record")
+    trial.holds(
+        post(api, "/store/Store/Read", {"key": "page"}, trial.token).status == 404, "a page has written a record"
+    )
 
 
 @attack("rebound-names", "a name that points at this machine is not answered to")
 def rebound_names(trial):
     for address in doors(trial):
-        for host in ("evil.test", "localhost.evil.test", "127.0.0.1.evil.test", "localhost.", "evil.test:80", "", "localhost@evil.test"):
+        for host in (
+            "evil.test",
+            "localhost.evil.test",
+            "127.0.0.1.evil.test",
+            "localhost.",
+            "evil.test:80",
+            "",
+            "localhost@evil.test",
+        ):
             answer = http(address, "GET", "/", [("Host", host)])
             trial.holds(answer.status in (400, 421), f"the name {host!r}: {answer}")
         answer = raw(address, ["GET http://evil.test/ HTTP/1.1", f"Host: {address}"])
@@ -86,7 +117,12 @@ def two_hosts(trial):
             "a folded line": [line, host, " evil.test"],
             "an unreadable host": [line, "Host: a b"],
             "two lengths": ["POST / HTTP/1.1", host, "Content-Length: 2", "Content-Length: 3"],
-            "two different codings": ["POST / HTTP/1.1", host, "Content-Length: 2", "Transfer-Encoding: identity, chunked, x"],
+            "two different codings": [
+                "POST / HTTP/1.1",
+                host,
+                "Content-Length: 2",
+                "Transfer-Encoding: identity, chunked, x",
+            ],
         }
         for name, lines in twice.items():
             answer = raw(address, lines, b"{}" if "POST" in lines[0] else b"")
@@ -125,24 +161,48 @@ def bare_line_feeds(trial):
 def foreign_headers(trial):
     trial.run_service()
     api, address = trial.state["api"], trial.home.node("helloworld", trial.token)
-    sent = [("Micro-Account", "admin"), ("Micro-From-Service", "auth"), ("micro-secret", "x"), ("MICRO-SCOPES", "admin")]
-    sent += [("Connection", "X-Hop, X-Skip"), ("X-Hop", "1"), ("X-Skip", "1"), ("Keep-Alive", "x"), ("Proxy-Authorization", "x")]
+    sent = [
+        ("Micro-Account", "admin"),
+        ("Micro-From-Service", "auth"),
+        ("micro-secret", "x"),
+        ("MICRO-SCOPES", "admin"),
+    ]
+    sent += [
+        ("Connection", "X-Hop, X-Skip"),
+        ("X-Hop", "1"),
+        ("X-Skip", "1"),
+        ("Keep-Alive", "x"),
+        ("Proxy-Authorization", "x"),
+    ]
     sent += [("TE", "x"), ("Trailer", "X"), ("Upgrade", "x"), ("X-Forwarded-Account", "passes")]
     body = b'{"name": "headers"}'
     with connect(api, timeout=15) as stream:
-        lines = head("POST", "/helloworld/Helloworld/Call", api, [("Content-Type", "application/json"), *sent], len(body))
+        lines = head(
+            "POST", "/helloworld/Helloworld/Call", api, [("Content-Type", "application/json"), *sent], len(body)
+        )
         stream.sendall(lines + body)
         answer = Answer(stream.recv(1 << 16))
     arrived = answer.text.lower()
     trial.holds(answer.status == 200 and "x-forwarded-account" in arrived, f"a plain header does not travel: {answer}")
-    for name in ("micro-account", "micro-from-service", "micro-secret", "micro-scopes", "x-hop", "x-skip", "proxy-auth"):
+    for name in (
+        "micro-account",
+        "micro-from-service",
+        "micro-secret",
+        "micro-scopes",
+        "x-hop",
+        "x-skip",
+        "proxy-auth",
+    ):
         trial.holds(name not in arrived, f"{name} reaches the service: {arrived}")
     for door in ("proxy", "network"):
         with http2.Connection(trial.state[door]) as connection:
             extra = [("micro-account", "admin"), ("micro-from-service", "auth"), ("x-plain", "1")]
             reply = connection.call("/helloworld.Helloworld/Call", {"name": "headers"}, extra)
             text = reply.data.decode(errors="replace").lower()
-            trial.holds("x-plain" in text and "micro-account" not in text and "micro-from" not in text, f"{door}: {reply} {text}")
+            trial.holds(
+                "x-plain" in text and "micro-account" not in text and "micro-from" not in text,
+                f"{door}: {reply} {text}",
+            )
     trial.holds(address.startswith("unix:"), address)
 
 
@@ -150,10 +210,32 @@ def foreign_headers(trial):
 def malformed_headers(trial):
     trial.run_service()
     api = trial.state["api"]
-    bad = [("x-bin", "?"), ("x-bin", "a"), ("grpc-timeout", "5Z"), ("grpc-timeout", "-1S"), ("grpc-timeout", ""), ("timeout", "x")]
-    bad += [("grpc-timeout", "99999999999S"), ("grpc-encoding", "gzip"), ("grpc-encoding", "x"), ("content-type", "x/y")]
-    bad += [("authorization", "Bearer"), ("authorization", "Bearer \x7f"), ("authorization", "Bearer a.b.c"), ("micro-namespace", "\u00e4")]
-    bad += [("micro-namespace", "../x"), ("micro-namespace", "x" * 5000), ("micro-version", "\u00e4"), ("content-encoding", "gzip")]
+    bad = [
+        ("x-bin", "?"),
+        ("x-bin", "a"),
+        ("grpc-timeout", "5Z"),
+        ("grpc-timeout", "-1S"),
+        ("grpc-timeout", ""),
+        ("timeout", "x"),
+    ]
+    bad += [
+        ("grpc-timeout", "99999999999S"),
+        ("grpc-encoding", "gzip"),
+        ("grpc-encoding", "x"),
+        ("content-type", "x/y"),
+    ]
+    bad += [
+        ("authorization", "Bearer"),
+        ("authorization", "Bearer \x7f"),
+        ("authorization", "Bearer a.b.c"),
+        ("micro-namespace", "\u00e4"),
+    ]
+    bad += [
+        ("micro-namespace", "../x"),
+        ("micro-namespace", "x" * 5000),
+        ("micro-version", "\u00e4"),
+        ("content-encoding", "gzip"),
+    ]
     for name, value in bad:
         wire = value.encode("latin-1").decode("latin-1")
         lines = ["POST /helloworld/Helloworld/Call HTTP/1.1", f"Host: {api}", "Content-Length: 2"]
@@ -173,7 +255,9 @@ def malformed_headers(trial):
     large = [("x-large", "y" * 70_000)]
     for headers in (many, large):
         answer = http(api, "GET", CALL, headers)
-        trial.holds(answer.status in (200, 431) and (answer.status == 200 or answer.json()), f"{len(headers)} headers: {answer}")
+        trial.holds(
+            answer.status in (200, 431) and (answer.status == 200 or answer.json()), f"{len(headers)} headers: {answer}"
+        )
         with http2.Connection(trial.state["proxy"]) as connection:
             try:
                 reply = connection.call("/helloworld.Helloworld/Call", {"name": "Jane"}, headers)
@@ -185,34 +269,58 @@ def malformed_headers(trial):
 
 # A method as it is not written, over HTTP and by gRPC.
 SPELLINGS = [
-    "/helloworld/Helloworld/Call", "/helloworld/helloworld/call", "/helloworld/HELLOWORLD/CALL", "/helloworld/Call", "/helloworld/call",
-    "/helloworld/Helloworld/%43all", "/helloworld/%48elloworld/Call", "/%68elloworld/Helloworld/Call", "/helloworld/Helloworld/Call%20",
-    "/helloworld/Helloworld/Call%00", "/helloworld/Helloworld/Call/", "//helloworld//Helloworld//Call", "/helloworld/./Helloworld/Call",
-    "/x/../helloworld/Helloworld/Call", "/helloworld/Helloworld/C_all", "/helloworld/Helloworld/Call?x", "/helloworld/Helloworld.Call",
-    "/helloworld/Helloworld%2FCall", "/helloworld%2FHelloworld%2FCall", "/Helloworld/Helloworld/Call", "/helloworld/Helloworld/Call;x",
-    "/helloworld/Helloworld/%2563all", "/helloworld/Helloworld/Ca\u200bll", "/helloworld/Helloworld/Call%E2%80%8B", "/v1/helloworld/Helloworld/Call",
-    "/helloworld/Helloworld/Call#x", "/helloworld/Helloworld\\Call", "/helloworld/Helloworld/Call%09", "/helloworld/hello-world/call",
+    "/helloworld/Helloworld/Call", "/helloworld/helloworld/call", "/helloworld/HELLOWORLD/CALL", "/helloworld/Call",
+    "/helloworld/call", "/helloworld/Helloworld/%43all", "/helloworld/%48elloworld/Call",
+    "/%68elloworld/Helloworld/Call", "/helloworld/Helloworld/Call%20", "/helloworld/Helloworld/Call%00",
+    "/helloworld/Helloworld/Call/", "//helloworld//Helloworld//Call", "/helloworld/./Helloworld/Call",
+    "/x/../helloworld/Helloworld/Call", "/helloworld/Helloworld/C_all", "/helloworld/Helloworld/Call?x",
+    "/helloworld/Helloworld.Call", "/helloworld/Helloworld%2FCall", "/helloworld%2FHelloworld%2FCall",
+    "/Helloworld/Helloworld/Call", "/helloworld/Helloworld/Call;x", "/helloworld/Helloworld/%2563all",
+    "/helloworld/Helloworld/Ca\u200bll", "/helloworld/Helloworld/Call%E2%80%8B", "/v1/helloworld/Helloworld/Call",
+    "/helloworld/Helloworld/Call#x", "/helloworld/Helloworld\\Call", "/helloworld/Helloworld/Call%09",
+    "/helloworld/hello-world/call",
 ]  # fmt: skip
 BY_GRPC = [
-    "/helloworld.Helloworld/Call", "/helloworld.helloworld/call", "/helloworld.Helloworld/Call/", "/helloworld.Helloworld/C-all",
-    "/helloworld.Helloworld/Call ", "/helloworld.Helloworld/%43all", "//helloworld.Helloworld/Call", "/helloworld.Helloworld//Call",
-    "/Helloworld.Helloworld/Call", "/x.helloworld.Helloworld/Call", "/helloworld..Helloworld/Call", "/helloworld.Helloworld./Call",
-    "/Helloworld/Call", "/helloworld.Helloworld/Call?x", "/helloworld.Helloworld/Call%20", "/helloworld.Helloworld/Helloworld.Call",
+    "/helloworld.Helloworld/Call", "/helloworld.helloworld/call", "/helloworld.Helloworld/Call/",
+    "/helloworld.Helloworld/C-all", "/helloworld.Helloworld/Call ", "/helloworld.Helloworld/%43all",
+    "//helloworld.Helloworld/Call", "/helloworld.Helloworld//Call", "/Helloworld.Helloworld/Call",
+    "/x.helloworld.Helloworld/Call", "/helloworld..Helloworld/Call", "/helloworld.Helloworld./Call", "/Helloworld/Call",
+    "/helloworld.Helloworld/Call?x", "/helloworld.Helloworld/Call%20", "/helloworld.Helloworld/Helloworld.Call",
     "/helloworld.Hello_World/Call", "/helloworld/Helloworld.Call", "/helloworld/Helloworld/Call",
 ]  # fmt: skip
 
 
-@attack("rule-spellings", "a rule that denies a method holds however the method is spelled, with descriptors or without")
+@attack(
+    "rule-spellings", "a rule that denies a method holds however the method is spelled, with descriptors or without"
+)
 def rule_spellings(trial):
     trial.run_service()
     state, token = trial.state, trial.account("jane")
-    known = post(state["api"], "/registry/Registry/GetService", {"service": "helloworld"}, trial.token).json()["services"][0]
+    known = post(state["api"], "/registry/Registry/GetService", {"service": "helloworld"}, trial.token).json()
+    address = known["services"][0]["nodes"][0]["address"]
     # The same program under a name whose service tells nothing about itself.
-    plain = {"name": "plain", "version": "1", "nodes": [{"id": "p", "address": known["nodes"][0]["address"]}], "options": {"ttl": "600"}}
-    trial.holds(post(state["api"], "/registry/Registry/Register", plain, trial.token).status == 200, "no service without descriptors")
+    plain = {
+        "name": "plain",
+        "version": "1",
+        "nodes": [{"id": "p", "address": address}],
+        "options": {"ttl": "600"},
+    }
+    trial.holds(
+        post(state["api"], "/registry/Registry/Register", plain, trial.token).status == 200,
+        "no service without descriptors",
+    )
     for name in ("helloworld", "plain"):
         # Without descriptors a rule cannot know more than the words.
-        trial.home.ok("auth", "create", "rule", "--scope=", f"--resource=service:{name}:Helloworld.Call", "--access=denied", "--priority=9", f"no-{name}")
+        trial.home.ok(
+            "auth",
+            "create",
+            "rule",
+            "--scope=",
+            f"--resource=service:{name}:Helloworld.Call",
+            "--access=denied",
+            "--priority=9",
+            f"no-{name}",
+        )
     for token_ in (None, token):
         for name in ("helloworld", "plain"):
             for path in SPELLINGS:
@@ -228,7 +336,10 @@ def rule_spellings(trial):
                 for door in ("proxy", "network"):
                     with http2.Connection(state[door], timeout=15) as connection:
                         headers = [("authorization", f"Bearer {token_}")] if token_ else []
-                        for form, body in (("application/grpc+json", b'{"name": "Jane"}'), ("application/grpc", b"\x0a\x04Jane")):
+                        for form, body in (
+                            ("application/grpc+json", b'{"name": "Jane"}'),
+                            ("application/grpc", b"\x0a\x04Jane"),
+                        ):
                             try:
                                 reply = connection.call(path, body, headers, form)
                             except OSError:

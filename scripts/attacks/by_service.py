@@ -52,16 +52,22 @@ def served(stream, kind):
 
 
 KINDS = [
-    "silence", "garbage", "HTTP/1", "pings", "settings", "a message without an end", "messages without an end", "headers without an end",
+    "silence", "garbage", "HTTP/1", "pings", "settings", "a message without an end", "messages without an end",
+    "headers without an end",
 ]  # fmt: skip
 
 
-@attack("hostile-service", "a service that answers without an end, or nothing, costs nobody but its callers", callers=16)
+@attack(
+    "hostile-service", "a service that answers without an end, or nothing, costs nobody but its callers", callers=16
+)
 def hostile_service(trial):
     state = trial.state
     for number, _kind in enumerate(KINDS):
         address = listener(trial, f"n{number}")
-        trial.holds(post(state["api"], REGISTER, service(f"hostile{number}", address), trial.token).status == 200, "a registration")
+        trial.holds(
+            post(state["api"], REGISTER, service(f"hostile{number}", address), trial.token).status == 200,
+            "a registration",
+        )
 
     def serve():
         def accept(number, kind):
@@ -98,7 +104,9 @@ def hostile_service(trial):
 
 
 def http_call(state, number, headers):
-    return http(state["api"], "POST", f"/hostile{number}/A/Call", [("Content-Type", "application/json"), *headers], b"{}")
+    return http(
+        state["api"], "POST", f"/hostile{number}/A/Call", [("Content-Type", "application/json"), *headers], b"{}"
+    )
 
 
 @attack("endless-output", "what a service writes without an end fills neither disk nor memory", callers=4)

@@ -93,10 +93,18 @@ def squat(trial, socket_path, how, left, state_file):
         place.chmod(0o777)
     thief = trial.beside(listen, as_stranger=True)
     os.read(reader, 1)
-    commands = [("server", "status"), ("services",), ("login", "--local"), ("login", "--username", "admin", "--password", "micro")]
+    commands = [
+        ("server", "status"),
+        ("services",),
+        ("login", "--local"),
+        ("login", "--username", "admin", "--password", "micro"),
+    ]
     for words in commands:
         done = home.micro(*words, timeout=30)
-        trial.holds(done.returncode != 0 or words[1:] == ("--local",), f"`micro {words[0]}` succeeds beside {how}: {done.stdout}")
+        trial.holds(
+            done.returncode != 0 or words[1:] == ("--local",),
+            f"`micro {words[0]}` succeeds beside {how}: {done.stdout}",
+        )
     home.micro("--", "micro", "call", "", environment={"MICRO_COMPLETE": "fish"}, timeout=30)
     variables = home.environment | {"MICRO_HOME": str(home.folder / "home")}
     service = subprocess.Popen([trial.program], env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -150,7 +158,9 @@ def port_takeover(trial):
             listener.bind((host, port))
             listener.listen(16)
             os.write(writer, b".")
-            return [sent.decode(errors="replace") for sent in (nobody_connects(listener, 1.5) for _ in range(3)) if sent]
+            return [
+                sent.decode(errors="replace") for sent in (nobody_connects(listener, 1.5) for _ in range(3)) if sent
+            ]
 
         thief = trial.beside(steal, as_stranger=True)
         os.read(reader, 1)
@@ -163,7 +173,12 @@ def port_takeover(trial):
                     trial.holds(reply.code in (404, 503), f"a call of a dead service: {reply}")
         got = thief.result(60)
         trial.holds(not got, f"the thief at {host} received {got}")
-        post(trial.state["api"], "/registry/Registry/Deregister", {"name": "helloworld", "version": "latest"}, trial.token)
+        post(
+            trial.state["api"],
+            "/registry/Registry/Deregister",
+            {"name": "helloworld", "version": "latest"},
+            trial.token,
+        )
 
 
 def listening_ports(pid):
@@ -202,7 +217,11 @@ def past_the_rules(trial):
         for door in ("proxy", "network"):
             with http2.Connection(state[door]) as connection:
                 found.append(connection.call("/helloworld.Helloworld/Call", {"name": "Jane"}).code)
-        for path in (address.removeprefix("unix:"), state["socket"], str(pathlib.Path(state["socket"]).with_suffix(".services"))):
+        for path in (
+            address.removeprefix("unix:"),
+            state["socket"],
+            str(pathlib.Path(state["socket"]).with_suffix(".services")),
+        ):
             try:
                 with http2.Connection(path) as connection:
                     found.append(connection.call("/helloworld.Helloworld/Call", {"name": "Jane"}).code)
@@ -214,7 +233,10 @@ def past_the_rules(trial):
     trial.home.folder.chmod(0o755)
     codes = trial.as_stranger(calls)
     trial.holds(set(codes) <= {401, 403}, f"another user is answered {codes}")
-    trial.holds(post(state["api"], "/helloworld/Helloworld/Call", {"name": "Jane"}, trial.token).status == 200, "an account is refused")
+    trial.holds(
+        post(state["api"], "/helloworld/Helloworld/Call", {"name": "Jane"}, trial.token).status == 200,
+        "an account is refused",
+    )
 
 
 @attack(
@@ -236,7 +258,9 @@ def idle_connections(trial):
             address = state[("api", "proxy", "network")[index % 3]]
             try:
                 stream = connect(address, f"127.0.{index % 200}.1", timeout=0.5)
-                stream.sendall(head("GET", "/", address) if index % 2 else http2.PREFACE + http2.frame(http2.SETTINGS, 0, 0))
+                stream.sendall(
+                    head("GET", "/", address) if index % 2 else http2.PREFACE + http2.frame(http2.SETTINGS, 0, 0)
+                )
                 held.append(stream)
             except OSError:
                 continue

@@ -30,7 +30,10 @@ class Child:
                     become_stranger()
                 said = {"result": function()}
             except BaseException as error:
-                said = {"error": f"{error!r} {traceback.format_exc(limit=-3)}", "not run": str(error) * isinstance(error, NotRun)}
+                said = {
+                    "error": f"{error!r} {traceback.format_exc(limit=-3)}",
+                    "not run": str(error) * isinstance(error, NotRun),
+                }
             finally:
                 # No cleaning up: what is open belongs to the parent.
                 with os.fdopen(writer, "w") as pipe:

@@ -205,7 +205,9 @@ class Connection:
         while True:
             piece, block = block[:16384], block[16384:]
             last = END_HEADERS * (not block)
-            self.send(frame(HEADERS, flags | last, stream, piece) if first else frame(CONTINUATION, last, stream, piece))
+            self.send(
+                frame(HEADERS, flags | last, stream, piece) if first else frame(CONTINUATION, last, stream, piece)
+            )
             first = False
             if not block:
                 break

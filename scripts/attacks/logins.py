@@ -158,7 +158,9 @@ def login_ids_of_16_mb(trial):
             trial.holds(reply.code == 413, f"a login of 15 MB by gRPC: {reply}")
     # Just below the limit of a login, with another id each time.
     for number in range(trial.times(2000, 30)):
-        answer = post(api, TOKEN, {"id": f"{number:0>255}", "secret": "x" * 1024, "options": {"namespace": f"n{number}"}})
+        answer = post(
+            api, TOKEN, {"id": f"{number:0>255}", "secret": "x" * 1024, "options": {"namespace": f"n{number}"}}
+        )
         if not trial.holds(answer.status in (400, 401, 429), f"a wrong login: {answer}"):
             break
 

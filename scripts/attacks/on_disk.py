@@ -65,10 +65,15 @@ def socket_removed(trial):
         lose(home)
         # The server notices, and makes it again.
         try:
-            eventually("commands", lambda: home.micro("store", "read", "kept", timeout=30).stdout.strip() == what, 15, 0.2)
+            eventually(
+                "commands", lambda: home.micro("store", "read", "kept", timeout=30).stdout.strip() == what, 15, 0.2
+            )
         except Failed:
             said = home.micro("services", timeout=30).stderr
-            trial.holds(what in ("the lock", "the state", "the state, for half of it") and str(pid) in said, f"without {what}: {said}")
+            trial.holds(
+                what in ("the lock", "the state", "the state, for half of it") and str(pid) in said,
+                f"without {what}: {said}",
+            )
         second = home.micro("server", "start", timeout=60)
         trial.holds(alive(pid), f"without {what} a second start ended the first server: {second.stderr}")
         stopped = home.micro("server", "stop", timeout=60)
@@ -112,7 +117,9 @@ GONE = {
 }
 
 
-@attack("database-removed", "what is acknowledged is there at the next start, or the start says what is missing", bare=True)
+@attack(
+    "database-removed", "what is acknowledged is there at the next start, or the start says what is missing", bare=True
+)
 def database_removed(trial):
     for how, lose in GONE.items():
         with type(trial.home)(trial.binary) as home:
@@ -139,7 +146,9 @@ def database_removed(trial):
                 said = log(home)
                 # The way out is told, and what was acknowledged was not lost in silence.
                 told = "database" in said or "micro.db" in said
-                trial.holds(told and not acknowledged, f"{how}: {len(acknowledged)} acknowledged; a start says {said[-300:]}")
+                trial.holds(
+                    told and not acknowledged, f"{how}: {len(acknowledged)} acknowledged; a start says {said[-300:]}"
+                )
                 continue
             client = Client(home, long_token(home))
             for key in ["before", *acknowledged]:
@@ -164,7 +173,9 @@ def full_disk_start(trial):
     for path, body in {
         "/auth/Auth/RotateKey": {},
         "/auth/Auth/Generate": {"id": "jane"},
-        "/auth/Rules/Create": {"rule": {"id": "r", "scope": "*", "access": 1, "resource": {"type": "*", "name": "*", "endpoint": "*"}}},
+        "/auth/Rules/Create": {
+            "rule": {"id": "r", "scope": "*", "access": 1, "resource": {"type": "*", "name": "*", "endpoint": "*"}}
+        },
         "/store/Store/Write": {"record": {"key": "a", "value": "QQ=="}},
         "/store/BlobStore/Write": {"key": "a", "blob": "QQ=="},
         "/config/Config/Set": {"path": "a", "value": {"data": "1"}},
@@ -197,7 +208,10 @@ def full_disk_start(trial):
     (home.folder / "server.log").write_bytes(b"")
     server = listening(home, recorder.environment)
     said = log(home)
-    trial.holds(server.poll() is not None and ("No space left" in said or "disk" in said), f"a first start on a full disk: {said}")
+    trial.holds(
+        server.poll() is not None and ("No space left" in said or "disk" in said),
+        f"a first start on a full disk: {said}",
+    )
     broken_credentials(trial, home)
 
 
@@ -236,7 +250,12 @@ def umask(trial):
         for command in words:
             script = f'umask {mask}; exec "$0" "$@"'
             done = subprocess.run(
-                ["sh", "-c", script, home.binary, *command], env=environment, cwd=work, capture_output=True, text=True, timeout=120
+                ["sh", "-c", script, home.binary, *command],
+                env=environment,
+                cwd=work,
+                capture_output=True,
+                text=True,
+                timeout=120,
             )
             # What a mask takes from its own user is not ours to give in a project.
             trial.holds(done.returncode == 0 or mask == "277", f"umask {mask}: micro {command[0]}: {done.stderr}")

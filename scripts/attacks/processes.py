@@ -13,7 +13,8 @@ from home import Failed, eventually
 # A service that leaves processes: in a session of its own, orphaned, deaf to signals.
 LEAVES = """#!/bin/sh
 setsid sh -c 'echo $$ >"$0/left-1.new"; mv "$0/left-1.new" "$0/left-1"; exec sleep 1000' "{folder}" &
-(setsid sh -c 'trap "" TERM INT HUP; (echo $$ >"$0/left-2.new"; mv "$0/left-2.new" "$0/left-2"; while :; do sleep 1; done) &' "{folder}" &)
+(setsid sh -c 'trap "" TERM INT HUP
+(echo $$ >"$0/left-2.new"; mv "$0/left-2.new" "$0/left-2"; while :; do sleep 1; done) &' "{folder}" &)
 (nohup sh -c 'echo $$ >"$0/left-3.new"; mv "$0/left-3.new" "$0/left-3"; exec sleep 1000' "{folder}" >/dev/null 2>&1 &)
 exec "{program}"
 """
@@ -105,7 +106,9 @@ def inherited_descriptors(trial):
     micro("server", "stop")
     # In the foreground the server has them itself; its services do not.
     with open(home.folder / "server.log", "ab") as output:
-        server = subprocess.Popen([home.binary, "server"], stdin=subprocess.DEVNULL, stdout=output, stderr=output, **words)
+        server = subprocess.Popen(
+            [home.binary, "server"], stdin=subprocess.DEVNULL, stdout=output, stderr=output, **words
+        )
     home.spawned.append(server)
     eventually("the service", lambda: "helloworld" in home.micro("services").stdout)
     inherited(trial, secret, "a service of a server in the foreground", but=server.pid)

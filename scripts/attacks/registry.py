@@ -33,7 +33,11 @@ def service(name, address, **more):
     return {"name": name, "version": "1", "nodes": nodes, "options": {"ttl": "600"}} | more
 
 
-@attack("registration-of-100000-nodes", "a registration has limits in every direction, and none makes others wait", callers=4)
+@attack(
+    "registration-of-100000-nodes",
+    "a registration has limits in every direction, and none makes others wait",
+    callers=4,
+)
 def registration_of_100000_nodes(trial):
     token, address = trial.service_account("shop"), listener(trial)
     api, many = trial.state["api"], trial.times(100_000, 20_000)
@@ -93,7 +97,9 @@ def descriptors(bytes_, seed):
     return field(1, file + b"".join(pieces) + field(6, field(1, "A") + field(2, method)))
 
 
-@attack("large-descriptors", "descriptors are taken for what was registered, and weigh a bounded amount decoded", callers=4)
+@attack(
+    "large-descriptors", "descriptors are taken for what was registered, and weigh a bounded amount decoded", callers=4
+)
 def large_descriptors(trial):
     api = trial.state["api"]
     nobody, own = trial.account("jane"), trial.service_account("shop")
@@ -137,13 +143,38 @@ def node_addresses(trial):
     addresses += ["metadata.google.internal:80", "224.0.0.1:80", "255.255.255.255:80", "0.0.0.0:0", "2852039166:80"]
     addresses += ["0xa9fea9fe:80", "169.254.43518:80", "http://192.0.2.1:80", "192.0.2.1:80@127.0.0.1:1", "[::]:80"]
     for door in ("api", "proxy", "network"):
-        for host in ("127.0.0.1", "127.0.0.2", "localhost", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "127.1", "2130706433"):
+        for host in (
+            "127.0.0.1",
+            "127.0.0.2",
+            "localhost",
+            "[::1]",
+            "[::ffff:127.0.0.1]",
+            "0.0.0.0",
+            "127.1",
+            "2130706433",
+        ):
             addresses.append(f"{host}:{port(door)}")
-    addresses += [f"unix:{path}" for path in (socket_path, socket_path.with_suffix(".services"), outside, folder / "link")]
-    addresses += [f"unix:{folder}/../{socket_path.name}", f"unix:{folder}//link", f"unix:{folder}", "unix:@abstract", "unix:x"]
+    addresses += [
+        f"unix:{path}" for path in (socket_path, socket_path.with_suffix(".services"), outside, folder / "link")
+    ]
+    addresses += [
+        f"unix:{folder}/../{socket_path.name}",
+        f"unix:{folder}//link",
+        f"unix:{folder}",
+        "unix:@abstract",
+        "unix:x",
+    ]
     addresses += ["127.0.0.1:0", "127.0.0.1:99999", "127.0.0.1", "", "\n127.0.0.1:1", "127.0.0.1:1\r\nX: y"]
     for address in addresses:
-        for more in ({}, {"nodes": [{"id": "a", "address": f"127.0.0.1:{reached.getsockname()[1]}"}, {"id": "b", "address": address}]}):
+        for more in (
+            {},
+            {
+                "nodes": [
+                    {"id": "a", "address": f"127.0.0.1:{reached.getsockname()[1]}"},
+                    {"id": "b", "address": address},
+                ]
+            },
+        ):
             answer = post(state["api"], REGISTER, service("shop", address) | more, token)
             trial.holds(answer.status in (400, 403), f"a node at {address!r}: {answer}")
     for name in ("other", "micro", "registry"):
@@ -158,9 +189,10 @@ def node_addresses(trial):
 
 # Each of them looks like another name, is reserved, or cannot be a name.
 ALIKE = [
-    "Auth", "AUTH", "a\u200buth", "\u0430uth", "auth\u2060", "\uff41uth", "--help", "-n", "grpc", "grpc.reflection", "GRPC.x",
-    "openapi.json", "favicon.ico", ".well-known", "Sh\u043ep", "SHOP", "sh\u200dop", "shop\u202e", "shop\u00ad", "sh0p\0",
-    "a b", "a/b", "../a", "a\tb", "a\x1b[31m", "", "x" * 256, "sh\u043e\u0440", "\u0455hop", "shop\ufe0f", "\u180eshop",
+    "Auth", "AUTH", "a\u200buth", "\u0430uth", "auth\u2060", "\uff41uth", "--help", "-n", "grpc", "grpc.reflection",
+    "GRPC.x", "openapi.json", "favicon.ico", ".well-known", "Sh\u043ep", "SHOP", "sh\u200dop", "shop\u202e",
+    "shop\u00ad", "sh0p\0", "a b", "a/b", "../a", "a\tb", "a\x1b[31m", "", "x" * 256, "sh\u043e\u0440", "\u0455hop",
+    "shop\ufe0f", "\u180eshop",
 ]  # fmt: skip
 
 
@@ -192,7 +224,9 @@ def stalled_watcher(trial):
         watchers.append(connection)
     for update in range(trial.times(600, 40)):
         endpoints = [{"name": f"A.M{n}", "metadata": {"a": "x" * 2000}} for n in range(100)]
-        answer = post(state["api"], REGISTER, service("shop", address, metadata={"u": str(update)}, endpoints=endpoints), token)
+        answer = post(
+            state["api"], REGISTER, service("shop", address, metadata={"u": str(update)}, endpoints=endpoints), token
+        )
         trial.holds(answer.status == 200, f"a registration: {answer}")
     for update in range(trial.times(100, 6)):
         value = {"data": json.dumps(str(update) + "x" * 900_000)}
@@ -202,7 +236,11 @@ def stalled_watcher(trial):
         connection.close()
 
 
-@attack("unread-answers", "answers and changes that nobody takes from the socket are bounded, whatever the window", callers=16)
+@attack(
+    "unread-answers",
+    "answers and changes that nobody takes from the socket are bounded, whatever the window",
+    callers=16,
+)
 def unread_answers(trial):
     state, token = trial.state, trial.account("jane", ["admin"])
     for key, size in (("small", 3000), ("middle", 40_000), ("large", 300_000)):
@@ -254,13 +292,16 @@ def stalled_reads(trial):
     held = []
     for index in range(number):
         connection = http2.Connection(state[("proxy", "network")[index % 2]], window=0)
-        stream = connection.start("/store.Store/Read", headers, http2.message(field(1, "large")), "application/grpc+proto")
+        stream = connection.start(
+            "/store.Store/Read", headers, http2.message(field(1, "large")), "application/grpc+proto"
+        )
         held.append((connection, stream))
     streams = []
     for _ in range(number):
         stream = connect(state["api"])
         body = b'{"key":"large"}'
-        text = f"POST /store/Store/Read HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Length: {len(body)}\r\n\r\n"
+        text = f"POST /store/Store/Read HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n"
+        text += f"Content-Length: {len(body)}\r\n\r\n"
         stream.sendall(text.replace("Host: x", f"Host: {state['api']}").encode() + body)
         streams.append(stream)
     time.sleep(trial.times(10, 1))

@@ -73,7 +73,11 @@ def unfinished_uploads(trial):
     state, token = trial.state, trial.account("jane", ["admin"])
     headers, form, held = [("authorization", f"Bearer {token}")], "application/grpc+proto", []
     begun = field(1, "draft") + field(3, b"x" * 1000)
-    uploads = [("/store.BlobStore/Write", begun), ("/store.Store/Restore", field(1, "micro")), ("/runtime.Source/Upload", field(2, b"x"))]
+    uploads = [
+        ("/store.BlobStore/Write", begun),
+        ("/store.Store/Restore", field(1, "micro")),
+        ("/runtime.Source/Upload", field(2, b"x")),
+    ]
     for index in range(trial.times(12, 6)):
         path, message = uploads[0 if index < 4 else index % 3]
         connection = http2.Connection(state[("proxy", "network")[index % 2]], timeout=10)
@@ -135,7 +139,10 @@ def frame_floods(trial):
         "pings": many(http2.frame(http2.PING, 0, 0, b"12345678")),
         "empty data": lambda: (
             piece
-            for part in ([http2.frame(http2.HEADERS, http2.END_HEADERS, 1, call)], many(http2.frame(http2.DATA, 0, 1))())
+            for part in (
+                [http2.frame(http2.HEADERS, http2.END_HEADERS, 1, call)],
+                many(http2.frame(http2.DATA, 0, 1))(),
+            )
             for piece in part
         ),
         "window updates": many(http2.frame(http2.WINDOW, 0, 0, struct.pack(">I", 1))),

@@ -65,7 +65,11 @@ def many_entries():
     return b",".join(b'"%x":{}' % number for number in range(1_200_000))
 
 
-@attack("empty-elements", "a message becomes no more than 8 times its size, and nothing before its caller is known", callers=4)
+@attack(
+    "empty-elements",
+    "a message becomes no more than 8 times its size, and nothing before its caller is known",
+    callers=4,
+)
 def empty_elements(trial):
     trial.run_service()
     state, messages = trial.state, list(amplifiers())
@@ -76,7 +80,9 @@ def empty_elements(trial):
             answer = post(state["api"], path, body, token, form)
             anonymous = token is None and not path.startswith(("/helloworld", "/none", "/broker", "/events"))
             allowed = (0, 401) if anonymous else REFUSED
-            trial.holds(answer.status in allowed, f"{path} {body[:12]!r} {'anonymous' if not token else 'admin'}: {answer}")
+            trial.holds(
+                answer.status in allowed, f"{path} {body[:12]!r} {'anonymous' if not token else 'admin'}: {answer}"
+            )
             if trial.short and len(body) > MIB:
                 continue
             for door in ("proxy", "network"):
@@ -162,7 +168,9 @@ def unfinished_messages(trial):
         held = by_http("/store/Store/Write", token) + by_http("/none/Nothing/Call", None)
         grpc = by_grpc("proxy", "/store.Store/Write", token) + by_grpc("network", "/none.Nothing/Call", None)
         open_ = [stream for stream in held if not ended(stream, begun + 45)]
-        open_ += [connection for connection in grpc if not connection.ends_within(max(begun + 45 - time.monotonic(), 1))]
+        open_ += [
+            connection for connection in grpc if not connection.ends_within(max(begun + 45 - time.monotonic(), 1))
+        ]
         return len(open_), time.monotonic() - begun
 
     holder = trial.beside(hold, as_stranger=os.geteuid() == 0)
@@ -210,7 +218,9 @@ def dripping_messages(trial):
         trial.holds(status in (0, 408), f"a message of one byte a second: {status}")
 
 
-@attack("memory-after-a-burst", "after logins, connections and large messages memory comes back", callers=16, returns=True)
+@attack(
+    "memory-after-a-burst", "after logins, connections and large messages memory comes back", callers=16, returns=True
+)
 def memory_after_a_burst(trial):
     state = trial.state
     login = json.dumps({"id": "admin", "secret": "micro"}).encode()

@@ -91,7 +91,9 @@ def http(address, method, path, headers=(), body=b"", source=None, timeout=PATIE
     length = len(body) if method == "POST" or body else None
     try:
         with connect(address, source, timeout) as stream:
-            return Answer(exchange(stream, head(method, path, address, [*headers, ("Connection", "close")], length) + body))
+            return Answer(
+                exchange(stream, head(method, path, address, [*headers, ("Connection", "close")], length) + body)
+            )
     except OSError as error:
         return Answer(f"HTTP/1.1 0 {error}".encode())
 

@@ -117,7 +117,11 @@ class Writer:
         group = self.key("group", 4)
         keys = [f"{group}/{part}" for part in GROUP]
         value = None if self.chance.random() < 0.2 else filled(self.tag(group), self.chance.choice(self.sizes))
-        changes = [{"delete": key} for key in keys] if value is None else [{"write": {"key": key, "value": encoded(value)}} for key in keys]
+        changes = (
+            [{"delete": key} for key in keys]
+            if value is None
+            else [{"write": {"key": key, "value": encoded(value)}} for key in keys]
+        )
         things = [("record", key) for key in keys]
         self.send(things, value, "/store/Store/Batch", {"database": DATABASE, "changes": changes})
 
