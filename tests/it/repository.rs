@@ -36,6 +36,25 @@ fn the_oldest_rust_is_the_same_everywhere() {
     assert_eq!(workflow.matches(&format!("rustup default {version}")).count(), installed.len());
     // Services are told by the template, which the version is put into.
     assert!(read("templates/service/Cargo.toml.jinja").contains("rust-version = \"{{ rust_version }}\""));
+
+    let mut manifests = vec![root().join("Cargo.toml")];
+    for folder in ["benches", "proto", "sdk"] {
+        files(&root().join(folder), "toml", &mut manifests);
+    }
+    // It is no member of the workspace, and its folder of builds has manifests of others.
+    manifests.push(root().join("fuzz/Cargo.toml"));
+    manifests.retain(|path| path.ends_with("Cargo.toml"));
+    assert!(manifests.len() > 5, "{manifests:?}");
+    for path in manifests {
+        let manifest: toml::Table = fs::read_to_string(&path).unwrap().parse().unwrap();
+        let workspace = manifest.get("workspace").and_then(|workspace| workspace.get("package"));
+        let told = [manifest.get("package"), workspace].into_iter().flatten();
+        for told in told {
+            let told = told.get("rust-version").unwrap_or_else(|| panic!("{}: none", path.display()));
+            let inherited = told.get("workspace").and_then(toml::Value::as_bool) == Some(true);
+            assert!(inherited || told.as_str() == Some(version), "{}: {told}", path.display());
+        }
+    }
 }
 
 #[test]
