@@ -2,7 +2,7 @@
 //! after it ended.
 
 use micro_sdk::{
-    Error,
+    Error, ServiceState,
     blocks::{debug::DebugClient, runtime::RuntimeClient},
     proto::{
         debug::HealthRequest,
@@ -46,12 +46,12 @@ pub(super) async fn of(
         let over = async {
             let mut changes = runtime.watch(request).await?;
             while let Some(change) = changes.next().await? {
-                let metadata = change.service.unwrap_or_default().metadata;
-                let text = |key: &str| metadata.get(key).map(String::as_str);
-                let status = text("status").unwrap_or_default();
-                text("progress").unwrap_or(status).clone_into(&mut state);
+                let service = change.service.unwrap_or_default();
+                let found = ServiceState::of(&service);
+                let doing = service.metadata.get("progress").map(String::as_str);
+                doing.unwrap_or(found.map_or("", ServiceState::as_str)).clone_into(&mut state);
                 progress.message(format!("{name}: {state}"));
-                if change.deleted || !["pending", "building", "starting", "backing-off"].contains(&status) {
+                if change.deleted || !found.is_some_and(ServiceState::is_coming) {
                     break;
                 }
             }

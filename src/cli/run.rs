@@ -1,5 +1,6 @@
 use clap::Args;
 use micro_sdk::{
+    ServiceState,
     blocks::runtime::RuntimeClient,
     proto::runtime::{CreateOptions, CreateRequest, ReadOptions, ReadRequest, Resource, Service},
 };
@@ -86,7 +87,7 @@ pub(super) async fn wait(
         if change.deleted {
             return Err(Failure::new(exit::ENDED_BADLY, format!("{name} was stopped meanwhile")).into());
         }
-        let state = metadata("status").unwrap_or("pending");
+        let state = ServiceState::of(&seen).unwrap_or(ServiceState::Pending);
         let doing = metadata("progress");
         progress.message(match doing {
             Some(doing) => format!("{name}: {doing}"),
@@ -94,7 +95,7 @@ pub(super) async fn wait(
         });
         match (state, metadata("error")) {
             // A service that is being updated runs all the while.
-            ("running", None) if doing.is_none() => {
+            (ServiceState::Running, None) if doing.is_none() => {
                 drop(progress);
                 // What cannot be found out is not told.
                 let schema = discover::find(cx, connection, name).await.map(|found| found.schema);
@@ -107,21 +108,21 @@ pub(super) async fn wait(
                 }
                 return Ok(());
             }
-            ("running", Some(reason)) if doing.is_none() => {
+            (ServiceState::Running, Some(reason)) if doing.is_none() => {
                 drop(progress);
                 return Err(ended_badly(
                     &seen,
                     &format!("{name} was not updated, the old version still runs: {reason}"),
                 ));
             }
-            ("failed", reason) => {
+            (ServiceState::Failed, reason) => {
                 drop(progress);
                 return Err(ended_badly(
                     &seen,
                     &format!("{name} does not run: {}", reason.unwrap_or("it failed")),
                 ));
             }
-            ("stopped", _) => {
+            (ServiceState::Stopped, _) => {
                 return Err(Failure::new(exit::ENDED_BADLY, format!("{name} was stopped")).into());
             }
             _ => {}

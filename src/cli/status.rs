@@ -3,6 +3,7 @@ use std::time::Duration;
 use clap::Args;
 use jiff::Timestamp;
 use micro_sdk::{
+    ServiceState,
     blocks::runtime::RuntimeClient,
     proto::runtime::{ReadOptions, ReadRequest, Service},
 };
@@ -91,14 +92,15 @@ fn record(service: &Service) -> serde_json::Value {
     let updated = metadata("lastStatusUpdate").parse::<Timestamp>().ok();
     // `2/3`; left out where one is wanted.
     let instances = metadata("instances");
-    let alone = if metadata("status") == "running" { ("1", "1") } else { ("0", "1") };
+    let state = ServiceState::of(service);
+    let alone = if state == Some(ServiceState::Running) { ("1", "1") } else { ("0", "1") };
     let (running, wanted) = instances.split_once('/').unwrap_or(alone);
     let number = |text: &str| text.parse::<u64>().ok();
     json!({
         "name": service.name,
         "version": service.version,
         "source": metadata("source"),
-        "status": metadata("status"),
+        "status": state.map_or("", ServiceState::as_str),
         "build": metadata("build"),
         "updated": updated.map(|at| at.to_string()),
         "instances": { "running": number(running), "wanted": number(wanted) },

@@ -1,5 +1,9 @@
 //! What a shell is answered when somebody presses TAB, live and from what was known last.
 
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::support::{Home, eventually};
 
 /// The candidates for the last word, as fish asks for them.
@@ -34,6 +38,23 @@ fn services_endpoints_and_fields_are_offered_live_and_when_the_server_is_away() 
     offers(&home);
     home.ok(["server", "stop"]);
     offers(&home);
+}
+
+/// A key press is answered from what was known last where the server does not answer: within milliseconds,
+/// for which half of what a call may take is a generous bound.
+#[test]
+fn a_server_that_does_not_answer_holds_up_no_shell() {
+    let home = Home::new();
+    home.run_helloworld();
+    candidates(&home, &["micro", "hel"]);
+    let server = Pid::from_raw(home.state().pid.cast_signed()).unwrap();
+    kill_process(server, Signal::STOP).unwrap();
+    let begun = Instant::now();
+    let found = candidates(&home, &["micro", "hel"]);
+    let took = begun.elapsed();
+    kill_process(server, Signal::CONT).unwrap();
+    assert!(has(&found, &["helloworld"]), "{found:?}");
+    assert!(took < Duration::from_secs(30), "{took:?}");
 }
 
 #[test]

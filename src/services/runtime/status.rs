@@ -4,23 +4,23 @@
 use std::collections::HashMap;
 
 use jiff::Timestamp;
-use micro_sdk::proto::runtime::Service;
+use micro_sdk::{ServiceState, proto::runtime::Service};
 
 use super::record::{Origin, Record};
 use crate::supervisor::{Snapshot, State};
 
-/// The state's word, as `micro status` shows it.
-fn word(state: State) -> &'static str {
+/// The state, as the wire tells of it.
+fn told(state: State) -> ServiceState {
     match state {
-        State::Pending => "pending",
-        State::Building => "building",
-        State::Starting => "starting",
-        State::Running => "running",
-        State::Unhealthy => "unhealthy",
-        State::BackingOff => "backing-off",
-        State::Failed => "failed",
-        State::Stopping => "stopping",
-        State::Stopped => "stopped",
+        State::Pending => ServiceState::Pending,
+        State::Building => ServiceState::Building,
+        State::Starting => ServiceState::Starting,
+        State::Running => ServiceState::Running,
+        State::Unhealthy => ServiceState::Unhealthy,
+        State::BackingOff => ServiceState::BackingOff,
+        State::Failed => ServiceState::Failed,
+        State::Stopping => ServiceState::Stopping,
+        State::Stopped => ServiceState::Stopped,
     }
 }
 
@@ -55,7 +55,6 @@ pub(super) fn service(record: &Record, snapshot: Option<&Snapshot>) -> Service {
     }
     add("restart", (!record.restart.is_default()).then(|| record.restart.word().to_owned()));
     let state = snapshot.map_or(State::Pending, |snapshot| snapshot.state);
-    add("status", Some(word(state).to_owned()));
     if let Some(snapshot) = snapshot {
         add("error", snapshot.reason.clone());
         add("build", snapshot.build.clone());
@@ -72,11 +71,13 @@ pub(super) fn service(record: &Record, snapshot: Option<&Snapshot>) -> Service {
             (snapshot.instances != 1).then(|| format!("{}/{}", snapshot.running, snapshot.instances)),
         );
     }
-    Service {
+    let mut service = Service {
         name: record.name.clone(),
         version: record.version.clone(),
         source: record.source.clone(),
         metadata,
         status: code(state),
-    }
+    };
+    told(state).note(&mut service);
+    service
 }
