@@ -36,7 +36,7 @@ impl<T> Row<T> {
 pub(crate) struct Backlog<T> {
     limits: Limits,
     row: Arc<Mutex<Row<T>>>,
-    bell: watch::Sender<()>,
+    changed: watch::Sender<()>,
 }
 
 /// Why a follower gets nothing.
@@ -51,7 +51,7 @@ pub(crate) enum Lost {
 impl<T: Clone> Backlog<T> {
     pub(crate) fn new(limits: Limits) -> Self {
         let row = Row { first: 0, kept: VecDeque::new(), bytes: 0 };
-        Self { limits, row: Arc::new(Mutex::new(row)), bell: watch::Sender::new(()) }
+        Self { limits, row: Arc::new(Mutex::new(row)), changed: watch::Sender::new(()) }
     }
 
     /// Adds something that weighs so many bytes. What nobody follows is not kept.
@@ -71,19 +71,19 @@ impl<T: Clone> Backlog<T> {
             row.bytes -= bytes;
         }
         drop(row);
-        self.bell.send_replace(());
+        self.changed.send_replace(());
     }
 
     /// Whether anybody follows.
     pub(crate) fn is_followed(&self) -> bool {
-        self.bell.receiver_count() > 0
+        self.changed.receiver_count() > 0
     }
 
     /// Follows what is added from now on.
     pub(crate) fn follow(&self) -> Follower<T> {
-        let bell = self.bell.subscribe();
+        let changed = self.changed.subscribe();
         let next = lock(&self.row).end();
-        Follower { row: self.row.clone(), next, bell }
+        Follower { row: self.row.clone(), next, changed }
     }
 }
 
@@ -92,7 +92,7 @@ impl<T: Clone> Backlog<T> {
 pub(crate) struct Follower<T> {
     row: Arc<Mutex<Row<T>>>,
     next: u64,
-    bell: watch::Receiver<()>,
+    changed: watch::Receiver<()>,
 }
 
 impl<T: Clone> Follower<T> {
@@ -102,11 +102,11 @@ impl<T: Clone> Follower<T> {
     /// Something was missed, or nothing comes any more.
     pub(crate) async fn next(&mut self) -> Result<T, Lost> {
         loop {
-            self.bell.mark_unchanged();
+            self.changed.mark_unchanged();
             if let Some(next) = self.try_next() {
                 return next;
             }
-            if self.bell.changed().await.is_err() {
+            if self.changed.changed().await.is_err() {
                 return self.try_next().unwrap_or(Err(Lost::Ended));
             }
         }

@@ -18,7 +18,7 @@ use crate::private;
 
 /// The environment that is always there: the server of this home.
 pub(crate) const LOCAL: &str = "local";
-/// The namespace of whoever chose none.
+/// The namespace where none was chosen.
 pub(crate) const DEFAULT_NAMESPACE: &str = "micro";
 
 /// A place a server runs.

@@ -35,7 +35,7 @@ pub(crate) fn create_folder(path: &Path) -> io::Result<()> {
     missing.into_iter().try_for_each(|made| fs::set_permissions(made, Permissions::from_mode(FOLDER)))
 }
 
-/// As [`create_folder`]; it is there after a power failure, whoever created it.
+/// As [`create_folder`]; it is there after a power failure, also where another process created it.
 ///
 /// # Errors
 /// It cannot be created; the text names it.

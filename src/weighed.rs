@@ -1,5 +1,5 @@
 //! A queue between two tasks that is bounded in number and in bytes: what waits in it may be of any size,
-//! and whoever takes it may be slow.
+//! and its receiver may be slow.
 
 use std::{
     pin::Pin,

@@ -19,7 +19,7 @@ pub const OF_HTTP: [HeaderName; 3] =
 /// The most bytes of the head of a request or a response that services and clients take. A server takes
 /// less (`micro server --max-header-bytes`), so it is the one that refuses, and says why.
 pub const MOST: u32 = 512 << 10;
-/// The namespace of whoever names none.
+/// The namespace of calls that name none.
 pub const DEFAULT_NAMESPACE: &str = "micro";
 
 /// A header as text, if it is there, readable and not empty.

@@ -18,7 +18,7 @@ use super::{
 /// Logs of records, which are any bytes up to [`MAX_VALUE`]. The name of a log is held to what a
 /// name of a table is held to; a log and a table of the same name have nothing in common.
 ///
-/// What the disk changed after it was written is [`Error::DamagedLog`] to whoever reads it; the records
+/// What the disk changed after it was written is [`Error::DamagedLog`] to its readers; the records
 /// before and after it can be read. After [`super::Kv::close`], every method fails with [`Error::Closed`].
 #[cfg_attr(not(test), expect(dead_code, reason = "the audit log and the events come to use all of it"))]
 #[async_trait]

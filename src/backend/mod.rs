@@ -58,7 +58,7 @@ pub(crate) const MAX_PAGE_BYTES: usize = 8 * 1024 * 1024;
 /// Tables of keys and values, both any bytes.
 ///
 /// What has expired (by the [`clock`] as it is set) is absent for every method. What the disk changed
-/// after it was written is [`Error::DamagedEntry`] to whoever reads it or requires something of it,
+/// after it was written is [`Error::DamagedEntry`] to calls that read it or require something of it,
 /// until it is written anew. After [`Kv::close`], every method fails with
 /// [`Error::Closed`].
 #[async_trait]

@@ -58,7 +58,7 @@ pub(crate) enum Source {
     Variable(&'static str),
     /// What is kept in a file.
     File(PathBuf),
-    /// Nobody logged in or out: whoever owns the home is its administrator.
+    /// No login or logout: the owner of the home is its administrator.
     Owner,
     /// Nobody chose it.
     Default,
@@ -127,7 +127,7 @@ impl Connection {
         &self.namespace
     }
 
-    /// The same way, as whoever has this token.
+    /// The same way with another token.
     pub(crate) fn with_token(&self, token: &str) -> Self {
         Self { token: Some(token.to_owned()), ..self.clone() }
     }
@@ -332,7 +332,7 @@ impl Context {
             return Err(logged_out());
         };
         let token = renew(connection, refresh_token, TOKEN_LIFE).await?;
-        // Whoever waited for the lock finds the new token.
+        // Another command that waited for the lock finds the new token.
         locked.change(|credentials: &mut Credentials| {
             credentials.set(environment, namespace, Some(login_of(&id, &token)));
             Ok(())

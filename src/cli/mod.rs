@@ -174,7 +174,7 @@ pub(crate) fn main() -> ExitCode {
         );
         return exit::USAGE.into();
     };
-    // What a service is asked with may stand among the flags of every command.
+    // clap leaves the words of a service unparsed: the global flags are picked out of them.
     let globals = match &command {
         Command::Dynamic(_) => match invoke::globals(line.iter().skip(1).cloned()) {
             Ok(globals) => globals,

@@ -125,12 +125,12 @@ impl Drop for Open {
 
 /// A service whose requests carry the connection they came by, and are counted.
 #[derive(Clone)]
-pub(super) struct Introduced<S> {
+pub(super) struct WithConnection<S> {
     pub(super) service: S,
     pub(super) connection: Arc<Connection>,
 }
 
-impl<S, B> Service<Request<Incoming>> for Introduced<S>
+impl<S, B> Service<Request<Incoming>> for WithConnection<S>
 where
     S: Service<Request<Incoming>, Response = Response<B>>,
     B: Body,

@@ -308,7 +308,7 @@ pub(super) fn check_database(home: &Home) -> anyhow::Result<()> {
         Ok(file) if file.len() > 0 => return Ok(()),
         Ok(_) => "is empty",
         Err(error) if error.kind() == io::ErrorKind::NotFound => "is gone",
-        // Whoever opens it says why that cannot be done.
+        // Opening it fails with the reason.
         Err(_) => return Ok(()),
     };
     let logged = fs::metadata(home.server().join("micro.db-wal")).is_ok_and(|file| file.len() > 0);

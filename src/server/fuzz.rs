@@ -9,7 +9,7 @@ use http::{
 use micro_sdk::{Address, header};
 
 pub(crate) use super::api::fuzz::{parameters, path};
-use super::{Welcome, target::Wire, travel};
+use super::{BrowserPolicy, target::Wire, travel};
 
 /// Any lines as headers of a request, the first one as its URI: a page of elsewhere gets nowhere, what
 /// does not travel stays, and a time-out is read by one rule.
@@ -60,7 +60,7 @@ fn timeouts(headers: &HeaderMap) {
 
 fn strangers(uri: http::Uri, headers: HeaderMap) {
     const PAGE: &str = "https://app.test";
-    let welcome = Welcome { hosts: vec!["micro.test".into()], origins: vec![PAGE.into()] };
+    let welcome = BrowserPolicy { hosts: vec!["micro.test".into()], origins: vec![PAGE.into()] };
     let mut request = Request::new(());
     *request.uri_mut() = uri;
     *request.headers_mut() = headers;

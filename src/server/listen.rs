@@ -26,7 +26,7 @@ use tokio::{
 
 use super::{
     budget::Budget,
-    connection::{Connection, Introduced},
+    connection::{Connection, WithConnection},
     heads::Limits,
     outbound::TINY,
     places::Places,
@@ -58,7 +58,7 @@ const MORE_BYTES: usize = 8 << 10;
 /// Opens the TCP port of a door: one listener, or one for each loopback address.
 ///
 /// # Errors
-/// It is taken (the text says by whom, where the system tells), or not ours to take. One loopback
+/// It is taken (the text names the program, where the system tells), or not ours to take. One loopback
 /// address is not enough where another program has the other: what is sent to `localhost` would go there.
 pub(super) fn bind(place: Place) -> anyhow::Result<Vec<TcpListener>> {
     let port = match place {
@@ -267,7 +267,7 @@ async fn serve<S, B>(
         .initial_connection_window_size(CONNECTION_WINDOW);
     let stream = Reader::new(stream, limits, connection.clone(), Instant::now() + HEAD_DEADLINE);
     let stream = TokioIo::new(stream);
-    let service = Introduced { service, connection: connection.clone() };
+    let service = WithConnection { service, connection: connection.clone() };
     let mut served = std::pin::pin!(builder.serve_connection(stream, service));
     let ended = tokio::select! {
         ended = served.as_mut() => ended,

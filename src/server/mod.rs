@@ -15,6 +15,7 @@ mod heads;
 mod hooked;
 mod inbound;
 mod listen;
+mod origin;
 mod outbound;
 mod places;
 mod presence;
@@ -22,7 +23,6 @@ mod reader;
 mod revocable;
 mod router;
 mod settings;
-mod strangers;
 mod target;
 mod travel;
 mod upstream;
@@ -53,16 +53,16 @@ pub(crate) use budget::LEAST as LEAST_BYTES;
 use files::Start;
 pub(crate) use files::{RunsAlready, forget_start, holder, remembered_start};
 pub(crate) use heads::Limits;
+pub(crate) use origin::BrowserPolicy;
 pub(crate) use settings::{Settings, address, bytes, network};
-pub(crate) use strangers::Welcome;
 
 /// The version of this program.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// How long the calls under way may take before services are stopped, at most.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// The signals that end a server, and one that would kill it if nobody waited for it: a file has
-/// reached the limit of the process, which the write that reached it is told too.
+/// The signals that end a server, and SIGXFSZ, which is caught so that a `write` beyond the limit of the
+/// process fails with EFBIG instead of killing the server.
 struct Stop {
     terminate: Signal,
     interrupt: Signal,

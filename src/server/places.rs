@@ -43,7 +43,7 @@ pub(super) struct Places {
     left: Notify,
 }
 
-/// The places that are taken, and by whom, so that a newcomer looks through all of them only where one has
+/// The places that are taken, and their holders, so that a newcomer looks through all of them only where one has
 /// to leave.
 #[derive(Debug, Default)]
 struct Taken {

@@ -33,7 +33,7 @@ use crate::services::{
 pub(super) struct Granted {
     pub(super) auth: Auth,
     pub(super) caller: Caller,
-    /// Of the revocations, when it was looked at last.
+    /// [`Auth::epoch`] at the last check that passed.
     pub(super) epoch: AtomicU64,
     /// The namespace that was asked for.
     pub(super) namespace: String,
@@ -68,7 +68,7 @@ impl Granted {
         Ok(())
     }
 
-    /// Waits for the next revocation, of whomever.
+    /// Waits for the next revocation of any account.
     fn next_revocation(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut changes = self.auth.revocations();
         async move {
@@ -78,7 +78,7 @@ impl Granted {
     }
 
     /// Notes it if these headers or trailers say that a building block refused the call.
-    pub(super) fn look(&self, headers: &HeaderMap) {
+    pub(super) fn note_if_refused(&self, headers: &HeaderMap) {
         let refused =
             |status: Status| matches!(status.code(), Code::PermissionDenied | Code::Unauthenticated);
         if self.block && Status::from_header_map(headers).is_some_and(refused) {
@@ -92,7 +92,7 @@ impl Granted {
 /// Which way a body goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
-    /// To whoever answers: it breaks off, so that half of it is not taken for the whole.
+    /// To the building block or service: it breaks off, so that half of it is not taken for the whole.
     In,
     /// To the caller: it ends in trailers that say why.
     Out,
@@ -102,7 +102,7 @@ pub(super) enum Way {
 pub(super) struct Revocable {
     way: Way,
     granted: Arc<Granted>,
-    /// Waits for the next revocation, of whomever; begun when the body first has to be waited for.
+    /// Waits for the next revocation of any account; begun when the body first has to be waited for.
     revoked: Option<ReusableBoxFuture<'static, ()>>,
     /// It has begun: some of it has passed.
     begun: bool,
@@ -128,7 +128,7 @@ impl<B: Body<Data = Bytes, Error = Status> + Unpin> Hook<B> for Revocable {
             let goes_on = match frame.trailers_ref() {
                 Some(end) if self.granted.block => {
                     if self.way == Way::Out {
-                        self.granted.look(end);
+                        self.granted.note_if_refused(end);
                     }
                     Ok(())
                 }

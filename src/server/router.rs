@@ -23,9 +23,9 @@ use super::{
     hooked::Hooked,
     inbound::{self, Inbound, Meter, Terms},
     listen::Peer,
+    origin::BrowserPolicy,
     outbound::Outbound,
     revocable::{Granted, Revocable, Way},
-    strangers::Welcome,
     target::{Target, Wire},
     travel,
     upstream::{self, Forwarded},
@@ -53,10 +53,10 @@ struct Inner {
     blocks: Arc<Blocks>,
     schema: Arc<Schema>,
     weights: Arc<Weights>,
-    welcome: Welcome,
+    welcome: BrowserPolicy,
     heads: Limits,
     waiting: Waiting,
-    /// Of requests of which nobody knows where they come from.
+    /// Stands for the connection of requests that carry none.
     unknown: Arc<Connection>,
     /// Where the server is and how it does.
     state: watch::Receiver<State>,
@@ -72,7 +72,7 @@ pub(super) struct Route {
     /// The endpoint has no schema, and is registered as a stream of answers.
     pub(super) stream: bool,
     caller: Caller,
-    /// Of the revocations, before the caller was looked at.
+    /// [`Auth::epoch`], read before authentication so that a revocation during it is not missed.
     epoch: u64,
     namespace: String,
     /// How long the service was waited for, which the caller's deadline includes.
@@ -125,7 +125,7 @@ impl Route {
 impl Router {
     pub(super) fn new(
         blocks: Arc<Blocks>,
-        welcome: Welcome,
+        welcome: BrowserPolicy,
         budget: Arc<Budget>,
         heads: Limits,
         state: watch::Receiver<State>,
@@ -151,14 +151,14 @@ impl Router {
         &self.0.waiting
     }
 
-    pub(super) fn welcome(&self) -> &Welcome {
+    pub(super) fn welcome(&self) -> &BrowserPolicy {
         &self.0.welcome
     }
 
     /// Lets the head of a request in, or not.
     ///
     /// # Errors
-    /// 431 for one that is too large, else as [`Welcome::check`].
+    /// 431 for one that is too large, else as [`BrowserPolicy::check`].
     pub(super) fn admit<B>(&self, request: &Request<B>) -> Result<()> {
         self.0.heads.check(request).map_err(|error| error.with_id("micro.server"))?;
         self.0.welcome.check(request)
@@ -407,7 +407,7 @@ impl Router {
                     request.extensions_mut().insert(guard);
                 }
                 let response = block.serve(request).await;
-                granted.look(response.headers());
+                granted.note_if_refused(response.headers());
                 Ok(response.map(|body| Body::new(Hooked::new(body, revocable(Way::Out)))))
             }
             To::Nodes(Nodes { nodes, service }) => {

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use ipnet::IpNet;
 
-use super::{heads::Limits, strangers::Welcome};
+use super::{heads::Limits, origin::BrowserPolicy};
 use crate::{paths::Home, services::runtime, supervisor::Folders};
 
 /// Where a door listens.
@@ -42,7 +42,7 @@ pub(crate) struct Settings {
     pub(crate) proxy: Place,
     /// The services' side.
     pub(crate) network: Place,
-    pub(crate) welcome: Welcome,
+    pub(crate) welcome: BrowserPolicy,
     /// Networks whose hosts may have nodes of services, beside this machine.
     pub(crate) nodes_from: Vec<IpNet>,
     /// The unpacked SDK for the builds of services that need it.

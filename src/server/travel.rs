@@ -1,4 +1,4 @@
-//! Which headers of a call travel on to whoever answers it, and which are refused before that.
+//! Which headers of a call travel on to the building block or service, and which are refused before that.
 
 use base64::engine::{DecodePaddingMode, Engine as _, GeneralPurpose, GeneralPurposeConfig};
 use http::{

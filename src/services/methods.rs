@@ -9,7 +9,7 @@ use super::auth::Caller;
 /// Who may call a method, as far as that does not depend on what the message says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Who {
-    /// Anyone whom the rules allow.
+    /// Any caller that the rules allow.
     Anyone,
     /// An account.
     Account,

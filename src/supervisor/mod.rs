@@ -341,7 +341,7 @@ impl Supervisor {
         let (snapshot, seen) = watch::channel(Snapshot::new(id.clone()));
         let (written, follows) = watch::channel(());
         let journal = Journal::start(self.log_files(id), self.context.settings.rotation, written, tasks);
-        // The sender of snapshots is held until the service is forgotten, so that whoever waits for
+        // The sender of snapshots is held until the service is forgotten, so that a caller that waits for
         // its end and then asks again meets a new one.
         let service = Service::new(self.context.clone(), id.clone(), journal, snapshot.clone());
         let (services_of_all, own_id) = (self.services.clone(), id.clone());

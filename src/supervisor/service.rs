@@ -163,7 +163,7 @@ impl Service {
                     Some(Command::Apply { spec, change, accepted }) => {
                         self.apply(*spec, change);
                         self.publish();
-                        // Whoever asked may not wait for the answer.
+                        // The caller may have gone without waiting for the answer.
                         let _ = accepted.send(());
                     }
                     Some(Command::Seen(seen)) => self.pass_on(&seen),
@@ -174,7 +174,7 @@ impl Service {
             }
             self.publish();
         }
-        // What waits here comes too late; whoever sent it asks again when this service is gone.
+        // What waits here comes too late; its sender asks again when this service is gone.
         commands.close();
         self.journal.close().await;
     }
@@ -230,7 +230,7 @@ impl Service {
             tell(&events, Event::Built(result)).await;
         });
         self.build = Some(Build { number, cancel });
-        // Whoever looks before the builder has said anything must not take the old state for the new.
+        // Until the builder reports progress, a reader must not take the old state for the new one.
         self.progress = Some("building".to_owned());
     }
 

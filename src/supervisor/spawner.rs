@@ -84,7 +84,7 @@ impl Spawner {
             let _runtime = runtime.enter();
             for request in received {
                 let child = spawn(request.program, &request.instance, shim.as_ref(), &records);
-                // Whoever asked may be gone; the group is then killed as its leader is dropped.
+                // The caller may be gone; the group is then killed as its leader is dropped.
                 let _ = request.reply.send(child);
             }
         })?;

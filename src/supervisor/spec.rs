@@ -59,7 +59,7 @@ pub(crate) struct Spec {
     pub(crate) environment: Vec<(String, String)>,
     /// How many processes run it; 0 stops them all and keeps the service.
     pub(crate) instances: u32,
-    /// What a build, and a command, takes from the environment of whoever asked for it.
+    /// What a build, and a command, takes from the environment of the command that asked for it.
     pub(crate) build_environment: BuildEnvironment,
     /// When a process of it is started again.
     pub(crate) restart: RestartPolicy,
@@ -101,7 +101,7 @@ pub(crate) enum Source {
     },
 }
 
-/// What is taken from the environment of whoever asked for the service. What is absent is a
+/// What is taken from the environment of the command that asked for the service. What is absent is a
 /// default: the server's `PATH` with `~/.cargo/bin` before it, and the usual folders of the tools.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct BuildEnvironment {

@@ -1,6 +1,6 @@
 //! The types of `google.protobuf` that JSON writes in a form of their own: times, durations, wrappers,
 //! free-form values. `prost-reflect` knows how most are read; here stand which types these are, the
-//! leniency and the error texts. A type that only has such a name, from whoever wrote the descriptors,
+//! leniency and the error texts. A type that only has such a name in the descriptors of a service,
 //! is an ordinary message.
 
 use super::{depth, place::shorten};

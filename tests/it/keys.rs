@@ -1,4 +1,4 @@
-//! The keys of tokens: told to whoever wants to verify one without asking, and replaced without
+//! The keys of tokens: published, so that services verify tokens themselves, and replaced without
 //! ending a login.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};

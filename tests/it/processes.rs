@@ -90,7 +90,7 @@ pub(crate) fn descendants(ancestor: u32) -> Vec<u32> {
     found.split_off(1)
 }
 
-/// The processes of `micro` in a home, whoever their parents are by now: their environment names
+/// The processes of `micro` in a home, whatever process their parent is by now: their environment names
 /// the home, which that of a service does not. None where the system has no /proc (proc(5)).
 pub(crate) fn of_home(home: &Home) -> Vec<u32> {
     let mark = format!("MICRO_HOME={}\0", home.path().join("home").display());

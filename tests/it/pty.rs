@@ -19,7 +19,7 @@ use crate::support::eventually;
 
 /// A command with a terminal of its own.
 pub(crate) struct Terminal {
-    /// The side of whoever sits before it.
+    /// The side of the person at the terminal.
     person: File,
     /// The side of the command.
     side: OwnedFd,

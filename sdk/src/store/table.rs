@@ -195,7 +195,7 @@ pub struct Entry<T> {
     pub version: u64,
     /// How long it is still there; none if for good.
     pub expires_in: Option<Duration>,
-    /// Notes of whoever wrote it.
+    /// The metadata given by its writer.
     pub metadata: HashMap<String, String>,
 }
 
@@ -285,7 +285,7 @@ impl<T> Entries<T> {
         if let Some(first) = &self.first {
             let first = first.strip_prefix(&self.table.place.prefix).unwrap_or(first);
             let entry = self.table.entry(first).await?;
-            // Only now, so that whoever asks again after a failure does not miss it.
+            // Only now, so that a caller that asks again after a failure does not miss it.
             self.first = None;
             if entry.is_some() {
                 self.records.count_one();

@@ -41,7 +41,7 @@ impl Files {
         blocking(move || {
             let drafts = opened.join(DRAFTS);
             private::create_folder(&drafts).map_err(|e| failed("create the folder", &drafts, &e))?;
-            // Whoever made them, and whatever has become of them.
+            // Left by any process before this one.
             sync_folder(&opened)?;
             sync_folder(opened.parent().unwrap_or(Path::new("/")))?;
             for draft in fs::read_dir(&drafts).map_err(|e| failed("read", &drafts, &e))? {

@@ -2,7 +2,7 @@
 //! so that none of it has to fit in memory. A backend is chosen by the scheme of its address
 //! ([`open_blobs`]) and passes the one conformance suite.
 //!
-//! Which content is still wanted, and under which names, is the business of whoever uses this.
+//! Which content is still wanted, and under which names, is the business of the caller.
 
 mod files;
 mod memory;
@@ -41,7 +41,7 @@ pub(crate) trait Blobs: Send + Sync + 'static {
 }
 
 /// Content that is being taken in. Dropped before [`Draft::keep`] it leaves nothing behind. Taking it
-/// in and keeping it are apart, so that whoever counts references can do both, keep and count, in one
+/// in and keeping it are apart, so that a caller that counts references can do both, keep and count, in one
 /// moment.
 #[async_trait]
 pub(crate) trait Draft: Send {

@@ -103,7 +103,7 @@ impl Writer {
         let changing = self.cache.begin(batch.names());
         let large = batch.large().next().is_some() || appends.large().next().is_some();
         match (batch.is_empty(), appends.is_empty(), large) {
-            (true, true, _) if !self.doubt => return Ok(()),
+            (true, true, _) if !self.unsure => return Ok(()),
             // Nothing to do was decided by what is there: first it must be sure what that is. The
             // version has moved on since the failure, so that there is something to write.
             (true, true, _) => {
@@ -118,7 +118,7 @@ impl Writer {
                 sqlx::query("COMMIT").execute(&mut self.connection).await?;
             }
         }
-        self.doubt = false;
+        self.unsure = false;
         changing.refill(batch.outcomes());
         self.written.send_replace(());
         Ok(())

@@ -1,4 +1,4 @@
-//! What was found damaged: told to whoever asked for it each time, and to the log once.
+//! What was found damaged: an error to each reader of it, and in the log once.
 
 use std::{
     collections::HashSet,

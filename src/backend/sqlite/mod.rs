@@ -42,7 +42,7 @@ use self::{
     damage::Damage,
     names::Names,
     open::Opened,
-    writer::{Belongings, Job, Write},
+    writer::{Job, Resources, Write},
 };
 use super::{Error, clock::Clock};
 
@@ -57,7 +57,7 @@ const MIGRATIONS: &[&str] = &[
 const READERS: u32 = 4;
 /// Connections that list keys without values.
 const LISTERS: u32 = 2;
-/// Rows without values that `SQLite` may be ahead of their reader, whom it would else wake for each few
+/// The row buffer of lists of keys: with a small one `SQLite` would wake the reader for each few
 /// of them.
 const KEYS_AHEAD: usize = 1024;
 /// Commits that may wait for the writer before callers wait to hand theirs over.
@@ -101,9 +101,9 @@ impl Sqlite {
         let checkpoints = Checkpoints::new(path.clone(), names.clone()).run(writer.written.subscribe());
         let checkpoints = tokio::spawn(checkpoints);
         let pools = [readers.clone(), listers.clone()];
-        let belongings = Belongings { pools, tasks, checkpoints, lock, finished };
+        let resources = Resources { pools, tasks, checkpoints, lock, finished };
         let (damage, cache, clock) = (writer.damage.clone(), writer.cache.clone(), writer.clock.clone());
-        tokio::spawn(writer.run(received, belongings));
+        tokio::spawn(writer.run(received, resources));
         let closing = CancellationToken::new();
         Ok(Self { path, readers, listers, jobs, closing, finished: seen, damage, cache, clock, names })
     }

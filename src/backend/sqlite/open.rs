@@ -170,7 +170,7 @@ async fn connect(path: &Path, seen: usize, migrations: &[&'static str]) -> Resul
         cache: Cache::new(),
         clock: Clock::default(),
         names: Names::of(path),
-        doubt: false,
+        unsure: false,
         written: watch::Sender::default(),
     })
 }

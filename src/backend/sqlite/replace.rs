@@ -28,14 +28,14 @@ impl Writer {
         let ended = sqlx::query(end).execute(&mut self.connection).await;
         match (done, ended) {
             (Ok(done), Ok(_)) => {
-                self.doubt = false;
+                self.unsure = false;
                 self.written.send_replace(());
                 self.names.check()?;
                 Ok(done)
             }
             (Ok(_), Err(error)) => {
                 let _ = sqlx::query("ROLLBACK").execute(&mut self.connection).await;
-                self.doubt = true;
+                self.unsure = true;
                 Err(storage_error(&self.path, &error))
             }
             (Err(error), _) => Err(error),

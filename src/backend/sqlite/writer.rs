@@ -76,13 +76,13 @@ pub(super) struct Writer {
     pub(super) names: Names,
     /// A transaction has failed and none has succeeded since. What it wrote may be in the log of the
     /// database, where a restart would find it, until another one is written in its place.
-    pub(super) doubt: bool,
+    pub(super) unsure: bool,
     /// Told of everything that was written.
     pub(super) written: watch::Sender<()>,
 }
 
 /// What ends with the writer.
-pub(super) struct Belongings {
+pub(super) struct Resources {
     /// Ended before the last checkpoint, which readers would keep from finishing.
     pub(super) pools: [SqlitePool; 2],
     /// Work in the background on the same file that may be cut off.
@@ -97,7 +97,7 @@ pub(super) struct Belongings {
 
 impl Writer {
     /// Serves jobs until it is told to close or nobody can ask any more, then tidies up.
-    pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Job>, mut belongings: Belongings) {
+    pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Job>, mut resources: Resources) {
         let mut waiting = Vec::with_capacity(MAX_JOBS);
         let mut sweeps = interval_at(Instant::now() + SWEEP_EVERY, SWEEP_EVERY);
         sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -115,8 +115,8 @@ impl Writer {
                         sweeps.reset_immediately();
                     }
                 }
-                // Told by whoever asks for the trouble of the database.
-                _ = looks.tick() => self.look(&mut belongings.lock).await,
+                // `Kv::trouble` tells it.
+                _ = looks.tick() => self.look(&mut resources.lock).await,
                 _ = sweeps.tick() => match self.sweep(SWEEP_LIMIT).await {
                     Ok(Swept::Part) => sweeps.reset_immediately(),
                     Ok(Swept::Everything) | Err(Error::Lost { .. }) => {}
@@ -124,7 +124,7 @@ impl Writer {
                 },
             }
         }
-        self.finish(belongings).await;
+        self.finish(resources).await;
     }
 
     async fn serve(&mut self, waiting: &mut Vec<Job>, jobs: &mut mpsc::Receiver<Job>) {
@@ -224,7 +224,7 @@ impl Writer {
         if let Err(error) = self.apply(&batch).await {
             // Refused if the failure has already undone the transaction.
             let _ = sqlx::query("ROLLBACK").execute(&mut self.connection).await;
-            self.doubt = true;
+            self.unsure = true;
             return Err(error);
         }
         let trimmed = batch.appends().trimmed();
@@ -232,8 +232,8 @@ impl Writer {
         Ok(results)
     }
 
-    async fn finish(mut self, belongings: Belongings) {
-        let Belongings { pools, tasks, checkpoints, lock, finished } = belongings;
+    async fn finish(mut self, resources: Resources) {
+        let Resources { pools, tasks, checkpoints, lock, finished } = resources;
         drop(tasks);
         drop(self.written);
         if checkpoints.await.is_err() {

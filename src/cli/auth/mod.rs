@@ -248,7 +248,7 @@ pub(super) async fn secret(
 /// Changes the secret of an account.
 ///
 /// # Errors
-/// The old one is not right, or whoever is logged in may not.
+/// The old one is not right, or the account may not change it.
 pub(super) async fn change_secret(
     id: &str,
     old_secret: String,

@@ -6,7 +6,7 @@ use strsim::osa_distance;
 /// More than this many suggestions do not help.
 const MOST: usize = 3;
 
-/// A word begun is enough from this many characters on.
+/// The shortest prefix of a name that counts as a match, in characters.
 const PREFIX: usize = 3;
 
 /// The known names close to `typed`, closest first. Case, hyphens, underscores and dots do not count.

@@ -219,7 +219,7 @@ pub(super) async fn start_once(cx: &Context, arguments: &[String]) -> anyhow::Re
     let folder = cx.home.server();
     private::create_lasting_folder(&folder)?;
     private::create_lasting_folder(&cx.home.data.join("logs"))?;
-    // Whoever comes second waits here, and then finds what the first has started.
+    // A second command waits here, and then finds the server that the first has started.
     let path = folder.join("start.lock");
     let locked = path.clone();
     let lock = tokio::task::spawn_blocking(move || -> io::Result<File> {
@@ -245,7 +245,7 @@ pub(super) async fn start_once(cx: &Context, arguments: &[String]) -> anyhow::Re
     let program = std::env::current_exe().context("cannot find this program")?;
     let mut child = Command::new(program)
         .args(["server", "--daemonized"])
-        // It outlives whoever starts it, also a service of another server.
+        // It outlives the process that starts it, also where that is a service of another server.
         .env_remove(INSTANCE_VARIABLE)
         .args(arguments)
         .envs(absolute_home()?)

@@ -112,7 +112,7 @@ async fn foreground(options: Options, daemonized: bool, cx: &Context) -> anyhow:
     let ui = cx.ui.clone();
     let ready = move |state: &State| {
         if daemonized {
-            // Whoever started this waits for one line; if nobody does any more, that is fine.
+            // The command that started this waits for one line, unless it has ended.
             drop(writeln!(std::io::stdout(), "ready"));
         } else {
             ui.say(format_args!(

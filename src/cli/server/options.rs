@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use super::super::{context::Context, failure::Failure};
 use crate::{
     scaffold::sdk,
-    server::{self, Settings, Welcome},
+    server::{self, BrowserPolicy, Settings},
 };
 
 /// Where the doors are if nothing else is said.
@@ -215,7 +215,7 @@ impl Options {
             api: address(self.api_address.as_deref(), API)?,
             proxy: address(self.proxy_address.as_deref(), PROXY)?,
             network: address(self.network_address.as_deref(), NETWORK)?,
-            welcome: Welcome { hosts: self.hosts, origins: self.origins },
+            welcome: BrowserPolicy { hosts: self.hosts, origins: self.origins },
             nodes_from: self.nodes_from,
             sdk: Some(sdk::folder(&cx.home.data)?),
             arguments,

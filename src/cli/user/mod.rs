@@ -110,7 +110,7 @@ async fn whoami(cx: &Context) -> anyhow::Result<()> {
     let (environment, _) = cx.environment()?;
     let credentials: Credentials = cx.stored_credentials().read()?;
     match credentials.get(&environment, &cx.namespace()?) {
-        // Whoever owns the home is its administrator, also when no server runs.
+        // The owner of the home is its administrator, also when no server runs.
         None if environment == LOCAL => Ok(cx.ui.text("admin")?),
         None | Some(Login::Anonymous) => Err(not_logged_in(&environment)),
         Some(Login::Account { .. }) => {
@@ -130,7 +130,7 @@ async fn set_password(old: Option<String>, new: Option<String>, cx: &Context) ->
     let credentials: Credentials = cx.stored_credentials().read()?;
     let (id, is_owner) = match credentials.get(&environment, &namespace) {
         Some(Login::Account { id, .. }) => (id.clone(), false),
-        // Whoever owns the home sets the password of its administrator.
+        // The owner of the home sets the password of its administrator.
         None if environment == LOCAL => ("admin".to_owned(), true),
         None | Some(Login::Anonymous) => return Err(not_logged_in(&environment)),
     };

@@ -36,7 +36,7 @@ use crate::{names, transcode};
 use payload::Form;
 use reply::Reader;
 
-/// How long a call may take for whoever names no time.
+/// How long a call may take whose caller names no time-out.
 const DEFAULT_TIMEOUT: Duration = Duration::from_mins(1);
 /// The methods that make calls, and the one that asks whether they may be made.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE, OPTIONS");
@@ -75,7 +75,7 @@ async fn version() -> Response {
     ([(header::CONTENT_TYPE, "application/json")], version_text()).into_response()
 }
 
-/// What tokens can be verified with, by whoever does not want to ask for each.
+/// The public keys, with which a service verifies tokens itself (RFC 7517).
 async fn public_keys(State(router): State<Router>) -> Response {
     let body = format!("{}\n", router.public_keys());
     let headers = [

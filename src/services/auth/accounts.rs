@@ -100,8 +100,8 @@ pub(super) struct Accounts {
     kv: Arc<dyn Kv>,
     /// Makes the successors of refresh tokens.
     refresh_key: hmac::Key,
-    /// There is a person's account on the platform; asked before every login, so known by heart. Held by
-    /// whoever looks, so that what was seen before a deletion is not noted after it.
+    /// There is a person's account on the platform; asked before every login, so kept in memory. Locked
+    /// while the database is asked, so that an answer from before a deletion is not noted after it.
     has_person: Mutex<bool>,
     turns: Turns,
 }

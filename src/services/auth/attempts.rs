@@ -1,4 +1,4 @@
-//! Slows down whoever guesses secrets: after some failures each further attempt has to wait, longer
+//! Slows down the guessing of secrets: after some failures each further attempt has to wait, longer
 //! each time. What is counted is the pair of an account and a place, so that nobody can keep an
 //! account from its owner, and the place alone, so that many accounts are no way round.
 //!

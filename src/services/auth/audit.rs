@@ -1,7 +1,7 @@
 //! What is noted of logins, refusals, and changes of accounts, rules and keys: kept in a log of its
 //! own, with a bound, for the administrators of each namespace.
 //!
-//! Whoever repeats something does not fill it: of what is the same within a minute the first is
+//! Repetition does not fill it: of what is the same within a minute the first is
 //! noted at once and the rest is counted.
 
 use std::{
@@ -37,7 +37,7 @@ const DIFFERENT: usize = 256;
 const WAITING: usize = 1_024;
 /// How long equal things are counted before they are noted again.
 const PERIOD: Duration = Duration::from_mins(1);
-/// How many records are answered at most, and to whoever names no number.
+/// How many records are answered at most, and where the request names no number.
 const ANSWERED: (u64, u64) = (10_000, 100);
 /// Bytes of a text that are kept; clients choose some of them.
 const TEXT: usize = 512;
@@ -121,7 +121,7 @@ pub(super) struct Audit {
     counts: Arc<Mutex<Counts>>,
     jobs: mpsc::Sender<Job>,
     /// Rung when something was written.
-    bell: watch::Receiver<()>,
+    written: watch::Receiver<()>,
     tasks: Tasks,
 }
 
@@ -129,8 +129,8 @@ impl Audit {
     /// Writes what is noted until the tasks stop, and then what is left.
     pub(super) fn open(log: Arc<dyn Log>, background: &Tasks) -> Self {
         let (jobs, waiting) = mpsc::channel(WAITING);
-        let (ring, bell) = watch::channel(());
-        let audit = Self { log, counts: Arc::default(), jobs, bell, tasks: background.clone() };
+        let (ring, written) = watch::channel(());
+        let audit = Self { log, counts: Arc::default(), jobs, written, tasks: background.clone() };
         let writer = Writer { log: audit.log.clone(), counts: audit.counts.clone(), ring };
         let stop = background.token().clone();
         background.spawn(async move { writer.run(waiting, stop).await });
@@ -171,13 +171,13 @@ impl Audit {
         follow: bool,
         replies: &Sender<AuditRecord>,
     ) -> Result<()> {
-        let mut bell = self.bell.clone();
+        let mut written = self.written.clone();
         let (done, flushed) = oneshot::channel();
         if self.jobs.send(Job::Flush(done)).await.is_ok() {
             // Not answered if the server stops: what is written is sent all the same.
             drop(flushed.await);
         }
-        bell.mark_unchanged();
+        written.mark_unchanged();
         let (last, mut next) = self.last(namespace, count).await?;
         for record in last {
             replies.send(record).await?;
@@ -186,7 +186,7 @@ impl Audit {
             return Ok(());
         }
         loop {
-            if !matches!(self.tasks.until_streams_end(bell.changed()).await, Some(Ok(()))) {
+            if !matches!(self.tasks.until_streams_end(written.changed()).await, Some(Ok(()))) {
                 return Ok(());
             }
             loop {
@@ -284,7 +284,7 @@ impl Writer {
         }
         self.write(notes).await;
         for done in flushed {
-            // Whoever asked may have gone.
+            // The caller may have gone.
             let _ = done.send(());
         }
     }

@@ -15,7 +15,7 @@ pub(crate) const USER: &str = "user";
 /// The scope of administrators.
 pub(crate) const ADMIN: &str = "admin";
 
-/// Whoever makes a call: a verified account or nobody, and the way it came.
+/// The caller of a call: a verified account or nobody, and the way it came.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Caller {
     /// None for an anonymous call.
@@ -31,7 +31,7 @@ pub(crate) struct Caller {
     pub(crate) ties: Option<Ties>,
 }
 
-/// For whom something is counted that nobody may have too much of.
+/// A holder of something of which no one may have too much.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Holder {
     /// An account.
@@ -53,7 +53,7 @@ impl fmt::Display for Holder {
 }
 
 impl Caller {
-    /// For whom counts what the caller holds: the account, then all of its namespace.
+    /// The holders that what the caller holds is counted for: the account, then all of its namespace.
     pub(crate) fn holders(&self) -> Vec<Holder> {
         let Some(account) = &self.account else {
             return vec![Holder::Anonymous(self.address().map_or(Place::Loopback, Place::at))];
@@ -68,7 +68,7 @@ impl Caller {
         cx.extension::<Self>().cloned().unwrap_or_default()
     }
 
-    /// The account of whoever owns the home, for who comes by the local socket without a token.
+    /// The account of the owner of the home: of callers on the local socket without a token.
     pub(crate) fn owner() -> Self {
         let account = Account {
             id: "admin".into(),
@@ -129,7 +129,7 @@ impl Caller {
     }
 
     /// Administrators of the platform may enter every namespace.
-    pub(super) fn rules_all(&self) -> bool {
+    pub(super) fn is_platform_admin(&self) -> bool {
         self.account.as_ref().is_some_and(|a| a.issuer == PLATFORM && is_admin(a))
     }
 
@@ -139,7 +139,7 @@ impl Caller {
     /// 401 for an anonymous call, 403 for an account of another namespace.
     pub(crate) fn may_enter(&self, namespace: &str) -> Result<&Account> {
         let account = self.account()?;
-        if self.rules_all()
+        if self.is_platform_admin()
             || (account.issuer == namespace && matches!(account.r#type.as_str(), USER | SERVICE))
         {
             return Ok(account);

@@ -1,5 +1,5 @@
 //! The keys that tokens are signed with: one that signs, and those it replaced, which still verify
-//! until the last token they signed has expired. Public ones are told to whoever wants to verify a
+//! until the last token they signed has expired. Public ones are told to anyone, to verify a
 //! token without asking (RFC 7517, RFC 8037).
 
 use std::{

@@ -13,7 +13,7 @@ pub(crate) enum Place {
     Owner,
     /// Another user of this machine, or the owner by a loopback address.
     User(u32),
-    /// Somebody on this machine whom the system does not name: each has 2²⁴ loopback addresses.
+    /// A user of this machine that the system does not name: each has 2²⁴ loopback addresses.
     Loopback,
     /// An address of the old internet.
     V4(u32),

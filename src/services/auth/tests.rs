@@ -117,7 +117,7 @@ fn from(address: &str) -> Caller {
     Caller { connection: Some(Connection::new(peer, peer)), ..Caller::default() }
 }
 
-/// Whoever owns the home, before a login.
+/// The owner of the home, before a login.
 fn by_socket() -> Caller {
     Caller { owner: true, ..Caller::default() }
 }
@@ -212,7 +212,7 @@ async fn another_secret_and_a_deletion_end_all_that_was_issued() {
     let again: Result<micro_sdk::proto::auth::DeleteAccountResponse> = deleted(delete()).await;
     assert_eq!(code(again), 404);
 
-    // Whoever gets the name later does not inherit the tokens.
+    // A later account of that name does not inherit the tokens.
     block.make("jane", &[]).await.unwrap();
     let block = block.again().await;
     assert_eq!(code(block.auth.verify(&after.access_token)), 401);

@@ -66,7 +66,7 @@ pub(crate) struct Issued {
 
 /// The tokens that were verified last.
 struct Verified {
-    /// By their SHA-256: whom each proves, until when in Unix seconds, and its length.
+    /// By their SHA-256: the account each proves, until when in Unix seconds, and its length.
     tokens: LruCache<[u8; 32], (Arc<Proof>, u64, usize)>,
     bytes: usize,
 }

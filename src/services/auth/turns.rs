@@ -73,7 +73,7 @@ impl Line {
             if most.len() <= here + 1 {
                 return None;
             }
-            // Whoever has gone meanwhile needs no answer.
+            // A caller that has gone needs no answer.
             drop(most.pop_back()?.send(Err(busy())));
         }
         let (waiter, turn) = oneshot::channel();

@@ -25,7 +25,7 @@ pub(super) async fn follow(
     open: Open<'_>,
     replies: &Sender<WatchResponse>,
 ) -> Result<()> {
-    let mut bell = space.changed();
+    let mut changed = space.changed();
     let mut revision = match after {
         Some(after) => {
             space.load_history().await?;
@@ -44,7 +44,7 @@ pub(super) async fn follow(
         replies.send(message(&view, path, revision, "", open)?).await?;
     }
     loop {
-        bell.mark_unchanged();
+        changed.mark_unchanged();
         let Since { tree, changes } = space.since(revision);
         if changes.is_none() {
             revision = tree.revision();
@@ -58,7 +58,7 @@ pub(super) async fn follow(
                 replies.send(message(&view, path, revision, at, open)?).await?;
             }
         }
-        if bell.changed().await.is_err() {
+        if changed.changed().await.is_err() {
             return Ok(());
         }
     }

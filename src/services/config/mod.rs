@@ -43,7 +43,7 @@ use tree::Node;
 const MAX_VALUE: usize = 1 << 20;
 /// Bytes of the paths and values of a list.
 const MAX_LIST: usize = 8 << 20;
-/// A secret for whoever did not ask for it.
+/// Shown in the place of a secret to callers that did not ask for secrets.
 const HIDDEN: &str = "\"[secret]\"";
 
 /// A handle on the building block, cheap to clone.

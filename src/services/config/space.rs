@@ -1,4 +1,4 @@
-//! The tree of one namespace: in memory for whoever reads, in the database for good. Changes are
+//! The tree of one namespace: in memory for reads, in the database for good. Changes are
 //! made one after the other, each in one commit with its entry in the history.
 
 use std::{
@@ -33,7 +33,7 @@ pub(super) const MAX_TREE: usize = 8 << 20;
 pub(super) struct Space {
     namespace: String,
     kv: Arc<dyn Kv>,
-    /// The version of the stored tree, none if none is stored; held by whoever changes the tree.
+    /// The version of the stored tree, none if none is stored. Locked while the tree changes.
     stored: Mutex<Option<u64>>,
     state: RwLock<State>,
     revision: watch::Sender<u64>,

@@ -66,7 +66,7 @@ impl Watcher {
         Arc::new(Self { auth, registry, server, tasks, builds, instances, supervisor })
     }
 
-    /// Tells it whom to tell.
+    /// Connects it to the supervisor, which is started after it.
     pub(super) fn connect(&self, supervisor: Supervisor) {
         // Called once, right after the supervisor has started.
         drop(self.supervisor.set(supervisor));

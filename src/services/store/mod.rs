@@ -31,7 +31,7 @@ use copy::Snapshots;
 
 /// Bytes the name of a table may have.
 const MAX_TABLE: usize = 255;
-/// The table of whoever names none.
+/// The table of requests that name none.
 const DEFAULT_TABLE: &str = "micro";
 /// What the names of all tables of the store begin with, among those of the other building blocks.
 const TABLES: &str = "store/";
@@ -85,7 +85,7 @@ fn tables_of(database: &str) -> String {
     format!("{TABLES}{database}/")
 }
 
-/// Refuses whoever may not do this with the whole of a database.
+/// Refuses a caller that may not do this with the whole of a database.
 fn permit_database(auth: &Auth, cx: &Context, database: &str, method: &str) -> Result<()> {
     auth.permit(&Caller::of(cx), database, Thing { kind: Kind::Table, name: "", method })
 }
@@ -112,7 +112,7 @@ impl Place {
         format!("{}{}", tables_of(&self.database), self.table)
     }
 
-    /// Refuses whoever may not do this with the table.
+    /// Refuses a caller that may not do this with the table.
     fn permit(&self, auth: &Auth, cx: &Context, method: &str) -> Result<()> {
         auth.permit(&Caller::of(cx), &self.database, Thing { kind: Kind::Table, name: &self.table, method })
     }

@@ -26,7 +26,7 @@ pub(super) struct Kept {
     /// The content.
     #[prost(bytes = "bytes", tag = "1")]
     pub(super) value: Bytes,
-    /// Notes of whoever wrote it, with their types.
+    /// The metadata given by its writer, with their types.
     #[prost(map = "string, message", tag = "2")]
     pub(super) metadata: HashMap<String, Field>,
 }

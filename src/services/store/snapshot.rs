@@ -1,5 +1,5 @@
 //! The records of a database in one piece, as they are at one moment: written for a caller, and read
-//! by whoever restores them, who takes all of it or nothing.
+//! by a restore, which takes all of it or nothing.
 //!
 //! Numbers are little-endian. A frame is the length of its content (4 bytes), the content, and the
 //! CRC-32 of the content (4 bytes).

@@ -47,7 +47,7 @@ impl Journal {
         let writer = Writer { files, rotation, file: None, length: 0, complained: false };
         tasks.spawn(async move {
             write(writer, waiting, written).await;
-            // Whoever closed the journal may have given up waiting.
+            // The caller that closed the journal may have given up waiting.
             let _ = done.send(());
         });
         Self { sink: Sink { batches, lost: 0 }, finished }
@@ -80,7 +80,7 @@ impl Sink {
     pub(super) async fn write(&mut self, batch: Vec<u8>) {
         let dropped = if self.lost == 0 {
             self.batches.send_timeout(batch, PATIENCE).await.err().map(SendTimeoutError::into_inner)
-        } else if self.batches.try_send(self.confession()).is_ok() {
+        } else if self.batches.try_send(self.lost_note()).is_ok() {
             self.lost = 0;
             self.batches.try_send(batch).err().map(TrySendError::into_inner)
         } else {
@@ -91,7 +91,7 @@ impl Sink {
         }
     }
 
-    fn confession(&self) -> Vec<u8> {
+    fn lost_note(&self) -> Vec<u8> {
         let (now, stream) = (time_text(Timestamp::now()), Stream::Stderr.name());
         format!("{now} {stream} micro: {} lines were lost, the disk was too slow\n", self.lost).into_bytes()
     }

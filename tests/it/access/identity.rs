@@ -112,7 +112,7 @@ async fn nobody_is_who_they_say_but_who_their_token_says() {
             let local = doors.ask(door, "auth.Auth.Local", &headers, r#"{"service":"helloworld"}"#).await;
             assert_eq!(local.code, 403, "{door:?}: {local:?}");
         }
-        // Whoever reads one of two would be told another story than whoever reads the other.
+        // Two readers of two headers could each take another one.
         for two in [[&*jane, &*root], [&*root, &*jane], [&*jane, "Bearer a.b.c"], ["", &*root], [&*jane, ""]]
         {
             let headers = two.map(|token| ("authorization", token));

@@ -1,4 +1,4 @@
-//! What each method of the contract lets whom do: the table that every method has to stand in.
+//! Which callers may call each method of the contract: the table that every method has to stand in.
 
 use super::doors::Door;
 
@@ -33,10 +33,10 @@ impl Caller {
     ];
 }
 
-/// Whom a method is open to.
+/// The callers a method is open to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Open {
-    /// Whoever calls, also without an account.
+    /// Any caller, also without an account.
     Everybody,
     /// The accounts of the namespace.
     Members,
@@ -48,7 +48,7 @@ pub(super) enum Open {
     Services,
     /// The administrators of the platform.
     Platform,
-    /// Whoever comes by the local socket.
+    /// Callers on the local socket.
     Socket,
 }
 
@@ -71,7 +71,7 @@ impl Open {
     }
 }
 
-/// A method: its name, whom it is open to, a request, and what those get that may call it, on the
+/// A method: its name, the callers it is open to, a request, and what those get that may call it, on the
 /// local socket too unless that is told apart.
 ///
 /// In a request `NS` stands for the namespace, `KEY` for the key of something, `TABLE` for a table,

@@ -18,7 +18,7 @@ struct Rule {
     priority: i32,
 }
 
-/// Whoever calls: a name for the test, the namespace, the scopes.
+/// A caller: a name for the test, the namespace, the scopes.
 #[derive(Clone, Copy, Debug)]
 struct Caller {
     namespace: &'static str,

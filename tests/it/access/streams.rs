@@ -163,7 +163,7 @@ async fn a_stream_ends_when_the_rule_is_gone_that_allowed_it() {
     home.ok(["config", "set", "some", r#"{"thing": 1}"#]);
     let doors = Doors::open(&home).await;
     let jane = doors.account("micro", "jane", "user", &["staff"]).await;
-    // Whoever is no administrator watches the config by a rule only.
+    // A caller that is no administrator watches the config by a rule only.
     let resource = json!({"type": "config", "name": "some", "endpoint": "Config.Watch"});
     let rule = json!({"id": "watchers", "scope": "staff", "access": "GRANTED", "resource": resource});
     doors.own("auth.Rules.Create", &json!({ "rule": rule })).await;

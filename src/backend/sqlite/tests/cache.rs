@@ -1,4 +1,4 @@
-//! No reader sees anything older than what it, or whoever told it, has seen before.
+//! No reader sees anything older than what it, or a reader that it heard of, has seen before.
 
 use std::{
     sync::{

@@ -373,12 +373,12 @@ async fn nothing_to_do_is_not_told_while_a_failure_is_in_doubt() {
     assert_eq!(counts(&mut writer.connection, stored).await, [0]);
     limit_pages(&mut writer.connection, 20).await;
     let large = Write::Commit(Commit::new().put("t", "a", vec![1; 1 << 20]));
-    assert!(writer.write(&[large]).await[0].is_err() && writer.doubt);
+    assert!(writer.write(&[large]).await[0].is_err() && writer.unsure);
     let answered = writer.write(&[nothing()]).await.remove(0).unwrap();
     assert_eq!(counts(&mut writer.connection, stored).await, [answered.cast_signed()]);
-    assert!(!writer.doubt);
+    assert!(!writer.unsure);
     // A failure of that transaction is told too.
-    writer.doubt = true;
+    writer.unsure = true;
     writer.version += 1;
     writer.connection.execute("PRAGMA query_only = 1").await.unwrap();
     assert!(writer.write(&[nothing()]).await[0].is_err());

@@ -1,5 +1,5 @@
-//! Web pages are strangers: what a browser sends on behalf of a page elsewhere is refused at every
-//! door, whatever the method. A name that is rebound to this machine shows in `Host` (421), a foreign
+//! Requests that a browser sends on behalf of a page of another origin are refused at every door,
+//! whatever the method. A name that is rebound to this machine shows in `Host` (421), a foreign
 //! page in `Origin` or `Sec-Fetch-Site` (403).
 
 use std::net::IpAddr;
@@ -16,20 +16,21 @@ use crate::names;
 /// Where a browser says the page behind a request is from (Fetch Metadata).
 const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// The names and pages that are welcome beyond this machine's own.
+/// The host names this server answers to, and the origins of web pages that may call it, beyond this
+/// machine's own.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Welcome {
+pub(crate) struct BrowserPolicy {
     /// Names this server answers to, beside `localhost` and IP addresses.
     pub(crate) hosts: Vec<String>,
     /// Origins of web pages that may call, such as `https://app.example.com`.
     pub(crate) origins: Vec<String>,
 }
 
-impl Welcome {
+impl BrowserPolicy {
     /// Lets a request in, or not.
     ///
     /// # Errors
-    /// 400 for a request that does not say clearly whom it means, 421 for a foreign name, 403 for a
+    /// 400 for a request that does not name its host clearly, 421 for a foreign name, 403 for a
     /// foreign page.
     pub(super) fn check<B>(&self, request: &Request<B>) -> Result<()> {
         self.judge(request).map_err(|error| error.with_id("micro.server"))
@@ -151,7 +152,8 @@ mod tests {
     use super::*;
 
     fn code(headers: &[(&str, &str)]) -> i32 {
-        let welcome = Welcome { hosts: vec!["micro.test".into()], origins: vec!["https://app.test".into()] };
+        let welcome =
+            BrowserPolicy { hosts: vec!["micro.test".into()], origins: vec!["https://app.test".into()] };
         let builder =
             headers.iter().fold(Request::get("/"), |builder, (name, value)| builder.header(*name, *value));
         welcome.check(&builder.body(()).unwrap()).map_or_else(|e| e.code, |()| 200)
@@ -187,7 +189,7 @@ mod tests {
             assert_eq!(code(&headers), 400, "{headers:?}");
         }
         let check = |request: http::request::Builder| {
-            Welcome::default().check(&request.body(()).unwrap()).map_or_else(|e| e.code, |()| 200)
+            BrowserPolicy::default().check(&request.body(()).unwrap()).map_or_else(|e| e.code, |()| 200)
         };
         assert_eq!(check(Request::get("/").version(Version::HTTP_10)), 200);
         let rebound = Request::get("/").version(Version::HTTP_10).header("host", "evil.test");
@@ -204,7 +206,7 @@ mod tests {
         assert_eq!((code(&[("host", "localhost:")]), code(&[("host", "[::1]")])), (200, 200));
         let absolute = |host: &str| {
             let request = Request::get("http://localhost:80/").header("host", host).body(()).unwrap();
-            Welcome::default().check(&request).map_or_else(|error| error.code, |()| 200)
+            BrowserPolicy::default().check(&request).map_or_else(|error| error.code, |()| 200)
         };
         assert_eq!((absolute("localhost:80"), absolute("evil.test")), (200, 400));
     }
