@@ -154,7 +154,8 @@ impl Error {
         let mut error: Self = serde_json::from_str(text).ok()?;
         if error.code <= 0 {
             // A service that chose no code, or none there is, has failed all the same.
-            if error.detail.is_empty() {
+            // A JSON object that says nothing else is a text of its own.
+            if error.detail.is_empty() && (error.id.is_empty() || error.status.is_empty()) {
                 return None;
             }
             (error.code, error.status) = (500, status_text(500).to_owned());
@@ -295,6 +296,9 @@ mod tests {
             let error = Error::from(Status::new(Code::Internal, text));
             assert_eq!((error.code, &*error.detail, &*error.id), (500, "sold out", "shop"));
         }
+        let silent = r#"{"id":"shop","code":0,"detail":"","status":"Unknown"}"#;
+        let error = Error::from(Status::new(Code::Unknown, silent));
+        assert_eq!((error.code, error.to_string().as_str()), (500, "Internal Server Error"));
         for text in [r#"{"code":0}"#, r#"{"code":0,"detail":""}"#, "0"] {
             assert_eq!(Error::from_json(text), None, "{text}");
         }

@@ -46,7 +46,7 @@ pub(super) struct Request {
     #[arg(long, value_name = "ADDRESS", env = "MICRO_ADDRESS", hide_env_values = true)]
     address: Option<Address>,
     /// The same as `--timeout`.
-    #[arg(long = "request_timeout", value_name = "DURATION", value_parser = humantime::parse_duration, hide = true)]
+    #[arg(long = "request_timeout", value_name = "DURATION", value_parser = crate::cli::duration, hide = true)]
     request_timeout: Option<std::time::Duration>,
 }
 

@@ -63,6 +63,9 @@ pub(super) async fn run(words: &[OsString], cx: &Context) -> anyhow::Result<()> 
         .map(|word| word.to_str().map(str::to_owned).ok_or_else(not_text))
         .collect::<Result<_, _>>()?;
     let Some((name, rest)) = words.split_first() else { return Ok(()) };
+    if name.is_empty() {
+        return Err(Failure::usage("the name of the command or service is empty").into());
+    }
     refuse_typos(name, cx).await?;
     let connection = cx.connect().await?;
     let found = match discover::find(cx, &connection, name).await {

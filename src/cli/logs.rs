@@ -28,7 +28,7 @@ pub(super) struct Logs {
     #[arg(short, long)]
     follow: bool,
     /// Nothing older than this, such as 10m.
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = crate::cli::duration)]
     since: Option<Duration>,
     /// Print the time of each line, in UTC.
     #[arg(short, long)]

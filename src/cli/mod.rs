@@ -44,7 +44,9 @@ pub(crate) mod fuzz {
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use clap::{ArgMatches, Args, FromArgMatches as _, Parser, error::ErrorKind, parser::ValueSource};
+use clap::{
+    ArgMatches, Args, FromArgMatches as _, Parser, builder::StyledStr, error::ErrorKind, parser::ValueSource,
+};
 use commands::Command;
 use context::{Context, Sources};
 use failure::exit;
@@ -133,11 +135,20 @@ impl Globals {
     }
 }
 
+/// A duration as flags take it.
+///
+/// # Errors
+/// The words of the refusal.
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .map_err(|_| "expected a number with a unit, such as 500ms, 90s or 2h".to_owned())
+}
+
 /// A time to wait, longer than nothing.
 fn timeout(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
+    match duration(text) {
         Ok(Duration::ZERO) => Err("it must be longer than nothing".to_owned()),
-        parsed => parsed.map_err(|e| e.to_string()),
+        parsed => parsed,
     }
 }
 
@@ -237,6 +248,22 @@ fn report(error: &anyhow::Error) -> ExitCode {
     verdict.code.into()
 }
 
+/// What clap prints, with what the standard library says of numbers in words for people.
+fn in_plain_words(error: &clap::Error) -> StyledStr {
+    let rendered = error.render();
+    let text = rendered.ansi().to_string();
+    let words = [
+        ("invalid digit found in string", "expected a whole number, such as 10"),
+        ("cannot parse integer from empty string", "expected a whole number, such as 10"),
+        ("number too large to fit in target type", "the number is too large"),
+        ("number too small to fit in target type", "the number is too small"),
+    ];
+    match words.into_iter().find(|(said, _)| text.contains(said)) {
+        Some((said, plain)) => text.replace(said, plain).into(),
+        None => rendered,
+    }
+}
+
 /// Help and versions are data; what is wrong with the command line is not.
 fn usage(error: &clap::Error) -> ExitCode {
     let code = match error.kind() {
@@ -248,7 +275,7 @@ fn usage(error: &clap::Error) -> ExitCode {
         return unknown.code.into();
     }
     // In one piece: clap itself would write line by line.
-    ui::text(&error.render(), error.use_stderr());
+    ui::text(&in_plain_words(error), error.use_stderr());
     if error.use_stderr()
         && let Some(hint) = failure::hyphen(error, std::env::args().skip(1))
     {

@@ -83,7 +83,12 @@ fn wrong_words_are_told_with_the_next_step() {
 
     for (words, text) in [
         (&["services", "--bogus"][..], "unexpected argument '--bogus'"),
-        (&["--timeout", "soon", "services"], "invalid value 'soon'"),
+        (&["--timeout", "soon", "services"], "a number with a unit, such as 500ms"),
+        (&["logs", "a", "--since", "x"], "a number with a unit, such as 500ms"),
+        (&["user", "token", "--expires", "x"], "a number with a unit, such as 500ms"),
+        (&["run", "--instances", "x"], "expected a whole number, such as 10"),
+        (&["config", "set", "a", "1", "--if-revision", "1.5"], "expected a whole number, such as 10"),
+        (&[""], "the name of the command or service is empty"),
         (&["-o", "xml", "services"], "table, json, jsonl, raw"),
         (&["-n", "A/b", "services"], "`A/b`"),
         (&["user", "namespace", "set", "A/b"], "`A/b`"),

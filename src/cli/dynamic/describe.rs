@@ -52,6 +52,9 @@ pub(super) fn expected(kind: &Kind) -> String {
         Kind::Unknown(name) => match name.as_str() {
             TIMESTAMP => "a time (RFC 3339)".to_owned(),
             DURATION => "a time in seconds, with an `s`".to_owned(),
+            "google.protobuf.Struct" => "a JSON object (Struct)".to_owned(),
+            "google.protobuf.ListValue" => "a JSON array (ListValue)".to_owned(),
+            "google.protobuf.Any" => "a JSON object with `@type` (Any)".to_owned(),
             _ => format!("JSON or text ({})", last_part(name)),
         },
     }

@@ -94,7 +94,7 @@ pub(super) struct Options {
         value_name = "DURATION",
         env = "MICRO_IDLE_TIMEOUT",
         hide_env_values = true,
-        value_parser = humantime::parse_duration
+        value_parser = crate::cli::duration
     )]
     idle_timeout: Option<Duration>,
     /// How large the head of a request may be [default: 64KiB].
@@ -116,7 +116,7 @@ pub(super) struct Options {
     )]
     max_headers: Option<u16>,
     /// How long calls, and then services, may take to end [default: 10s].
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = crate::cli::duration)]
     grace: Option<Duration>,
 }
 

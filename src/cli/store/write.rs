@@ -30,7 +30,7 @@ pub(super) struct Write {
     #[arg(required = true, allow_negative_numbers = true, add = contents())]
     value: Vec<String>,
     /// Delete it after this time, such as 90s or 1h.
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = crate::cli::duration)]
     expiry: Option<Duration>,
     /// Only if the record has this version; 0 means that there must be none.
     #[arg(long, value_name = "VERSION")]

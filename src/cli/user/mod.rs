@@ -13,6 +13,7 @@ use crate::{
     cli::{
         auth,
         context::Context,
+        duration,
         failure::{Failure, exit},
         login,
     },
@@ -153,7 +154,7 @@ async fn set_password(old: Option<String>, new: Option<String>, cx: &Context) ->
 
 /// The life of a token, at least a second.
 fn life(text: &str) -> Result<Duration, String> {
-    let life = humantime::parse_duration(text).map_err(|e| e.to_string())?;
+    let life = duration(text)?;
     match life.as_secs() {
         0 => Err("it must be a second or more".to_owned()),
         1..=86_400 => Ok(life),
