@@ -44,7 +44,7 @@ pub(super) struct Source {
     #[arg(long, value_name = "NAME")]
     pub(super) bin: Option<String>,
     /// How many processes run it.
-    #[arg(short, long, value_name = "COUNT")]
+    #[arg(short, long, value_name = "COUNT", value_parser = clap::value_parser!(i64).range(1..=100))]
     pub(super) instances: Option<i64>,
     /// Return at once instead of waiting until the service is running.
     #[arg(long, visible_alias = "no-wait")]

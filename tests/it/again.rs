@@ -112,3 +112,14 @@ fn what_a_shell_has_open_reaches_neither_the_server_in_the_background_nor_servic
     home.ok(["server", "stop"]);
     server.wait().unwrap();
 }
+
+#[test]
+fn options_for_a_server_that_runs_already_are_not_lost_without_a_word() {
+    let home = Home::new();
+    let first = home.run(["server", "start", "--idle-timeout", "7m"]);
+    assert!(first.code == Some(0) && !first.stderr.contains("keeps the options"), "{first:#?}");
+    let same = home.run(["server", "start"]);
+    assert!(same.code == Some(0) && !same.stderr.contains("keeps the options"), "{same:#?}");
+    let other = home.run(["server", "start", "--idle-timeout", "8m"]);
+    assert!(other.code == Some(0) && other.stderr.contains("keeps the options"), "{other:#?}");
+}

@@ -87,6 +87,7 @@ fn wrong_words_are_told_with_the_next_step() {
         (&["logs", "a", "--since", "x"], "a number with a unit, such as 500ms"),
         (&["user", "token", "--expires", "x"], "a number with a unit, such as 500ms"),
         (&["run", "--instances", "x"], "expected a whole number, such as 10"),
+        (&["run", "--instances", "0"], "0 is not in 1..=100"),
         (&["config", "set", "a", "1", "--if-revision", "1.5"], "expected a whole number, such as 10"),
         (&[""], "the name of the command or service is empty"),
         (&["-o", "xml", "services"], "table, json, jsonl, raw"),

@@ -138,11 +138,17 @@ impl Start {
             server::forget_start(&cx.home)?;
         }
         let options = self.options.over_remembered(cx);
-        let (state, started) = daemon::start_once(cx, &options.arguments()).await?;
+        let arguments = options.arguments();
+        let (state, started) = daemon::start_once(cx, &arguments).await?;
         if started {
             cx.ui.say(format_args!("the micro server is running (pid {})", state.pid));
         } else {
             cx.ui.say(format_args!("the micro server runs already (pid {})", state.pid));
+            if arguments != state.arguments {
+                let text =
+                    "it keeps the options it was started with; `micro server stop` it first to change them";
+                cx.ui.warn(format_args!("{text}"));
+            }
         }
         show(&state, cx);
         Ok(())

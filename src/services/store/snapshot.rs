@@ -141,11 +141,11 @@ impl<R: Read> Reader<R> {
         let mut reader = Self { from, hash: Sha256::new(), bytes: 0, records: 0, last: None, ended: false };
         let mut magic = [0; MAGIC.len()];
         reader.fill(&mut magic).map_err(|error| match error {
-            Unreadable::Broken(_) => Unreadable::Broken("is none: it is too short".into()),
+            Unreadable::Broken(_) => Unreadable::Broken("is not whole: it is too short to be one".into()),
             error @ Unreadable::Io(_) => error,
         })?;
         if &magic != MAGIC {
-            return Err(Unreadable::Broken("is none: it begins with something else".into()));
+            return Err(Unreadable::Broken("is no snapshot: it begins with something else".into()));
         }
         let format = reader.number()?;
         if format != FORMAT {
@@ -175,7 +175,7 @@ impl<R: Read> Reader<R> {
         check_table(&table)
             .and_then(|()| check_key(&key))
             .map_err(|e| broken(format!("is unusable: {e}")))?;
-        Kept::decode(kept.clone()).map_err(|e| broken(format!("has a value that is none: {e}")))?;
+        Kept::decode(kept.clone()).map_err(|e| broken(format!("has a value that cannot be read: {e}")))?;
         if self.last.as_ref().is_some_and(|(t, k)| (t.as_str(), k.as_str()) >= (&table, &key)) {
             return Err(broken("does not follow the one before it".into()));
         }
@@ -324,7 +324,7 @@ mod tests {
         let mut longer = whole.clone();
         longer.push(0);
         for (bytes, words) in [
-            (&b""[..], "is none"),
+            (&b""[..], "too short"),
             (b"PK\x03\x04 and so on and on", "begins with something else"),
             (&later, "has format 2"),
             (&longer, "goes on after its end"),

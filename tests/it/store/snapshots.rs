@@ -212,7 +212,10 @@ fn snapshots_are_files_and_pipes_and_restoring_one_is_confirmed() {
     home.fails(1, ["store", "restore", "nowhere", "-y"]);
     fs::write(home.path().join("empty"), "").unwrap();
     let said = home.fails(7, ["store", "restore", "empty", "-y"]);
-    assert!(said.contains("is none"), "{said}");
+    assert!(
+        said.contains("no snapshot: it begins with something else") || said.contains("too short"),
+        "{said}"
+    );
     assert_eq!(home.ok(["store", "read", "k"]), "v\n");
     let said = home.fails(1, ["store", "snapshot", "no/such/folder"]);
     assert!(said.contains("cannot write `no/such/folder`"), "{said}");
