@@ -89,3 +89,40 @@ fn the_documents_link_to_what_is_there() {
         }
     }
 }
+
+/// What the map of the code names is there: files, folders, and functions and types written as `Type::function`.
+#[test]
+fn the_map_of_the_code_names_what_is_there() {
+    let mut sources = Vec::new();
+    for folder in ["src", "sdk/src", "proto/src", "tests/it"] {
+        files(&root().join(folder), "rs", &mut sources);
+    }
+    let texts: Vec<String> = sources.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+    let is_path = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '/' | '.');
+    let map = read("docs/architecture.md");
+    // Drawings have no marks.
+    let prose = map.split("```").step_by(2).flat_map(|part| part.split('`').skip(1).step_by(2));
+    let (mut seen, mut wrong) = ([0; 3], Vec::new());
+    for name in prose {
+        let (kind, there) = if let Some((_, item)) = name.rsplit_once("::") {
+            let defined = ["fn", "struct", "enum", "trait"].map(|word| format!("{word} {item}"));
+            let ends = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_');
+            let is = |text: &str| defined.iter().any(|def| text.split(def.as_str()).skip(1).any(ends));
+            (0, texts.iter().any(|text| is(text)))
+        } else if !name.chars().all(is_path) || name.ends_with('/') {
+            continue;
+        } else if name.ends_with(".rs") {
+            (1, sources.iter().any(|path| path.ends_with(name)))
+        } else if name.contains('/') {
+            (2, ["", "src"].iter().any(|folder| root().join(folder).join(name).exists()))
+        } else {
+            continue;
+        };
+        seen[kind] += 1;
+        if !there {
+            wrong.push(name);
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:?}");
+    assert!(seen.iter().all(|number| *number > 10), "{seen:?}");
+}
