@@ -111,7 +111,7 @@ fn the_map_of_the_code_names_what_is_there() {
             (0, texts.iter().any(|text| is(text)))
         } else if !name.chars().all(is_path) || name.ends_with('/') {
             continue;
-        } else if name.ends_with(".rs") {
+        } else if Path::new(name).extension().is_some_and(|extension| extension == "rs") {
             (1, sources.iter().any(|path| path.ends_with(name)))
         } else if name.contains('/') {
             (2, ["", "src"].iter().any(|folder| root().join(folder).join(name).exists()))
