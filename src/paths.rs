@@ -27,7 +27,7 @@ impl Home {
     /// Finds the folders; creates none.
     ///
     /// # Errors
-    /// Neither `MICRO_HOME` nor `HOME` is set, or what they name is not UTF-8: SQLite opens no such file, and
+    /// Neither `MICRO_HOME` nor `HOME` is set, or what they name is not UTF-8: `SQLite` opens no such file, and
     /// `state.json` could not name the socket.
     pub(crate) fn find() -> anyhow::Result<Self> {
         let found = if let Some(home) = Self::variable() {
@@ -44,7 +44,8 @@ impl Home {
         };
         let folders = [&found.config, &found.data, &found.cache];
         if let Some(folder) = folders.into_iter().find(|folder| folder.to_str().is_none()) {
-            bail!("the path {folder:?} is not valid UTF-8: set MICRO_HOME to a folder whose path is");
+            let shown = folder.as_os_str().as_encoded_bytes().escape_ascii();
+            bail!("the path `{shown}` is not valid UTF-8: set MICRO_HOME to a folder whose path is");
         }
         Ok(found)
     }

@@ -72,7 +72,7 @@ pub(super) struct Route {
     /// The endpoint has no schema, and is registered as a stream of answers.
     pub(super) stream: bool,
     caller: Caller,
-    /// [`Auth::epoch`], read before authentication so that a revocation during it is not missed.
+    /// `Auth::epoch`, read before authentication so that a revocation during it is not missed.
     epoch: u64,
     namespace: String,
     /// How long the service was waited for, which the caller's deadline includes.

@@ -90,7 +90,7 @@ fn a_home_whose_path_is_not_utf8_is_refused_with_what_to_do() {
     let odd = home.path().join(OsStr::from_bytes(b"caf\xe9"));
     for words in [&["server", "start"][..], &["services"], &["new", "x"]] {
         let said = outcome(home.command(words).env("MICRO_HOME", &odd));
-        let told = said.stderr.contains(r"caf\xE9") && said.stderr.contains("set MICRO_HOME");
+        let told = said.stderr.contains(r"caf\xe9") && said.stderr.contains("set MICRO_HOME");
         assert!(said.code == Some(1) && told, "{words:?}: {said:#?}");
     }
     assert!(!odd.exists());
