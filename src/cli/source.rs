@@ -292,7 +292,8 @@ fn prepare(folder: &Path, cx: &Context) -> anyhow::Result<()> {
             cx.ui.say(format_args!("generated {}", path.display()));
         }
     }
-    if patch::is_needed(folder)? {
+    // What cannot be read of the project is told by the server, which reads it too.
+    if patch::is_needed(folder).unwrap_or_default() {
         patch::ensure_patch(folder, &sdk::unpack(&cx.home.data)?)?;
     }
     Ok(())
