@@ -1,17 +1,36 @@
 //! Write services for micro: serve, register, call, keep.
 //!
-//! ```ignore
-//! mod handler;
-//! mod proto;
+//! ```no_run
+//! # mod proto {
+//! #     pub const DESCRIPTORS: &[u8] =
+//! #         include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/caller/src/proto/descriptors.bin"));
+//! #     pub mod helloworld {
+//! #         include!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/caller/src/proto/helloworld.rs"));
+//! #     }
+//! # }
+//! use micro_sdk::{Context, Receiver, Result, Sender, Service, tokio};
+//! use proto::helloworld::{self, CallRequest, CallResponse, HelloworldServer};
+//! # use proto::helloworld::{Ping, Pong, StreamRequest, StreamResponse};
 //!
-//! use micro_sdk::tokio;
+//! struct Helloworld;
+//!
+//! impl helloworld::Helloworld for Helloworld {
+//!     async fn call(&self, _cx: Context, request: CallRequest) -> Result<CallResponse> {
+//!         Ok(CallResponse { msg: format!("Hello {}", request.name) })
+//!     }
+//! #
+//! #     async fn stream(&self, _: Context, _: StreamRequest, _: Sender<StreamResponse>) -> Result<()> {
+//! #         Ok(())
+//! #     }
+//! #
+//! #     async fn ping_pong(&self, _: Context, _: Receiver<Ping>, _: Sender<Pong>) -> Result<()> {
+//! #         Ok(())
+//! #     }
+//! }
 //!
 //! #[tokio::main]
-//! async fn main() -> micro_sdk::Result<()> {
-//!     micro_sdk::Service::new("helloworld")
-//!         .handle(proto::helloworld::HelloworldServer::new(handler::Helloworld))
-//!         .run()
-//!         .await
+//! async fn main() -> Result<()> {
+//!     Service::new("helloworld").handle(HelloworldServer::new(Helloworld)).run().await
 //! }
 //! ```
 //!

@@ -1,7 +1,10 @@
 //! What a service keeps: records in tables, and blobs.
 //!
-//! ```ignore
-//! use micro_sdk::serde::{Deserialize, Serialize};
+//! ```
+//! use micro_sdk::{
+//!     Context, Result,
+//!     serde::{Deserialize, Serialize},
+//! };
 //!
 //! #[derive(Serialize, Deserialize)]
 //! #[serde(crate = "micro_sdk::serde")]
@@ -9,9 +12,12 @@
 //!     name: String,
 //! }
 //!
-//! let users = cx.store().table::<User>("users");
-//! users.put("jane", &jane).await?;
-//! let jane = users.get("jane").await?;
+//! async fn rename(cx: &Context, key: &str, name: &str) -> Result<Option<User>> {
+//!     let users = cx.store().table::<User>("users");
+//!     let before = users.get(key).await?;
+//!     users.put(key, &User { name: name.to_owned() }).await?;
+//!     Ok(before)
+//! }
 //! ```
 //!
 //! A service has one table in the database of its namespace, which has its name and which it may use

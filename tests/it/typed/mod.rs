@@ -10,7 +10,8 @@ use crate::{
     support::{Home, eventually, http, mirror, outcome},
 };
 
-/// The folder with the programs `typed`, and `caller` whose client was fetched from a running service.
+/// The folder with the programs `typed`, `caller` whose client was fetched from a running service, and the
+/// other examples of the SDK.
 fn programs() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
@@ -40,6 +41,11 @@ fn programs() -> &'static Path {
             let caller = fs::read_to_string(caller).unwrap();
             let caller = caller.replace("mod proto;", "#[path = \"../proto/mod.rs\"]\nmod proto;");
             fs::write(fresh.join("src/bin/caller.rs"), caller).unwrap();
+            for example in ["settings", "counter"] {
+                let main = format!("sdk/examples/{example}/src/main.rs");
+                let main = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(main)).unwrap();
+                fs::write(fresh.join(format!("src/bin/{example}.rs")), main).unwrap();
+            }
         })
     })
 }
@@ -347,4 +353,44 @@ fn a_service_without_methods_calls_another_whatever_becomes_of_that() {
     says("the caller to find it again", "Hello Jane");
     assert_eq!(home.status("caller")["metadata"]["restarts"].as_str().unwrap_or("0"), "0");
     assert!(home.ok(["services"]).contains("caller"));
+}
+
+#[test]
+fn the_example_of_the_config_prints_each_greeting() {
+    let home = Home::new();
+    run(&home, "settings");
+    let says = |line: &str| {
+        eventually(line, || home.ok(["logs", "settings"]).lines().any(|said| said == line).then_some(()));
+    };
+    says("no greeting is set");
+    home.ok(["config", "set", "greeting", r#"{"text": "Hello", "times": 2}"#]);
+    says("Hello Hello");
+    home.ok(["config", "set", "greeting.times", "1"]);
+    says("Hello");
+    // What is no greeting is told, and the next one counts again.
+    home.ok(["config", "set", "greeting.times", "often"]);
+    home.ok(["config", "set", "greeting", r#"{"text": "Bye", "times": 1}"#]);
+    says("Bye");
+}
+
+#[test]
+fn the_example_of_the_store_loses_no_number() {
+    let home = Home::new();
+    let program = programs().join("counter");
+    let program = program.to_str().unwrap();
+    home.ok(["run", ".", "--name", "counter", "--instances", "3", "--command", program]);
+    let counted = || {
+        let said = home.ok(["logs", "counter"]);
+        said.lines().filter_map(|line| line.strip_prefix("counted to ")?.parse().ok()).collect::<Vec<u64>>()
+    };
+    eventually("some rounds", || (counted().len() >= 9).then_some(()));
+    home.ok(["kill", "counter"]);
+    let total: u64 = home.ok(["store", "read", "--table", "counter", "runs/total"]).trim().parse().unwrap();
+    let mut counted = counted();
+    counted.sort_unstable();
+    let all = counted.len();
+    counted.dedup();
+    assert_eq!(counted.len(), all, "a number was counted twice");
+    // An instance may have been stopped between counting and saying so.
+    assert!(counted.last().is_some_and(|last| *last <= total), "{total} {counted:?}");
 }
