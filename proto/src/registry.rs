@@ -148,6 +148,11 @@ pub struct ListRequest {
     /// Domain to list.
     #[prost(message, optional, tag = "1")]
     pub options: ::core::option::Option<Options>,
+    /// Answer with `name`, `version`, `descriptor_hash`, `ready` and the domain alone, which is enough for a
+    /// list of names.
+    /// Addition of this implementation.
+    #[prost(bool, tag = "100")]
+    pub brief: bool,
 }
 /// The services of a domain.
 #[derive(Clone, PartialEq, ::prost::Message)]

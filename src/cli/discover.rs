@@ -1,26 +1,7 @@
 //! What services can be asked: their schemas from the registry, kept on disk for completion and
 //! for the next call.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-    path::PathBuf,
-};
-
-use anyhow::Context as _;
-use micro_sdk::{
-    Error,
-    blocks::{registry::RegistryClient, runtime::RuntimeClient},
-    proto::{
-        DESCRIPTORS,
-        registry::{
-            DescriptorsRequest, GetRequest, ListRequest, Options, Service as Registered, Value as WireValue,
-        },
-        runtime::{ReadOptions, ReadRequest},
-    },
-    schema as wire_schema,
-};
-use serde::{Deserialize, Serialize};
+use std::{fs, path::PathBuf};
 
 use super::{
     arrival::{self, Arrival},
@@ -30,9 +11,21 @@ use super::{
     ui::harmless,
 };
 use crate::{
-    config::{DEFAULT_NAMESPACE, LOCAL},
+    config::DEFAULT_NAMESPACE,
     names::{BLOCKS, purpose},
     private,
+};
+use anyhow::Context as _;
+use micro_sdk::{
+    Error,
+    blocks::registry::RegistryClient,
+    proto::{
+        DESCRIPTORS,
+        registry::{
+            DescriptorsRequest, GetRequest, ListRequest, Options, Service as Registered, Value as WireValue,
+        },
+    },
+    schema as wire_schema,
 };
 
 /// A service that was found, and where.
@@ -40,35 +33,6 @@ pub(super) struct Found {
     pub(super) schema: Schema,
     /// The namespace its calls go to.
     pub(super) namespace: String,
-}
-
-/// What completion knows of an environment and namespace.
-#[derive(Default, Deserialize, Serialize)]
-pub(super) struct Known {
-    pub(super) services: Vec<KnownService>,
-    /// The names of the services that the runtime knows, registered or not.
-    #[serde(default)]
-    pub(super) run: Vec<String>,
-}
-
-/// A service that completion knows.
-#[derive(Deserialize, Serialize)]
-pub(super) struct KnownService {
-    /// What it registered; its endpoints alone where it has descriptors.
-    pub(super) service: Service,
-    /// The hash of its descriptors, empty if it has none.
-    descriptor_hash: String,
-}
-
-impl KnownService {
-    /// All that can be known of it.
-    pub(super) fn schema(self, cx: &Context) -> Schema {
-        match read_descriptors(cx, &self.descriptor_hash) {
-            Some(set) => described(set, &self.service.name, &self.service.version, Some(&self.service)),
-            None => None,
-        }
-        .unwrap_or(Schema::Whole(self.service))
-    }
 }
 
 /// Finds a service: building blocks in their namespace, others in the user's, then in `micro`.
@@ -143,7 +107,7 @@ async fn found(
     Ok(Found { schema, namespace: namespace.to_owned() })
 }
 
-async fn schema(
+pub(super) async fn schema(
     cx: &Context,
     connection: &Connection,
     service: &Registered,
@@ -178,7 +142,12 @@ fn not_ready(name: &str) -> anyhow::Error {
 }
 
 /// The schema in a set of descriptors, with the endpoints that were registered; none if it is damaged.
-fn described(set: Vec<u8>, name: &str, version: &str, registered: Option<&Service>) -> Option<Schema> {
+pub(super) fn described(
+    set: Vec<u8>,
+    name: &str,
+    version: &str,
+    registered: Option<&Service>,
+) -> Option<Schema> {
     let set = Descriptors::decode(set).ok()?;
     let names = |service: &Service| service.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect();
     let (name, version) = (name.to_owned(), version.to_owned());
@@ -192,7 +161,7 @@ fn descriptors_file(cx: &Context, hash: &str) -> Option<PathBuf> {
     is_hash.then(|| cx.home.cache.join("descriptors").join(hash))
 }
 
-fn read_descriptors(cx: &Context, hash: &str) -> Option<Vec<u8>> {
+pub(super) fn read_descriptors(cx: &Context, hash: &str) -> Option<Vec<u8>> {
     fs::read(descriptors_file(cx, hash)?).ok()
 }
 
@@ -219,7 +188,7 @@ pub(super) async fn descriptors(
     Ok(set)
 }
 
-fn from_values(service: &Registered) -> Service {
+pub(super) fn from_values(service: &Registered) -> Service {
     let endpoints: Vec<_> = service
         .endpoints
         .iter()
@@ -238,95 +207,26 @@ fn value(wire: WireValue) -> Value {
 }
 
 /// The schema of a building block, which this program knows by itself.
-fn block(name: &str) -> anyhow::Result<Schema> {
+pub(super) fn block(name: &str) -> anyhow::Result<Schema> {
     // Two blocks may have handlers of the same name.
     let set = Descriptors::decode(DESCRIPTORS.to_vec())?.of_package(name);
     let (about, version) = (purpose(name).to_owned(), "latest".to_owned());
     Ok(Schema::Descriptors { set, name: name.to_owned(), version, about, registered: None })
 }
 
-/// The services of a namespace, one entry a name, in the order of their names.
+/// The versions of the services of a namespace, in the order of their names; where `brief`, with nothing
+/// but what tells them apart.
 ///
 /// # Errors
 /// The registry cannot be asked.
-pub(super) async fn list(connection: &Connection, namespace: &str) -> anyhow::Result<Vec<Registered>> {
+pub(super) async fn list(
+    connection: &Connection,
+    namespace: &str,
+    brief: bool,
+) -> anyhow::Result<Vec<Registered>> {
     let registry: RegistryClient = connection.block("registry")?;
     let options = Some(Options { domain: namespace.to_owned(), ..Options::default() });
-    let mut services = registry.list_services(ListRequest { options }).await?.services;
+    let mut services = registry.list_services(ListRequest { options, brief }).await?.services;
     services.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(services)
-}
-
-/// Learns what the services of the user's namespace can be asked, and keeps it for when the server
-/// is away.
-pub(super) async fn remember(cx: &Context, connection: &Connection, services: Vec<Registered>) -> Known {
-    let namespace = connection.namespace();
-    let mut newest: BTreeMap<String, Registered> = BTreeMap::new();
-    for service in services {
-        if !BLOCKS.contains(&service.name.as_str()) {
-            newest.entry(service.name.clone()).or_insert(service);
-        }
-    }
-    let mut known = remembered(cx);
-    // One that does not run now keeps what it could be asked.
-    known.run = run_before(connection, namespace).await.unwrap_or_default();
-    known.services.retain(|KnownService { service, .. }| {
-        known.run.contains(&service.name) && !newest.contains_key(&service.name)
-    });
-    for service in newest.values() {
-        let schema = schema(cx, connection, service, namespace).await;
-        // Without its descriptors a service is still known by what it registered.
-        let known_service = match schema {
-            Ok(schema @ Schema::Descriptors { .. }) => KnownService {
-                service: schema.outline(true),
-                descriptor_hash: service.descriptor_hash.clone(),
-            },
-            Ok(Schema::Whole(_)) | Err(_) => {
-                KnownService { service: from_values(service), descriptor_hash: String::new() }
-            }
-        };
-        known.services.push(known_service);
-    }
-    let path = known_file(cx, namespace);
-    if let Some(folder) = path.parent()
-        && private::create_lasting_folder(folder).is_ok()
-        && let Ok(text) = serde_json::to_vec(&known)
-    {
-        // A cache that cannot be written only costs time.
-        drop(private::write_cache_file(&path, &text));
-    }
-    known
-}
-
-/// The names of the services that the runtime knows, whether they run now or not.
-///
-/// # Errors
-/// The runtime cannot be asked.
-pub(super) async fn run_before(connection: &Connection, namespace: &str) -> anyhow::Result<Vec<String>> {
-    let runtime: RuntimeClient = connection.block("runtime")?;
-    let options = ReadOptions { namespace: namespace.to_owned(), ..ReadOptions::default() };
-    let services = runtime.read(ReadRequest { options: Some(options) }).await?.services;
-    let names: BTreeSet<String> = services.into_iter().map(|service| service.name).collect();
-    Ok(names.into_iter().collect())
-}
-
-/// What was known last.
-pub(super) fn remembered(cx: &Context) -> Known {
-    let read = || -> anyhow::Result<Known> {
-        let path = known_file(cx, &cx.namespace()?);
-        Ok(serde_json::from_slice(&fs::read(path)?)?)
-    };
-    read().unwrap_or_default()
-}
-
-/// The schemas of the building blocks.
-pub(super) fn blocks() -> Vec<Schema> {
-    BLOCKS.iter().filter_map(|name| block(name).ok()).collect()
-}
-
-fn known_file(cx: &Context, namespace: &str) -> PathBuf {
-    let environment = cx.environment().map_or_else(|_| LOCAL.to_owned(), |(name, _)| name);
-    let safe =
-        |text: &str| text.replace(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '-' | '.'), "_");
-    cx.home.cache.join("services").join(format!("{}-{}.json", safe(&environment), safe(namespace)))
 }

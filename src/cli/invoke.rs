@@ -20,6 +20,7 @@ use super::{
     context::{Context, within},
     discover, dynamic, elsewhere,
     failure::{Failure, exit},
+    known,
     server::daemon,
 };
 use crate::{config::LOCAL, json, names::BLOCKS, transcode};
@@ -115,7 +116,7 @@ async fn refuse_typos(name: &str, cx: &Context) -> anyhow::Result<()> {
     let near = dynamic::similar(name, commands::NAMES.iter().copied());
     let near = near.first().map(|near| elsewhere::instead(near));
     let Some(hint) = elsewhere::hint(name).or(near) else { return Ok(()) };
-    if discover::remembered(cx).services.iter().any(|known| known.service.name == name) {
+    if known::remembered(cx).services.iter().any(|known| known.service.name == name) {
         return Ok(());
     }
     if cx.environment()?.0 == LOCAL && daemon::find(cx).await.is_none() {
@@ -130,10 +131,10 @@ fn unrecognized(name: &str, more: &str) -> Failure {
 }
 
 async fn unknown(cx: &Context, connection: &super::context::Connection, name: &str) -> anyhow::Error {
-    let services = discover::list(connection, connection.namespace()).await.unwrap_or_default();
+    let services = discover::list(connection, connection.namespace(), true).await.unwrap_or_default();
     let failure = unrecognized(name, &format!(" (no service {name} is registered either)"));
     let registered: Vec<String> = services.iter().map(|service| service.name.clone()).collect();
-    discover::remember(cx, connection, services).await;
+    drop(known::learn(cx, connection, services).await);
     let known = commands::NAMES.iter().copied().chain(registered.iter().map(String::as_str));
     let near = dynamic::similar(name, known);
     let near = near.first().map(|near| elsewhere::instead(near));

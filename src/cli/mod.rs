@@ -19,6 +19,7 @@ mod get;
 mod invoke;
 mod json;
 mod kill;
+mod known;
 mod login;
 mod logout;
 mod logs;
@@ -42,7 +43,7 @@ pub(crate) mod fuzz {
     pub(crate) use super::{dynamic::fuzz::words, ui::harmless::fuzz::terminal};
 }
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{mem::ManuallyDrop, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{
     ArgMatches, Args, FromArgMatches as _, Parser, builder::StyledStr, error::ErrorKind, parser::ValueSource,
@@ -168,11 +169,12 @@ pub(crate) fn main() -> ExitCode {
     }
     ui::set_colors(false);
     let line = invoke::help_of_service(std::env::args_os().collect());
-    let parsed =
-        commands::tree_for(&line[1.min(line.len())..]).try_get_matches_from(&line).and_then(|matches| {
-            let sources = Sources::of_matches(&matches, &SOURCES);
-            Ok((Globals::of(&matches)?, Command::of(&matches)?, sources))
-        });
+    // The program may end before it is taken apart piece by piece.
+    let mut tree = ManuallyDrop::new(commands::tree_for(&line[1.min(line.len())..]));
+    let parsed = tree.try_get_matches_from_mut(&line).and_then(|matches| {
+        let sources = Sources::of_matches(&matches, &SOURCES);
+        Ok((Globals::of(&matches)?, Command::of(&matches)?, sources))
+    });
     let (globals, command, sources) = match parsed {
         Ok(parsed) => parsed,
         Err(error) => return usage(&error),

@@ -9,6 +9,7 @@ use super::{
     context::{Connection, Context},
     discover, dynamic,
     failure::{Failure, exit},
+    known,
     source::{Launch, Source},
 };
 
@@ -103,8 +104,8 @@ pub(super) async fn wait(
                 let call = call.map(|call| format!("; call it with `{call}`")).unwrap_or_default();
                 cx.ui.say(format_args!("{name} is running{call}"));
                 // Completion knows it from now on; if not, only that is lost.
-                if let Ok(services) = discover::list(connection, connection.namespace()).await {
-                    discover::remember(cx, connection, services).await;
+                if let Ok(services) = discover::list(connection, connection.namespace(), true).await {
+                    drop(known::learn(cx, connection, services).await);
                 }
                 return Ok(());
             }

@@ -1,6 +1,6 @@
 use clap::Args;
 
-use super::{context::Context, discover};
+use super::{context::Context, discover, known};
 use crate::{config::DEFAULT_NAMESPACE, names::BLOCKS};
 
 /// List the services in the registry.
@@ -10,7 +10,7 @@ pub(super) struct Services {}
 impl Services {
     pub(super) async fn run(self, cx: &Context) -> anyhow::Result<()> {
         let connection = cx.connect().await?;
-        let services = discover::list(&connection, connection.namespace()).await?;
+        let services = discover::list(&connection, connection.namespace(), true).await?;
         let mut names: Vec<String> = services.iter().map(|service| service.name.clone()).collect();
         names.dedup();
         if connection.namespace() != DEFAULT_NAMESPACE {
@@ -20,8 +20,8 @@ impl Services {
             names.dedup();
         }
         cx.ui.names(&names)?;
-        // Completion knows them from now on.
-        discover::remember(cx, &connection, services).await;
+        // Completion knows them from now on; if not, only that is lost.
+        drop(known::learn(cx, &connection, services).await);
         Ok(())
     }
 }

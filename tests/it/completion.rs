@@ -73,6 +73,32 @@ fn a_service_that_is_new_is_offered_and_then_remembered() {
     assert!(offered());
 }
 
+/// Of many services the names alone are listed; what one of them can be asked is asked for by its name.
+#[test]
+fn many_services_are_offered_by_their_names() {
+    let home = Home::new();
+    for number in 0..100 {
+        let service = format!(
+            r#"{{"name": "many-{number}", "version": "1", "nodes": [{{"id": "{number}", "address": "127.0.0.1:1"}}],
+            "endpoints": [{{"name": "Many.Count"}}], "options": {{"ttl": "600"}}}}"#
+        );
+        home.ok(["call", "registry", "Registry.Register", &service]);
+    }
+    let brief = home.ok(["registry", "list-services", "--brief", "-o", "json"]);
+    assert!(brief.contains("many-99") && !brief.contains("127.0.0.1") && !brief.contains("Many.Count"));
+    assert!(home.ok(["services"]).lines().filter(|name| name.starts_with("many-")).count() == 100);
+    let offered = || {
+        let found = candidates(&home, &["micro", "many-"]);
+        (found.iter().filter(|name| name.starts_with("many-")).count() == 100).then_some(())
+    };
+    eventually("all services to be offered", offered);
+    eventually("an endpoint to be offered", || {
+        has(&candidates(&home, &["micro", "many-7", ""]), &["count"]).then_some(())
+    });
+    home.ok(["server", "stop"]);
+    assert!(offered().is_some());
+}
+
 #[test]
 fn only_services_that_a_command_can_act_on_are_offered() {
     let home = Home::new();

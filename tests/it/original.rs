@@ -256,7 +256,7 @@ async fn the_command_line_of_the_original_finds_what_it_relies_on() {
     assert_ne!(original.reply("/auth.Auth/Token", "", &wrong).await.status, 0);
 
     let domain = || Some(registry::Options { domain: "micro".into(), ..Default::default() });
-    let list = registry::ListRequest { options: domain() };
+    let list = registry::ListRequest { options: domain(), brief: false };
     let services: registry::ListResponse =
         original.ask("/registry.Registry/ListServices", &bearer, &list).await;
     assert!(services.services.iter().any(|service| service.name == "gotest"));

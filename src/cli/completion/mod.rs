@@ -19,11 +19,12 @@ use super::{
     commands,
     context::{Connection, Context},
     discover, dynamic, invoke,
+    known::{self, KnownService},
     ui::{Output, Ui, harmless},
 };
 use crate::{
     config::{Config, LOCAL},
-    names::BLOCKS,
+    names::{self, BLOCKS},
     paths::Home,
 };
 pub(super) use files::{contents, folders};
@@ -110,52 +111,49 @@ fn candidates(shell: Shell) -> io::Result<()> {
     io::stdout().lock().write_all(&answer)
 }
 
-/// The command tree with a command for each service; nothing when the first word is none of them.
+/// The command tree with the services: all their names, or the one that was typed with what it can be asked.
+/// Nothing when what was typed is none of them.
 fn command(typed: &[OsString]) -> Command {
     let typed: Vec<String> = typed.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     // The last word is being typed.
     let before = &typed[..typed.len().saturating_sub(1)];
     let first = dynamic::first_word(&commands::root(), before).map(str::to_owned);
     let root = commands::tree_to_complete(first.as_deref());
-    let known = match &first {
+    match &first {
         // What a built-in command takes is asked for by its arguments.
-        Some(first) if commands::NAMES.contains(&first.as_str()) => return root,
-        Some(first) => known().into_iter().filter(|schema| schema.name() == first).collect(),
-        None => known(),
-    };
-    let behind = first.as_ref().and_then(|first| typed.iter().position(|word| word == first));
-    let behind = behind.map_or(&[][..], |at| &typed[at + 1..]);
-    if first.is_some() && known.is_empty() {
-        return Command::new("micro").disable_help_flag(true).allow_external_subcommands(true);
+        Some(first) if commands::NAMES.contains(&first.as_str()) => root,
+        Some(first) => {
+            let Some(schema) = service(first) else {
+                return Command::new("micro").disable_help_flag(true).allow_external_subcommands(true);
+            };
+            let at = typed.iter().position(|word| word == first).map_or(typed.len(), |at| at + 1);
+            let command = dynamic::completable(&schema, &typed[at..], &root);
+            root.subcommand(command)
+        }
+        None => {
+            let known = names().into_iter().filter(|(name, _)| !commands::NAMES.contains(&name.as_str()));
+            let known: Vec<Command> = known.map(|(name, about)| Command::new(name).about(about)).collect();
+            root.subcommands(known)
+        }
     }
-    let missing: Vec<Command> = known
-        .into_iter()
-        .filter(|schema| !commands::NAMES.contains(&schema.name()))
-        .map(|schema| dynamic::completable(&schema, behind, &root))
-        .collect();
-    root.subcommands(missing)
 }
 
 /// The names of the services and building blocks, for arguments that take one to call.
 pub(super) fn services() -> ArgValueCandidates {
-    ArgValueCandidates::new(|| known().iter().map(candidate).collect())
+    ArgValueCandidates::new(|| names().into_iter().map(candidate).collect())
 }
 
 /// The names of the services that have descriptors, for arguments that take one to make a client of.
 pub(super) fn described_services() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
         let mut known = known();
-        known.retain(|schema| {
-            matches!(schema, dynamic::Schema::Descriptors { .. }) && !BLOCKS.contains(&schema.name())
-        });
-        known.iter().map(candidate).collect()
+        known.retain(|service| !service.descriptor_hash.is_empty());
+        known.into_iter().map(|known| candidate((known.service.name, known.service.about))).collect()
     })
 }
 
-fn candidate(schema: &dynamic::Schema) -> CompletionCandidate {
-    let service = schema.outline(true);
-    let about = Some(service.about).filter(|text| !text.is_empty());
-    CompletionCandidate::new(service.name).help(about.map(Into::into))
+fn candidate((name, about): (String, String)) -> CompletionCandidate {
+    CompletionCandidate::new(name).help(Some(about).filter(|about| !about.is_empty()).map(Into::into))
 }
 
 /// The names of the services that the runtime runs, registered or not, for arguments that take one.
@@ -164,9 +162,9 @@ pub(super) fn run_services() -> ArgValueCandidates {
         let Some(cx) = context() else { return Vec::new() };
         let names = live(async {
             let connection = cx.connect_if_running().await?;
-            discover::run_before(&connection, connection.namespace()).await
+            known::run_before(&connection, connection.namespace()).await
         });
-        let names = names.unwrap_or_else(|| discover::remembered(&cx).run);
+        let names = names.unwrap_or_else(|| known::remembered(&cx).run);
         names.into_iter().map(CompletionCandidate::new).collect()
     })
 }
@@ -175,7 +173,9 @@ pub(super) fn run_services() -> ArgValueCandidates {
 pub(super) fn endpoints() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
         let typed: Vec<OsString> = std::env::args_os().skip_while(|word| word != "--").collect();
-        let service = known().into_iter().find(|schema| typed.iter().any(|word| word == schema.name()));
+        let is_typed = |name: &str| typed.iter().any(|word| word == name);
+        let name = names().into_iter().map(|(name, _)| name).find(|name| is_typed(name));
+        let service = name.and_then(|name| service(&name));
         let endpoints = service.map(|schema| schema.outline(false).endpoints).unwrap_or_default();
         endpoints.into_iter().map(|endpoint| CompletionCandidate::new(endpoint.name)).collect()
     })
@@ -233,14 +233,38 @@ fn live<T>(asking: impl Future<Output = anyhow::Result<T>>) -> Option<T> {
     runtime.block_on(async { tokio::time::timeout(BUDGET, asking).await }).ok()?.ok()
 }
 
-/// The services, live if the server answers within the budget.
-fn known() -> Vec<dynamic::Schema> {
-    let Some(cx) = context() else { return discover::blocks() };
-    let services = live(async {
+/// The services, live if the server answers within the budget, without the building blocks.
+fn known() -> Vec<KnownService> {
+    let Some(cx) = context() else { return Vec::new() };
+    let learned = live(async {
         let connection = cx.connect_if_running().await?;
-        let services = discover::list(&connection, connection.namespace()).await?;
-        anyhow::Ok(discover::remember(&cx, &connection, services).await)
+        let services = discover::list(&connection, connection.namespace(), true).await?;
+        known::learn(&cx, &connection, services).await
     });
-    let services = services.map_or_else(|| discover::remembered(&cx).services, |known| known.services);
-    services.into_iter().map(|service| service.schema(&cx)).chain(discover::blocks()).collect()
+    learned.unwrap_or_else(|| known::remembered(&cx)).services
+}
+
+/// The services and building blocks: their names, and what they are for.
+fn names() -> Vec<(String, String)> {
+    let services = known().into_iter().map(|known| (known.service.name, known.service.about));
+    let blocks = BLOCKS.iter().map(|&name| (name.to_owned(), names::purpose(name).to_owned()));
+    services.chain(blocks).collect()
+}
+
+/// What a service can be asked, live if the server answers within the budget.
+fn service(name: &str) -> Option<dynamic::Schema> {
+    if BLOCKS.contains(&name) {
+        return discover::block(name).ok();
+    }
+    let cx = context()?;
+    let found = live(async {
+        let connection = cx.connect_if_running().await?;
+        let service = discover::registered(&connection, name).await?;
+        discover::schema(&cx, &connection, &service, connection.namespace()).await
+    });
+    found.or_else(|| {
+        let mut known = known::remembered(&cx).services;
+        known.retain(|known| known.service.name == name);
+        Some(known.pop()?.schema(&cx))
+    })
 }

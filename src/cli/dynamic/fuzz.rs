@@ -66,7 +66,7 @@ fn called(schema: &Schema, words: &[String]) {
 
 fn completed(schema: &Schema, words: &[String]) {
     let mut command = root().subcommand(completable(schema, words, &root()));
-    let line: Vec<OsString> = ["micro", schema.name()]
+    let line: Vec<OsString> = ["micro", &schema.outline(false).name]
         .into_iter()
         .chain(words.iter().map(String::as_str))
         .map(OsString::from)

@@ -179,14 +179,6 @@ impl Wanted {
 }
 
 impl Schema {
-    /// The name that the service is registered with.
-    pub(crate) fn name(&self) -> &str {
-        match self {
-            Self::Whole(service) => &service.name,
-            Self::Descriptors { name, .. } => name,
-        }
-    }
-
     /// The endpoints, without their fields.
     pub(crate) fn outline(&self, comments: bool) -> Service {
         self.describe(&Wanted { comments, ..Wanted::default() })

@@ -309,6 +309,12 @@ impl Catalog {
         self.collect(namespace, None)
     }
 
+    /// The same, with nothing but what tells the versions apart.
+    pub(crate) fn list_briefly(&self, namespace: &str) -> Vec<Service> {
+        let found = self.find_wire(namespace, None);
+        found.iter().map(|(namespace, service)| in_domain(&brief(service), namespace)).collect()
+    }
+
     /// Waits for the next change of a service.
     pub(crate) async fn next_change(changes: &mut Follower<Change>, namespace: &str, name: &str) {
         loop {
@@ -329,20 +335,24 @@ impl Catalog {
 
     /// Services with their namespace in the metadata. They are copied when the lock is free again.
     fn collect(&self, namespace: &str, name: Option<&str>) -> Vec<Service> {
-        let mut found: Vec<(Arc<str>, Arc<Service>)> = Vec::new();
-        {
-            let spaces = self.read();
-            for (at, space) in spaces.iter().filter(|(at, _)| namespace == "*" || &***at == namespace) {
-                let named = name.into_iter().filter_map(|name| space.services.get(name));
-                let every = space.services.values().filter(|_| name.is_none());
-                for versions in named.chain(every) {
-                    let mut versions: Vec<_> = versions.values().collect();
-                    versions.sort_by_key(|version| Reverse(version.age));
-                    found.extend(versions.into_iter().map(|version| (at.clone(), version.wire.clone())));
-                }
+        let found = self.find_wire(namespace, name);
+        found.iter().map(|(namespace, service)| in_domain(service, namespace)).collect()
+    }
+
+    /// The versions of a namespace, or of all with `*`, and of one service if it is named, the newest first.
+    fn find_wire(&self, namespace: &str, name: Option<&str>) -> Vec<(Arc<str>, Arc<Service>)> {
+        let mut found = Vec::new();
+        let spaces = self.read();
+        for (at, space) in spaces.iter().filter(|(at, _)| namespace == "*" || &***at == namespace) {
+            let named = name.into_iter().filter_map(|name| space.services.get(name));
+            let every = space.services.values().filter(|_| name.is_none());
+            for versions in named.chain(every) {
+                let mut versions: Vec<_> = versions.values().collect();
+                versions.sort_by_key(|version| Reverse(version.age));
+                found.extend(versions.into_iter().map(|version| (at.clone(), version.wire.clone())));
             }
         }
-        found.iter().map(|(namespace, service)| in_domain(service, namespace)).collect()
+        found
     }
 
     /// Where the wanted versions stand, of one namespace and of one service if they are named. Calls
@@ -436,6 +446,13 @@ fn hashes<'a>(services: impl Iterator<Item = &'a Versions>) -> HashSet<String> {
 pub(super) fn refuse(service: &mut Service, why: &str) {
     service.descriptor_hash.clear();
     service.metadata.insert(schema::REFUSED.to_owned(), why.to_owned());
+}
+
+/// What tells a version of a service apart from others.
+fn brief(service: &Service) -> Service {
+    let Service { name, version, descriptor_hash, ready, .. } = service;
+    let (name, version, descriptor_hash) = (name.clone(), version.clone(), descriptor_hash.clone());
+    Service { name, version, descriptor_hash, ready: *ready, ..Service::default() }
 }
 
 /// A service as it is answered and watched: it tells its namespace.

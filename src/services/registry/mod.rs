@@ -191,7 +191,9 @@ impl blocks::registry::Registry for Registry {
     async fn list_services(&self, cx: Context, request: ListRequest) -> Result<ListResponse> {
         let namespace = domain_to_read(request.options.as_ref())?;
         Caller::of(&cx).may_enter(namespace)?;
-        Ok(ListResponse { services: self.catalog.list(namespace) })
+        let services =
+            if request.brief { self.catalog.list_briefly(namespace) } else { self.catalog.list(namespace) };
+        Ok(ListResponse { services })
     }
 
     async fn register(&self, cx: Context, mut service: Service) -> Result<EmptyResponse> {

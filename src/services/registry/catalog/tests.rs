@@ -92,6 +92,9 @@ fn namespaces_do_not_see_each_other() {
     assert!(catalog.get("m", "a").is_empty() && catalog.list("m").is_empty());
     catalog.deregister("m", &service("1", "x", "h:1"));
     assert_eq!(catalog.list("*").len(), 1);
+    let [brief] = &catalog.list_briefly("*")[..] else { panic!("one version is registered") };
+    assert!(brief.endpoints.is_empty() && brief.nodes.is_empty() && !brief.name.is_empty());
+    assert!(brief.metadata.keys().eq(["domain"]) && brief.ready == catalog.list("*")[0].ready);
 }
 
 #[test]
