@@ -16,7 +16,7 @@ use super::{
 const HELP: &str = "help";
 
 macro_rules! commands {
-    ($($variant:ident $name:literal $arguments:path, $($awaited:ident)?;)*) => {
+    ($($variant:ident $name:literal $arguments:path, $($awaited:ident)? $about:literal;)*) => {
         /// A command that was typed.
         pub(super) enum Command {
             $($variant($arguments),)*
@@ -26,6 +26,9 @@ macro_rules! commands {
 
         /// The names of the commands, which no service made here may have.
         pub(super) const NAMES: &[&str] = &[$($name,)* HELP];
+
+        /// The commands, each with what the list of all commands says of it.
+        const ABOUTS: &[(&str, &str)] = &[$(($name, $about),)*];
 
         /// The command of this name, with its arguments.
         fn described(name: &str) -> Option<clap::Command> {
@@ -62,28 +65,50 @@ macro_rules! commands {
 }
 
 commands! {
-    Auth "auth" auth::Auth, await;
-    Call "call" call::Call, await;
-    Clean "clean" clean::Clean, await;
-    Completion "completion" completion::Completion,;
-    Config "config" config::Config, await;
-    Env "env" env::Env,;
-    Gen "gen" generate::Gen, await;
-    Get "get" get::Get, await;
-    Kill "kill" kill::Kill, await;
-    Login "login" login::Login, await;
-    Logout "logout" logout::Logout, await;
-    Logs "logs" logs::Logs, await;
-    New "new" new::New,;
-    Quickstart "quickstart" quickstart::Quickstart, await;
-    Run "run" run::Run, await;
-    Server "server" server::Server, await;
-    Services "services" services::Services, await;
-    Status "status" status::Status, await;
-    Store "store" store::Store, await;
-    Stream "stream" stream::Stream, await;
-    Update "update" update::Update, await;
-    User "user" user::User, await;
+    Auth "auth" auth::Auth, await
+        "Manage the accounts and the access rules of a namespace";
+    Call "call" call::Call, await
+        "Call an endpoint of a service with a JSON request";
+    Clean "clean" clean::Clean, await
+        "Delete what services that do not exist any more left on disk";
+    Completion "completion" completion::Completion,
+        "Print the completion script of a shell";
+    Config "config" config::Config, await
+        "Get and set the settings of a namespace, secrets among them";
+    Env "env" env::Env,
+        "Show and choose the environments commands go to";
+    Gen "gen" generate::Gen, await
+        "Generate the Rust code of a service's .proto files";
+    Get "get" get::Get, await
+        "Show one thing in detail";
+    Kill "kill" kill::Kill, await
+        "Stop services for good; their logs stay";
+    Login "login" login::Login, await
+        "Log in to the current environment and namespace";
+    Logout "logout" logout::Logout, await
+        "Log out of the current environment and namespace";
+    Logs "logs" logs::Logs, await
+        "Print the log of a service: what its processes wrote";
+    New "new" new::New,
+        "Write a new service";
+    Quickstart "quickstart" quickstart::Quickstart, await
+        "Make a service, run it and call it: the first five minutes in one command";
+    Run "run" run::Run, await
+        "Build and run the service in a folder, and keep it running";
+    Server "server" server::Server, await
+        "Run the server, or manage it in the background";
+    Services "services" services::Services, await
+        "List the services in the registry";
+    Status "status" status::Status, await
+        "Show the status of the services that were run";
+    Store "store" store::Store, await
+        "Read and write what services keep: records and blobs";
+    Stream "stream" stream::Stream, await
+        "Open a stream to an endpoint and print each answer on a line";
+    Update "update" update::Update, await
+        "Build a service anew and put it in the place of the one that runs";
+    User "user" user::User, await
+        "Print who you are in the current environment; `micro user config` prints all that is in effect";
 }
 
 /// The program with the flags of every command, and without commands.
@@ -92,32 +117,42 @@ pub(super) fn root() -> clap::Command {
 }
 
 /// The command tree, in which any other word is a service.
+#[cfg(test)]
 pub(super) fn tree() -> clap::Command {
-    let commands = NAMES.iter().filter_map(|name| described(name));
-    with_services(root().subcommands(commands))
+    with_services(root().subcommands(NAMES.iter().filter_map(|name| described(name))))
 }
 
-/// The command tree for these words, without the name of the program: only the command they begin with has
-/// its arguments, and of the others there are the names. All have them where help is asked about all.
+/// The command tree for these words, without the name of the program: only the command they begin with, or
+/// ask help for, has its arguments.
 pub(super) fn tree_for(words: &[OsString]) -> clap::Command {
     let words: Vec<String> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     let root = root();
-    let Some(typed) = dynamic::first_word(&root, &words).filter(|word| *word != HELP) else { return tree() };
-    let commands = NAMES.iter().filter(|name| **name != HELP).map(|name| {
-        let described = if *name == typed { described(name) } else { None };
-        described.unwrap_or_else(|| clap::Command::new(*name))
-    });
-    with_services(root.subcommands(commands))
+    let typed = match dynamic::first_word(&root, &words) {
+        Some(HELP) => {
+            let behind = words.iter().position(|word| word == HELP).map_or(words.len(), |at| at + 1);
+            dynamic::first_word(&root, &words[behind..])
+        }
+        typed => typed,
+    };
+    with_services(with_commands(root, typed))
 }
 
-/// The command tree for completion, where words that are no command are not known: of the command that was
-/// typed, or all of them.
+/// The command tree for completion, where words that are no command are not known: the command that was
+/// typed, or the names of all of them.
 pub(super) fn tree_to_complete(typed: Option<&str>) -> clap::Command {
     let root = match typed.and_then(described) {
         Some(command) => root().subcommand(command),
-        None => tree(),
+        None => with_commands(root(), None),
     };
     root.external_subcommand_value_parser(Resettable::Reset).allow_external_subcommands(false)
+}
+
+/// Adds the commands, of which this one has its arguments.
+fn with_commands(root: clap::Command, described: Option<&str>) -> clap::Command {
+    root.subcommands(ABOUTS.iter().map(|&(name, about)| {
+        let whole = described.filter(|described| *described == name).and_then(self::described);
+        whole.unwrap_or_else(|| clap::Command::new(name).about(about))
+    }))
 }
 
 fn with_services(root: clap::Command) -> clap::Command {
@@ -137,4 +172,17 @@ fn compact(command: clap::Command) -> clap::Command {
         None => command,
     };
     command.long_about(None::<&str>).mut_subcommands(compact)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_says_of_a_command_what_its_help_says() {
+        for (name, about) in ABOUTS {
+            let command = described(name).unwrap();
+            assert_eq!(command.get_about().unwrap().to_string(), *about);
+        }
+    }
 }
