@@ -3,9 +3,11 @@
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod look;
 
 use thiserror::Error;
-use unicode_security::confusable_detection::skeleton;
+
+pub(crate) use look::{is_invisible, looks};
 
 /// The longest part of a name, in bytes.
 const PART_LENGTH: usize = 63;
@@ -133,28 +135,6 @@ fn check_reserved(name: &str) -> Result<(), Refused> {
         Some(reserved) => Err(Refused::Alike(name.to_owned(), (*reserved).to_owned())),
         None => Ok(()),
     }
-}
-
-/// What a name looks like: two that have one of these in common are hard to tell apart. Case does
-/// not count, nor what cannot be seen, nor which of several signs of one form was taken (Unicode
-/// Technical Standard 39, section 4).
-pub(crate) fn looks(name: &str) -> [String; 2] {
-    let seen: String = name.chars().filter(|c| !is_invisible(*c)).collect();
-    // `I` is the lower-case `i`, and looks like `l`.
-    [
-        skeleton(&seen.to_lowercase()).collect(),
-        skeleton(&skeleton(&seen).collect::<String>().to_lowercase()).collect(),
-    ]
-}
-
-/// The code points that are not shown (Unicode Character Database, `Default_Ignorable_Code_Point`).
-pub(crate) fn is_invisible(c: char) -> bool {
-    matches!(c,
-        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
-        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
-        | '\u{fff0}'..='\u{fff8}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
-        | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// Checks the name of a service that is to be run here.
