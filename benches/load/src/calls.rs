@@ -29,7 +29,7 @@ use crate::quantile;
 const WARM_UP: Duration = Duration::from_millis(300);
 
 /// What the address of a Unix socket begins with.
-const UNIX: &str = "unix:";
+pub(crate) const UNIX: &str = "unix:";
 
 /// What to send, where and for how long.
 pub(crate) struct Plan {
@@ -190,10 +190,10 @@ impl Call {
 }
 
 /// A connection of either kind.
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-async fn connect(address: &str) -> Result<TokioIo<Box<dyn Stream>>> {
+pub(crate) async fn connect(address: &str) -> Result<TokioIo<Box<dyn Stream>>> {
     let cannot = || format!("cannot connect to {address}");
     if let Some(path) = address.strip_prefix(UNIX) {
         return Ok(TokioIo::new(Box::new(UnixStream::connect(path).await.with_context(cannot)?)));

@@ -1,8 +1,11 @@
 //! The load `scripts/bench` puts on a server. `calls` sends one request again and again and waits
 //! for each answer; `messages` sends those of a file; `until` waits until an answer holds a text;
-//! `starts` starts a command again and again and waits for its end. Prints one JSON object. It knows nothing of budgets, homes or pairs: that is the script's part.
+//! `starts` starts a command again and again and waits for its end; `gateway` and `forwarder` serve what a
+//! call costs with nothing between. Prints one JSON object. It knows nothing of budgets, homes or pairs: that
+//! is the script's part.
 
 mod calls;
+mod floors;
 mod starts;
 mod until;
 
@@ -16,6 +19,8 @@ const USAGE: &str = "usage:
   micro-load messages ADDRESS PATH IN-FLIGHT SECONDS FILE [PID]
   micro-load until ADDRESS SERVICE TEXT
   micro-load starts COUNT COMMAND [ARGUMENT]...
+  micro-load gateway ADDRESS
+  micro-load forwarder ADDRESS
 FILE holds encoded messages, each after its length in four bytes, big endian.
 MICRO_LOAD_TOKEN is the token the calls carry. PID is the process whose CPU time is counted.";
 
@@ -33,6 +38,8 @@ fn main() -> Result<()> {
         },
         ["until", address, service, text] => until::run(address, service, text)?,
         ["starts", count, command @ ..] if !command.is_empty() => starts::run(count.parse()?, command)?,
+        ["gateway", address] => return floors::gateway(address),
+        ["forwarder", address] => return floors::forwarder(address),
         _ => bail!(USAGE),
     };
     print(&report)
