@@ -1,7 +1,20 @@
-//! What services can be asked: their schemas from the registry, kept on disk for completion and
-//! for the next call.
+//! What services can be asked: their schemas from the registry, by descriptors that are kept on disk for
+//! the next call.
 
 use std::{fs, path::PathBuf};
+
+use anyhow::Context as _;
+use micro_sdk::{
+    Error,
+    blocks::registry::RegistryClient,
+    proto::{
+        DESCRIPTORS,
+        registry::{
+            DescriptorsRequest, GetRequest, ListRequest, Options, Service as Registered, Value as WireValue,
+        },
+    },
+    schema as wire_schema,
+};
 
 use super::{
     arrival::{self, Arrival},
@@ -14,18 +27,6 @@ use crate::{
     config::DEFAULT_NAMESPACE,
     names::{BLOCKS, purpose},
     private,
-};
-use anyhow::Context as _;
-use micro_sdk::{
-    Error,
-    blocks::registry::RegistryClient,
-    proto::{
-        DESCRIPTORS,
-        registry::{
-            DescriptorsRequest, GetRequest, ListRequest, Options, Service as Registered, Value as WireValue,
-        },
-    },
-    schema as wire_schema,
 };
 
 /// A service that was found, and where.
