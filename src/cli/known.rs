@@ -36,7 +36,7 @@ pub(super) struct Known {
 }
 
 /// A service that completion knows.
-#[derive(Clone, Deserialize, Serialize)]
+#[derive(Deserialize, Serialize)]
 pub(super) struct KnownService {
     /// What it registered, its endpoints alone where it has descriptors; no endpoints where only its name is known.
     pub(super) service: Service,
@@ -61,7 +61,8 @@ impl KnownService {
         Self { service: Service { name, version, ..Service::default() }, descriptor_hash }
     }
 
-    async fn whole(cx: &Context, connection: &Connection, service: &Registered) -> Self {
+    /// A service with what it can be asked.
+    pub(super) async fn whole(cx: &Context, connection: &Connection, service: &Registered) -> Self {
         // Without its descriptors a service is still known by what it registered.
         match discover::schema(cx, connection, service, connection.namespace()).await {
             Ok(schema @ Schema::Descriptors { .. }) => {
@@ -73,6 +74,7 @@ impl KnownService {
         }
     }
 
+    /// Whether it is this version of the service, with these descriptors.
     fn is(&self, service: &Registered) -> bool {
         self.service.name == service.name
             && self.service.version == service.version

@@ -73,6 +73,20 @@ fn a_service_that_is_new_is_offered_and_then_remembered() {
     assert!(offered());
 }
 
+#[test]
+fn what_a_service_registered_is_offered_before_its_descriptors_have_come() {
+    let home = Home::new();
+    let service = format!(
+        r#"{{"name": "early", "version": "1", "nodes": [{{"id": "1", "address": "127.0.0.1:1"}}],
+        "endpoints": [{{"name": "Early.Count"}}], "descriptor_hash": "{}", "options": {{"ttl": "600"}}}}"#,
+        "0".repeat(64)
+    );
+    home.ok(["call", "registry", "Registry.Register", &service]);
+    eventually("an endpoint to be offered", || {
+        has(&candidates(&home, &["micro", "early", ""]), &["count"]).then_some(())
+    });
+}
+
 /// Of many services the names alone are listed; what one of them can be asked is asked for by its name.
 #[test]
 fn many_services_are_offered_by_their_names() {

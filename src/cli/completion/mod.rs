@@ -260,11 +260,8 @@ fn service(name: &str) -> Option<dynamic::Schema> {
     let found = live(async {
         let connection = cx.connect_if_running().await?;
         let service = discover::registered(&connection, name).await?;
-        discover::schema(&cx, &connection, &service, connection.namespace()).await
+        anyhow::Ok(KnownService::whole(&cx, &connection, &service).await)
     });
-    found.or_else(|| {
-        let mut known = known::remembered(&cx).services;
-        known.retain(|known| known.service.name == name);
-        Some(known.pop()?.schema(&cx))
-    })
+    let remembered = || known::remembered(&cx).services.into_iter().find(|known| known.service.name == name);
+    found.or_else(remembered).map(|known| known.schema(&cx))
 }
