@@ -16,6 +16,9 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RESET, SETTINGS, PING, GOAWAY, WINDOW, CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
 END_STREAM, ACK, END_HEADERS, PADDED, PRIORITY = 1, 1, 4, 8, 32
 HEADER_TABLE, STREAMS, INITIAL_WINDOW, FRAME_SIZE = 1, 3, 4, 5
+# After how many bytes taken in a window is opened by as many. Small frames for each piece would fill
+# the socket towards a server that is busy writing; it then waits for us to read and we for it.
+REFILL = 1 << 22
 # The code words of up to 19 bits, by their length (RFC 7541, appendix B): within a length the words
 # count up, so the symbols in order are enough. Symbols beyond these do not occur in ASCII.
 HUFFMAN = {
@@ -183,7 +186,7 @@ class Connection:
             self.authority = address
         self.timeout, self.stalled = timeout, window is not None
         self.next, self.replies, self.buffer = 1, {}, b""
-        self.room, self.initial, self.rooms = 65535, 65535, {}
+        self.room, self.initial, self.rooms, self.taken = 65535, 65535, {}, {}
         self.block, self.pings = None, 0
         wanted = [(HEADER_TABLE, 0), *settings]
         wanted += [(INITIAL_WINDOW, window if self.stalled else 1 << 24)]
@@ -260,10 +263,10 @@ class Connection:
         elif reply and kind == DATA:
             reply.data += payload
             reply.ended |= bool(flags & END_STREAM)
-            if length and not self.stalled:
-                self.send(frame(WINDOW, 0, 0, struct.pack(">I", length)))
-                if not reply.ended:
-                    self.send(frame(WINDOW, 0, stream, struct.pack(">I", length)))
+            for window in (0, stream):
+                self.taken[window] = self.taken.get(window, 0) + length
+                if self.taken[window] >= REFILL and not self.stalled:
+                    self.send(frame(WINDOW, 0, window, struct.pack(">I", self.taken.pop(window))))
         elif reply and kind in (HEADERS, CONTINUATION):
             self.block = (self.block or b"") + payload
             self.end_of_stream = flags & END_STREAM if kind == HEADERS else self.end_of_stream
@@ -298,6 +301,7 @@ class Connection:
         stream = self.start(path, headers, message(body), form)
         reply = self.finish(stream)
         del self.replies[stream], self.rooms[stream]
+        self.taken.pop(stream, None)
         return reply
 
     def ends_within(self, seconds):
