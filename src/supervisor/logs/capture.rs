@@ -32,6 +32,11 @@ const BLOCK: usize = 64 * 1024;
 /// one service that writes without an end takes the processors from the calls of all others.
 const RATE: u64 = 8 << 20;
 
+/// After output that filled no more than half a block, how long more of it gathers before it is read: what
+/// is written line by line then takes one read and one write for many lines, and the first of them is there at
+/// once.
+const GATHER: Duration = Duration::from_millis(3);
+
 /// How long a begun line waits for its end before it is shown without.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -95,7 +100,8 @@ pub(in super::super) async fn capture(
             last_lines.note(&batch);
             sink.write(batch).await;
         }
-        let wait = pace.note(read.unwrap_or_default());
+        let gather = if read.is_some_and(|read| read <= BLOCK / 2) { GATHER } else { Duration::ZERO };
+        let wait = pace.note(read.unwrap_or_default()).max(gather);
         if !wait.is_zero() {
             tokio::select! {
                 () = sleep(wait) => {}
