@@ -258,6 +258,13 @@ impl Set {
         subject: Subject<'_>,
         namespace: &str,
     ) -> Option<bool> {
+        // Most namespaces have the default rule alone, which concerns everything.
+        if let (1, Some(only)) = (self.by_id.len(), self.by_id.values().next())
+            && [&only.r#type, &only.name, &only.endpoint].iter().all(|of| *of == ANY)
+            && types.contains(&ANY)
+        {
+            return only.says(account, namespace);
+        }
         let mut lists = self.concerned(types, subject);
         loop {
             // The next rule is the first of the heads.
