@@ -250,12 +250,11 @@ impl Connection {
     /// # Errors
     /// 503 when the connection broke.
     pub async fn try_send(&mut self, mut request: Request<Body>) -> Result<Response<Incoming>, Unsent> {
-        let path = request.uri().path_and_query().cloned();
-        *request.uri_mut() = Uri::builder()
-            .scheme("http")
-            .authority(self.authority.clone())
-            .path_and_query(path.unwrap_or_else(|| uri::PathAndQuery::from_static("/")))
-            .build()
+        let mut parts = std::mem::take(request.uri_mut()).into_parts();
+        parts.scheme = Some(uri::Scheme::HTTP);
+        parts.authority = Some(self.authority.clone());
+        parts.path_and_query.get_or_insert_with(|| uri::PathAndQuery::from_static("/"));
+        *request.uri_mut() = Uri::from_parts(parts)
             .map_err(|e| Unsent { error: Error::bad_request(e.to_string()), request: None })?;
         self.sender.try_send_request(request).await.map_err(|mut failed| {
             let request = failed.take_message().map(Box::new);

@@ -75,7 +75,9 @@ impl Connection {
     fn count(&self, more: bool) {
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         calls.open = if more { calls.open + 1 } else { calls.open.saturating_sub(1) };
-        calls.idle_since = Instant::now();
+        if calls.open == 0 {
+            calls.idle_since = Instant::now();
+        }
     }
 }
 

@@ -4,11 +4,10 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use hyper::{body::Incoming, service::service_fn};
-use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 
 use super::{
-    api,
+    api::Api,
     budget::Budget,
     heads::Limits,
     listen::{self, Door, Terms},
@@ -92,14 +91,18 @@ impl Doors {
         let terms =
             |descriptors| Terms { places: Places::new(descriptors), budget: budget.clone(), idle, limits };
         let tcp = terms(descriptors / 2);
-        let api_service = TowerToHyperService::new(api::api(router.clone()));
+        let api = Api::new(router.clone());
+        let api_service = service_fn(move |request: http::Request<Incoming>| {
+            let api = api.clone();
+            // Boxed, since the library moves what it is given several times before it polls it.
+            Box::pin(async move { Ok::<_, Infallible>(api.serve(request).await) })
+        });
         for door in self.tcp.api.into_iter().map(Door::Tcp) {
             connections.spawn(door.serve(api_service.clone(), tcp.clone(), connections.clone()));
         }
         let router = router.clone();
         let service = service_fn(move |request: http::Request<Incoming>| {
             let router = router.clone();
-            // Boxed, since the library moves what it is given several times before it polls it.
             Box::pin(async move { Ok::<_, Infallible>(router.serve(request).await) })
         });
         let grpc = self.tcp.proxy.into_iter().chain(self.tcp.network);

@@ -7,6 +7,8 @@ use micro_sdk::{Error, Result};
 
 /// The longest address of a request that the library takes.
 const LONGEST_TARGET: usize = 65_534;
+/// How many headers of a request are looked at without memory being allocated for it.
+const FEW: usize = 24;
 /// What each header counts for over HTTP/2, beside its name and value (RFC 9113, section 6.5.2).
 const ENTRY: usize = 32;
 
@@ -52,6 +54,12 @@ impl Limits {
             format!("the head of the request is larger than {} bytes, which is the limit", self.bytes),
         )
     }
+}
+
+/// Whether a target is a path of characters that can stand in any path and query (RFC 3986, section 2.3).
+fn is_plain_path(target: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
+    target.starts_with('/') && target.bytes().all(is_plain)
 }
 
 /// Where in the bytes of a connection the heads are.
@@ -137,8 +145,16 @@ impl Heads {
 
     /// What follows a head.
     fn body_of(&self, head: &[u8]) -> Result<Part> {
-        let mut headers = vec![httparse::EMPTY_HEADER; self.lines];
-        let mut request = httparse::Request::new(&mut headers);
+        // Few have more headers.
+        let (mut few, mut many);
+        let headers = if self.lines <= FEW {
+            few = [httparse::EMPTY_HEADER; FEW];
+            &mut few[..]
+        } else {
+            many = vec![httparse::EMPTY_HEADER; self.lines];
+            &mut many[..]
+        };
+        let mut request = httparse::Request::new(headers);
         let malformed =
             |why: String| Error::bad_request(format!("the head of the request is malformed: {why}"));
         let parsed = request.parse(head).map_err(|error| malformed(error.to_string()))?;
@@ -151,7 +167,9 @@ impl Heads {
         if request.method == Some("CONNECT") {
             return Ok(Part::Other);
         }
-        target.parse::<Uri>().map_err(|error| malformed(error.to_string()))?;
+        if !is_plain_path(target) {
+            target.parse::<Uri>().map_err(|error| malformed(error.to_string()))?;
+        }
         let (mut length, mut coding) = (None, None);
         for header in request.headers.iter() {
             let value = header.value.trim_ascii();

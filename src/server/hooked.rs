@@ -34,14 +34,14 @@ pub(super) trait Hook<B> {
 
 /// A body with a hook.
 pub(super) struct Hooked<B, H> {
-    body: B,
+    /// None once it has ended: where it came from is let go of.
+    body: Option<B>,
     hook: H,
-    ended: bool,
 }
 
 impl<B, H> Hooked<B, H> {
     pub(super) fn new(body: B, hook: H) -> Self {
-        Self { body, hook, ended: false }
+        Self { body: Some(body), hook }
     }
 }
 
@@ -51,11 +51,11 @@ impl<B: Body<Data = Bytes> + Unpin, H: Hook<B> + Unpin> Body for Hooked<B, H> {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Passed>> {
         let me = &mut *self;
-        if me.ended {
-            return Poll::Ready(None);
+        let Some(body) = &mut me.body else { return Poll::Ready(None) };
+        let next = ready!(me.hook.poll_next(body, cx));
+        if matches!(next, Next::Pass(None) | Next::Last(_)) {
+            me.body = None;
         }
-        let next = ready!(me.hook.poll_next(&mut me.body, cx));
-        me.ended = matches!(next, Next::Pass(None) | Next::Last(_));
         Poll::Ready(match next {
             Next::Pass(passed) => passed,
             Next::Last(last) => Some(last),
@@ -63,10 +63,10 @@ impl<B: Body<Data = Bytes> + Unpin, H: Hook<B> + Unpin> Body for Hooked<B, H> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ended || (!self.hook.has_more() && self.body.is_end_stream())
+        self.body.as_ref().is_none_or(|body| !self.hook.has_more() && body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }

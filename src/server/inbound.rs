@@ -9,10 +9,11 @@ use std::{
     time::Duration,
 };
 
-use http_body::{Body as _, Frame};
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame};
 use micro_sdk::{Error, MESSAGE_LIMIT, Result, handler::Guard, proto::auth::Account};
 use tokio::time::{Instant, Sleep, sleep_until};
-use tonic::{Status, body::Body};
+use tonic::{Status, codegen::StdError};
 
 use super::{
     budget::{self, CALL, Hold, Purse},
@@ -272,26 +273,30 @@ impl Inbound {
         usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX)
     }
 
-    /// Breaks off, and lets go of where the body came from.
-    fn fail(&self, error: Error, body: &mut Body) -> Next {
-        *body = Body::empty();
+    /// Breaks off.
+    fn fail(&self, error: Error) -> Next {
         Next::Last(Err(self.meter.refuse(error)))
     }
 }
 
-impl Hook<Body> for Inbound {
-    fn poll_next(&mut self, body: &mut Body, cx: &mut Context<'_>) -> Poll<Next> {
-        let Poll::Ready(polled) = Pin::new(&mut *body).poll_frame(cx) else {
+impl<B> Hook<B> for Inbound
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+    B::Error: Into<StdError>,
+{
+    fn poll_next(&mut self, body: &mut B, cx: &mut Context<'_>) -> Poll<Next> {
+        let Poll::Ready(polled) = Pin::new(body).poll_frame(cx) else {
             let Some(progress) = &mut self.progress else { return Poll::Pending };
             let late = ready!(progress.poll(cx));
-            return Poll::Ready(self.fail(late, body));
+            return Poll::Ready(self.fail(late));
         };
         if let Some(Ok(frame)) = &polled
             && let Some(chunk) = frame.data_ref()
             && let Err(error) = self.follow(chunk)
         {
-            return Poll::Ready(self.fail(error, body));
+            return Poll::Ready(self.fail(error));
         }
+        let polled = polled.map(|frame| frame.map_err(|error| Status::from_error(error.into())));
         // A request of gRPC has no trailers; as headers they would go past what is looked at.
         let ends = polled.as_ref().is_none_or(|polled| polled.as_ref().is_ok_and(Frame::is_trailers));
         Poll::Ready(Next::Pass(if ends { None } else { polled }))
@@ -300,9 +305,9 @@ impl Hook<Body> for Inbound {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use http::HeaderMap;
     use http_body_util::{BodyExt as _, StreamBody};
+    use tonic::body::Body;
 
     use super::*;
     use crate::server::{

@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::Context as _;
 use bytes::Bytes;
+use futures::{StreamExt as _, stream::FuturesUnordered};
 use http::{Request, Response};
 use hyper::{body::Incoming, service::Service};
 use hyper_util::{
@@ -269,13 +270,16 @@ async fn serve<S, B>(
     let stream = TokioIo::new(stream);
     let service = WithConnection { service, connection: connection.clone() };
     let mut served = std::pin::pin!(builder.serve_connection(stream, service));
+    // In a set of its own it is polled when it is woken, and not at each step of the connection.
+    let mut over: FuturesUnordered<_> = [until_over(&connection, idle, &tasks)].into_iter().collect();
     let ended = tokio::select! {
+        biased;
         ended = served.as_mut() => ended,
-        () = tasks.token().cancelled() => {
-            served.as_mut().graceful_shutdown();
-            served.await
-        }
-        reason = outlived(&connection, idle) => {
+        Some(reason) = over.next() => {
+            let Some(reason) = reason else {
+                served.as_mut().graceful_shutdown();
+                return drop(served.await.inspect_err(early));
+            };
             tracing::debug!(peer = ?connection.peer, reason, "a connection is closed");
             if connection.unwanted.is_cancelled() {
                 // Its descriptor is waited for.
@@ -286,8 +290,18 @@ async fn serve<S, B>(
             return drop(timeout(PARTING, served).await);
         }
     };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended early");
+    drop(ended.inspect_err(early));
+}
+
+fn early(error: &Box<dyn std::error::Error + Send + Sync>) {
+    tracing::debug!(%error, "a connection ended early");
+}
+
+/// Waits until the tasks stop, or there is a reason to close the connection.
+async fn until_over(connection: &Connection, idle: Duration, tasks: &Tasks) -> Option<&'static str> {
+    tokio::select! {
+        () = tasks.token().cancelled() => None,
+        reason = outlived(connection, idle) => Some(reason),
     }
 }
 

@@ -18,6 +18,7 @@ mod listen;
 mod origin;
 mod outbound;
 mod places;
+mod plain;
 mod presence;
 mod reader;
 mod revocable;

@@ -11,6 +11,7 @@ use http::{
 };
 use micro_sdk::{Error, Result};
 
+use super::travel;
 use crate::names;
 
 /// Where a browser says the page behind a request is from (Fetch Metadata).
@@ -38,12 +39,7 @@ impl BrowserPolicy {
 
     fn judge<B>(&self, request: &Request<B>) -> Result<()> {
         let headers = request.headers();
-        for name in [HOST, ORIGIN, SITE, REFERER] {
-            // Another program on the way might read the other one.
-            if headers.get_all(&name).iter().nth(1).is_some() {
-                return Err(Error::bad_request(format!("there are two {name} headers")));
-            }
-        }
+        travel::check_once(headers, &[HOST, ORIGIN, SITE, REFERER])?;
         let host = host_of(request)?;
         if !host.as_ref().is_none_or(|host| self.knows(host.host())) {
             let name = names::shown(host.as_ref().map_or("", Authority::host));

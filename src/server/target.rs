@@ -79,7 +79,7 @@ impl Target {
             let service = names::shown(&service);
             return Err(Error::bad_request(format!("no service can be called \"{service}\"")));
         }
-        Ok(Self { service, endpoint: format!("{handler}.{method}") })
+        Ok(Self { service, endpoint: [handler, ".", method].concat() })
     }
 
     /// It as what rules of a namespace are about.
@@ -87,11 +87,22 @@ impl Target {
         Resource { namespace, service: &self.service, endpoint: &self.endpoint }
     }
 
+    /// Whether this is the path of it, with nothing in it that would be encoded.
+    pub(super) fn is_at(&self, path: &str) -> bool {
+        let rest = path.strip_prefix('/').and_then(|rest| rest.strip_prefix(self.service.as_str()));
+        let endpoint = rest.and_then(|rest| rest.strip_prefix('.')).unwrap_or_default();
+        !path.contains('%') && endpoint.split_once('/') == self.endpoint.split_once('.')
+    }
+
     /// The path again, perhaps with another spelling of the method.
     pub(super) fn path(&self) -> String {
         let (handler, method) = self.endpoint.split_once('.').unwrap_or((&self.endpoint, ""));
-        let encoded = |name| utf8_percent_encode(name, ENCODED);
-        format!("/{}.{}/{}", encoded(&self.service), encoded(handler), encoded(method))
+        let mut path = String::with_capacity(self.service.len() + self.endpoint.len() + 2);
+        for (before, name) in [("/", self.service.as_str()), (".", handler), ("/", method)] {
+            path.push_str(before);
+            path.extend(utf8_percent_encode(name, ENCODED));
+        }
+        path
     }
 }
 

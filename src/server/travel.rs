@@ -30,17 +30,27 @@ fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>
     Ok(value.filter(|value| !value.is_empty()))
 }
 
+/// Refuses headers that are there twice: another program on the way might read the other one.
+///
+/// # Errors
+/// 400.
+pub(super) fn check_once(headers: &HeaderMap, names: &[HeaderName]) -> Result<()> {
+    // Few requests have any header twice.
+    if headers.len() == headers.keys_len() {
+        return Ok(());
+    }
+    match names.iter().find(|name| headers.get_all(*name).iter().nth(1).is_some()) {
+        Some(name) => Err(Error::bad_request(format!("there are two {name} headers"))),
+        None => Ok(()),
+    }
+}
+
 /// Refuses headers that the server, or the program that answers, could not read.
 ///
 /// # Errors
 /// 400.
 pub(super) fn check(headers: &HeaderMap) -> Result<()> {
-    for name in ONCE {
-        // Another program on the way might read the other one.
-        if headers.get_all(&name).iter().nth(1).is_some() {
-            return Err(Error::bad_request(format!("there are two {name} headers")));
-        }
-    }
+    check_once(headers, &ONCE)?;
     if let Some(namespace) = text(headers, &header::NAMESPACE)? {
         names::check_namespace(namespace)
             .map_err(|e| Error::bad_request(format!("the header {}: {e}", header::NAMESPACE)))?;
@@ -87,12 +97,16 @@ pub(super) fn travels(name: &HeaderName) -> bool {
     (ours || !name.as_str().starts_with("micro-")) && !NEXT_ONLY.contains(name)
 }
 
-/// Takes out what does not travel: headers that are not ours, and those that the caller names as
-/// concerning the connection only (RFC 9110, section 7.6.1).
-pub(super) fn keep(headers: &mut HeaderMap) {
+/// The headers that the caller names as concerning the connection only (RFC 9110, section 7.6.1).
+pub(super) fn named(headers: &HeaderMap) -> Vec<HeaderName> {
     let named = headers.get_all(CONNECTION).iter().filter_map(|names| names.to_str().ok());
-    let named = named.flat_map(|names| names.split(',')).filter_map(|name| name.trim().parse().ok());
-    let stays: Vec<HeaderName> = named.chain(headers.keys().filter(|name| !travels(name)).cloned()).collect();
+    named.flat_map(|names| names.split(',')).filter_map(|name| name.trim().parse().ok()).collect()
+}
+
+/// Takes out what does not travel: headers that are not ours, and those that concern the connection only.
+pub(super) fn keep(headers: &mut HeaderMap) {
+    let mut stays = named(headers);
+    stays.extend(headers.keys().filter(|name| !travels(name)).cloned());
     for name in stays {
         headers.remove(name);
     }

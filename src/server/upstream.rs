@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body::{Body as _, Frame};
 use hyper::body::Incoming;
 use micro_sdk::{Error, Result, Unsent, header, shortened};
-use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
+use tokio::time::{Sleep, sleep};
 use tonic::{Status, body::Body};
 
 use super::hooked::{Hook, Hooked, Next};
@@ -49,13 +49,17 @@ pub(super) async fn forward(
         nodes.rotate_left(turn);
         nodes.sort_by_key(|node| node.load());
     }
-    let deadline = header::timeout(request.headers()).map(|left| Instant::now() + left.min(FOREVER));
-    let mut sending = pin!(send(registry, &nodes, request));
-    let (response, in_flight) = match deadline {
-        Some(at) => timeout_at(at, sending.as_mut()).await.map_err(|_| lost(late()))??,
+    let mut deadline = header::timeout(request.headers()).map(|left| Box::pin(sleep(left.min(FOREVER))));
+    let sending = pin!(send(registry, &nodes, request));
+    // One timer for all of the call.
+    let (response, in_flight) = match &mut deadline {
+        Some(late_at) => tokio::select! {
+            biased;
+            sent = sending => sent?,
+            () = late_at => return Err(lost(late())),
+        },
         None => sending.await?,
     };
-    let deadline = deadline.map(|at| Box::pin(sleep_until(at)));
     Ok(response.map(|body| Hooked::new(body, InTime { deadline, _in_flight: in_flight })))
 }
 

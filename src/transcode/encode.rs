@@ -7,9 +7,12 @@ use prost_reflect::{
     DynamicMessage, ExtensionDescriptor, FieldDescriptor, Kind, MapKey, ReflectMessage, Value,
 };
 
+/// Room for a small message, which then grows once at most.
+const CAPACITY: usize = 64;
+
 /// The message, encoded.
 pub(super) fn message(message: &DynamicMessage) -> Vec<u8> {
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(CAPACITY);
     fields(message, &mut out);
     out
 }

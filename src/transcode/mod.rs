@@ -43,7 +43,6 @@ use well_known::WellKnown;
 pub(crate) struct Invalid(pub(crate) String);
 
 /// JSON text to protobuf bytes. Blank input and `null` are the empty message.
-#[cfg(any(test, fuzzing))]
 pub(crate) fn to_protobuf(message: &MessageDescriptor, json: &[u8]) -> Result<Bytes, Invalid> {
     from_json(message, json).map(|message| encode::message(&message).into())
 }
@@ -70,7 +69,7 @@ pub(crate) fn value_to_protobuf(
 /// enums by name, bytes as base64, `<>&` as they are. Fails where the bytes are no such message.
 /// Fails too where the JSON would be larger than `limit` bytes.
 pub(crate) fn to_json(message: &MessageDescriptor, protobuf: &[u8], limit: usize) -> Result<Bytes, Invalid> {
-    let mut json = Vec::new();
+    let mut json = Vec::with_capacity(2 * protobuf.len().min(limit) + 64);
     write::message(message, protobuf, &mut json, limit).map_err(|failure| Invalid(failure.to_string()))?;
     Ok(json.into())
 }

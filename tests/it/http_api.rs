@@ -186,6 +186,9 @@ fn bad_input_is_answered_with_400_and_what_is_wrong() {
         let deep = format!("{{\"name\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
         let answer = api.post(CALL, &deep);
         assert_eq!(answer.0, 400);
+        assert!(detail(&answer).contains("`name`: expected a string, got a list"), "{answer:?}");
+        // Where the parameters of a query are added, the whole of the body is read first.
+        let answer = api.send("POST", &format!("{CALL}?name=a"), &[], &deep);
         assert!(detail(&answer).contains("nested deeper than 127 levels"), "{answer:?}");
         let query = format!("/helloworld/Call?name{}=1", "[a]".repeat(depth.min(10_000)));
         let answer = api.send("GET", &query, &[], "");

@@ -8,27 +8,38 @@ mod path;
 mod payload;
 mod reply;
 
-use std::{future::poll_fn, pin::Pin, sync::Arc, task::Poll, time::Duration};
+use std::{
+    fmt::Display,
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use axum::{
     Router as Axum,
     body::Body,
-    extract::{Request, State},
-    middleware::{self, Next},
+    extract::State,
     response::{IntoResponse as _, Response},
     routing::{any, get},
 };
 use bytes::{BufMut as _, Bytes, BytesMut};
+use futures::FutureExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header, request::Parts};
-use http_body::Body as _;
+use http_body::Body as HttpBody;
+use hyper::service::Service as _;
+use hyper_util::service::TowerToHyperService;
 use micro_sdk::{Error, Result, handler::apart};
 use prost_reflect::MessageDescriptor;
 use tokio::time::timeout;
+use tonic::codegen::StdError;
 
 use super::{
     budget::SMALL,
     inbound::{Meter, Progress},
-    router::{Head, Route, Router, version_text},
+    plain,
+    router::{Head, Route, Router},
     target::Wire,
     travel::{self, travels},
 };
@@ -60,19 +71,68 @@ const NOT_FORWARDED: [HeaderName; 10] = [
     header::EXPECT,
 ];
 
+/// Where the version, the public keys and the picture of the site are.
+const PAGES: [&str; 3] = ["/", "/.well-known/jwks.json", "/favicon.ico"];
+
 /// The API over a router.
-pub(super) fn api(router: Router) -> Axum {
-    Axum::new()
-        .route("/", any(version))
-        .route("/.well-known/jwks.json", get(public_keys))
-        .route("/favicon.ico", any(|| async { StatusCode::NO_CONTENT }))
-        .fallback(call)
-        .layer(middleware::from_fn_with_state(router.clone(), door))
-        .with_state(router)
+#[derive(Clone)]
+pub(super) struct Api {
+    router: Router,
+    pages: TowerToHyperService<Axum>,
+}
+
+impl Api {
+    pub(super) fn new(router: Router) -> Self {
+        let [root, keys, picture] = PAGES;
+        let pages = Axum::new()
+            .route(root, any(version))
+            .route(keys, get(public_keys))
+            .route(picture, any(|| async { StatusCode::NO_CONTENT }))
+            .fallback(call::<Body>)
+            .with_state(router.clone());
+        Self { router, pages: TowerToHyperService::new(pages) }
+    }
+
+    /// Answers a request: keeps strangers out, and tells the browsers of welcome pages that they are.
+    pub(super) async fn serve<B>(self, request: http::Request<B>) -> Response
+    where
+        B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<StdError> + Display,
+    {
+        let Self { router, pages } = self;
+        if let Err(error) = router.admit(&request) {
+            return reply::error(&error);
+        }
+        let origin =
+            router.welcome().origin(request.headers()).and_then(|origin| HeaderValue::from_str(origin).ok());
+        let asked = (request.method() == Method::OPTIONS).then(|| page_headers(request.headers()));
+        let mut response = if asked.is_some() {
+            StatusCode::NO_CONTENT.into_response()
+        } else if PAGES.contains(&request.uri().path()) || request.method() == Method::HEAD {
+            // Apart: seldom, and it would be carried by each call. Of what HEAD gets, the library takes the body.
+            let answer = Box::pin(pages.call(request.map(Body::new)));
+            answer.await.unwrap_or_else(|never| match never {})
+        } else {
+            call(State(router), request).await
+        };
+        let headers = response.headers_mut();
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        if let Some(origin) = origin {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+            headers.insert(header::VARY, HeaderValue::from_static("Origin, Access-Control-Request-Headers"));
+            headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("Retry-After"));
+            headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
+            if let Some(asked) = asked {
+                headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked);
+                headers.insert(header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_AGE);
+            }
+        }
+        response
+    }
 }
 
 async fn version() -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], version_text()).into_response()
+    plain::version().map(Body::from)
 }
 
 /// The public keys, with which a service verifies tokens itself (RFC 7517).
@@ -84,31 +144,6 @@ async fn public_keys(State(router): State<Router>) -> Response {
         (header::CACHE_CONTROL, "max-age=60"),
     ];
     (headers, body).into_response()
-}
-
-/// Keeps strangers out, and tells the browsers of welcome pages that they are.
-async fn door(State(router): State<Router>, request: Request, next: Next) -> Response {
-    if let Err(error) = router.admit(&request) {
-        return reply::error(&error);
-    }
-    let origin =
-        router.welcome().origin(request.headers()).and_then(|origin| HeaderValue::from_str(origin).ok());
-    let asked = (request.method() == Method::OPTIONS).then(|| page_headers(request.headers()));
-    let mut response =
-        if asked.is_some() { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };
-    let headers = response.headers_mut();
-    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
-    if let Some(origin) = origin {
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        headers.insert(header::VARY, HeaderValue::from_static("Origin, Access-Control-Request-Headers"));
-        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("Retry-After"));
-        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
-        if let Some(asked) = asked {
-            headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked);
-            headers.insert(header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_AGE);
-        }
-    }
-    response
 }
 
 /// The headers that a page may send, of those it asks for: all that travel with a call.
@@ -126,7 +161,11 @@ fn page_headers(headers: &HeaderMap) -> HeaderValue {
     HeaderValue::from_str(&names.join(", ")).unwrap_or(PAGE_HEADERS)
 }
 
-async fn call(State(router): State<Router>, request: Request) -> Response {
+async fn call<B>(State(router): State<Router>, request: http::Request<B>) -> Response
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+    B::Error: Display,
+{
     let (head, body) = request.into_parts();
     let unread = !body.is_end_stream() && head.version < Version::HTTP_2;
     match route(&router, &head).await {
@@ -174,7 +213,11 @@ fn is_websocket(headers: &HeaderMap) -> bool {
     protocols.any(|list| list.split(',').any(|one| one.trim().eq_ignore_ascii_case("websocket")))
 }
 
-async fn answer(router: &Router, route: Route, head: Parts, body: Body) -> Result<Response> {
+async fn answer<B>(router: &Router, route: Route, head: Parts, body: B) -> Result<Response>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+    B::Error: Display,
+{
     let form = Form::of(&head.headers)?;
     let query = head.uri.query().unwrap_or_default().to_owned();
     let (method, stream) = (route.method.clone(), route.stream);
@@ -189,9 +232,7 @@ async fn answer(router: &Router, route: Route, head: Parts, body: Body) -> Resul
         return Err(Error::bad_request("parameters cannot be added to protobuf: put them into the message"));
     }
     let patience = micro_sdk::header::timeout(&head.headers).unwrap_or(DEFAULT_TIMEOUT);
-    let body = timeout(patience, read(body, route.limit(), &route.meter))
-        .await
-        .map_err(|_| Error::timeout("the body did not come in time"))??;
+    let body = in_time(patience, read(body, route.limit(), &route.meter)).await?;
     let (wire, message) = if form == Form::Protobuf {
         (Wire::Protobuf, body)
     } else {
@@ -202,8 +243,7 @@ async fn answer(router: &Router, route: Route, head: Parts, body: Body) -> Resul
     let reader = Reader::new(&route.meter, router.connection(&head.extensions));
     let mut request = http::Request::post(route.target.path());
     if let Some(headers) = request.headers_mut() {
-        *headers = forwarded(&head.headers);
-        say_request(&head, headers);
+        *headers = forwarded(&head);
     }
     let request = request
         .body(tonic::body::Body::new(http_body_util::Full::new(frame(&message))))
@@ -233,6 +273,9 @@ fn message(query: &str, form: Form, body: &Bytes, input: Option<&MessageDescript
     if form == Form::UrlEncoded && !is_json {
         transcode::check_parameters(body)?;
     }
+    if let Some(input) = input.filter(|_| form == Form::Json && parameters::is_empty(query.as_bytes())) {
+        return transcode::to_protobuf(input, body).map_err(|invalid| Error::bad_request(invalid.0));
+    }
     let value = payload::request(query, form, body, input)?;
     match input {
         Some(input) => {
@@ -248,8 +291,22 @@ fn unknown_endpoint(route: &Route) -> Error {
     Error::not_found(format!("service {service} has no endpoint {endpoint}"))
 }
 
+/// What is read, if it is there in time.
+async fn in_time<T>(patience: Duration, reading: impl Future<Output = Result<T>>) -> Result<T> {
+    let mut reading = pin!(reading);
+    // Most bodies have come with their head, and need no timer.
+    if let Some(read) = reading.as_mut().now_or_never() {
+        return read;
+    }
+    timeout(patience, reading).await.map_err(|_| Error::timeout("the body did not come in time"))?
+}
+
 /// A whole body, which has to come at some rate and is counted from its first byte.
-async fn read(mut body: Body, limit: usize, meter: &Arc<Meter>) -> Result<Bytes> {
+async fn read<B>(mut body: B, limit: usize, meter: &Arc<Meter>) -> Result<Bytes>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+    B::Error: Display,
+{
     let too_large =
         || Error::too_large(format!("the body is larger than {limit} bytes, which is the limit here"));
     let expected = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
@@ -286,35 +343,49 @@ fn frame(message: &[u8]) -> Bytes {
     frame.freeze()
 }
 
-/// The headers that travel with the call.
-fn forwarded(headers: &HeaderMap) -> HeaderMap {
-    let mut forwarded = headers.clone();
-    // Before `Connection`, which names some of them, is removed itself.
-    travel::keep(&mut forwarded);
-    for name in NOT_FORWARDED {
-        forwarded.remove(name);
+/// The headers that travel with the call. They tell the service which HTTP request it answers, in the metadata
+/// that Micro v4's gateway uses: what the caller sent under these names is left out.
+fn forwarded(head: &Parts) -> HeaderMap {
+    const OURS: [HeaderName; 3] = micro_sdk::header::OF_HTTP;
+    let stays = travel::named(&head.headers);
+    let mut forwarded = HeaderMap::with_capacity(head.headers.len() + OURS.len() + 4);
+    for (name, value) in &head.headers {
+        if travels(name) && ![&NOT_FORWARDED[..], &OURS, &stays].iter().any(|names| names.contains(name)) {
+            forwarded.append(name, value.clone());
+        }
     }
     forwarded.insert(header::TE, HeaderValue::from_static("trailers"));
     if micro_sdk::header::timeout(&forwarded).is_none() {
-        let nanoseconds = HeaderValue::from_str(&DEFAULT_TIMEOUT.as_nanos().to_string());
-        forwarded.insert(micro_sdk::header::TIMEOUT, nanoseconds.expect("digits can stand in a header"));
-    }
-    forwarded
-}
-
-/// Tells the service which HTTP request it answers, in the metadata that Micro v4's gateway uses. What
-/// the caller sent under these names is replaced, or left out.
-fn say_request(head: &Parts, headers: &mut HeaderMap) {
-    for name in micro_sdk::header::OF_HTTP {
-        headers.remove(name);
+        // Less than 64 bits of nanoseconds.
+        forwarded.insert(micro_sdk::header::TIMEOUT, HeaderValue::from(DEFAULT_TIMEOUT.as_nanos() as u64));
     }
     let host = head.headers.get(header::HOST).cloned();
     let host = host.or_else(|| head.uri.authority().and_then(|host| host.as_str().parse().ok()));
     let url = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
     let said = [host, head.method.as_str().parse().ok(), url.parse().ok()];
-    for (name, value) in micro_sdk::header::OF_HTTP.into_iter().zip(said) {
+    for (name, value) in OURS.into_iter().zip(said) {
         if let Some(value) = value {
-            headers.insert(name, value);
+            forwarded.insert(name, value);
         }
+    }
+    forwarded
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::body::Incoming;
+
+    use super::*;
+
+    fn size<A, F: Future>(_: impl Fn(A) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// As at the doors of gRPC: what a call carries is allocated and copied with each.
+    #[test]
+    fn a_call_carries_little() {
+        type Arguments = (Api, http::Request<Incoming>);
+        let bytes = size(|(api, request): Arguments| api.serve(request));
+        assert!(bytes <= 6656, "{bytes} bytes");
     }
 }

@@ -16,15 +16,14 @@ use crate::{
 pub(super) fn target(path: &str) -> Result<Option<Target>> {
     let parts: Vec<Cow<'_, str>> =
         path.split('/').filter(|part| !part.is_empty()).map(decoded).collect::<Result<_>>()?;
-    let parts: Vec<&str> = parts.iter().map(|part| &**part).collect();
-    let (service, handler, method) = match parts[..] {
+    let (service, handler, method) = match &parts[..] {
         [] => return Ok(None),
-        [service] => (service.to_owned(), service, "Call"),
-        [service, method] => (service.to_owned(), service, method),
+        [service] => (service.to_string(), service, "Call"),
+        [service, method] => (service.to_string(), service, &**method),
         [version, service, method] if is_version(version) => {
-            (format!("{version}.{service}"), service, method)
+            (format!("{version}.{service}"), service, &**method)
         }
-        [ref service @ .., handler, method] => (service.join("."), handler, method),
+        [service @ .., handler, method] => (service.join("."), handler, &**method),
     };
     Target::new(service, &camel(handler), &camel(method)).map(Some)
 }
@@ -38,11 +37,18 @@ pub(super) fn without_version(path: &str) -> Option<Target> {
 
 /// `foo-bar` as `FooBar`; what is upper case stays so.
 fn camel(part: &str) -> String {
-    let capital = |piece: &str| {
-        let mut chars = piece.chars();
-        chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect::<String>())
-    };
-    part.split('-').map(capital).collect()
+    let (mut camel, mut begins) = (String::with_capacity(part.len()), true);
+    for letter in part.chars() {
+        match letter {
+            '-' => begins = true,
+            _ if begins => {
+                camel.extend(letter.to_uppercase());
+                begins = false;
+            }
+            _ => camel.push(letter),
+        }
+    }
+    camel
 }
 
 #[cfg(test)]

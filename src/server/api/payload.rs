@@ -112,7 +112,7 @@ pub(super) fn request(
     let body = match text {
         [] => Value::Null,
         text => serde_json::from_slice(text)
-            .map_err(|e| Error::bad_request(format!("the body is not valid JSON: {}", json::fault(&e))))?,
+            .map_err(|e| Error::bad_request(format!("not valid JSON: {}", json::fault(&e))))?,
     };
     match (&mut request, body) {
         (_, body) if nothing && schema.is_some() => return Ok(body),

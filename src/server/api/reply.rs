@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::{body::Body, response::Response};
 use bytes::{Buf as _, Bytes, BytesMut};
 use futures::stream;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, header};
 use http_body::Frame;
 use http_body_util::BodyExt as _;
 use http_body_util::Empty;
@@ -20,24 +20,14 @@ use crate::{
         connection::Connection,
         inbound::Meter,
         outbound::Outbound,
+        plain::{self, JSON},
     },
     transcode,
 };
 
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
-
 /// An error as JSON, with its code as the status.
 pub(super) fn error(error: &Error) -> Response {
-    let mut response = Response::new(Body::from(error.to_json() + "\n"));
-    let code = u16::try_from(error.code).ok().and_then(|code| StatusCode::from_u16(code).ok());
-    // A service may answer any number; what is no error status of HTTP is its fault.
-    let code = code.filter(|code| code.as_u16() >= 400 && code.as_u16() < 600);
-    *response.status_mut() = code.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    response.headers_mut().insert(header::CONTENT_TYPE, JSON);
-    if let Some(seconds) = error.retry_after {
-        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
-    }
-    response
+    plain::error(error).map(Body::from)
 }
 
 /// Who reads an answer: what is on its way to them is counted, and given up when they take nothing.

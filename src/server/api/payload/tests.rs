@@ -344,7 +344,7 @@ fn a_request_without_fields_is_the_body_whatever_json_it_is() {
         ("google.protobuf.ListValue", "a=1", "[1]", "send it as the JSON body"),
         ("google.protobuf.Value", "a=1", "[1]", "the body is not a JSON object"),
         ("google.protobuf.Empty", "a=1", "", "unknown field `a` of `Empty`, which has none"),
-        ("google.protobuf.Timestamp", "", "noon", "the body is not valid JSON"),
+        ("google.protobuf.Timestamp", "", "noon", "not valid JSON"),
         ("shop.Order", "", "[1]", "expected an object, got a list"),
         ("shop.Order", "name=a", "5", "the body is not a JSON object"),
     ] {
