@@ -18,8 +18,6 @@ use crate::private;
 
 /// The environment that is always there: the server of this home.
 pub(crate) const LOCAL: &str = "local";
-/// The namespace where none was chosen.
-pub(crate) const DEFAULT_NAMESPACE: &str = "micro";
 
 /// A place a server runs.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
@@ -62,6 +60,17 @@ pub(crate) enum Login {
     Anonymous,
 }
 
+/// Who calls in an environment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Identity<'a> {
+    /// Who is logged in.
+    Account { id: &'a str, access_token: &'a str },
+    /// The owner of this home, at its own server.
+    Owner,
+    /// Calls are anonymous.
+    Nobody,
+}
+
 /// `credentials.toml`: logins by environment and namespace.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub(crate) struct Credentials {
@@ -72,6 +81,15 @@ pub(crate) struct Credentials {
 impl Credentials {
     pub(crate) fn get(&self, environment: &str, namespace: &str) -> Option<&Login> {
         self.logins.get(environment)?.get(namespace)
+    }
+
+    /// Who calls there. Without a login that is the owner of this home at its own server, and nobody elsewhere.
+    pub(crate) fn identity(&self, environment: &str, namespace: &str) -> Identity<'_> {
+        match self.get(environment, namespace) {
+            Some(Login::Account { id, access_token, .. }) => Identity::Account { id, access_token },
+            None if environment == LOCAL => Identity::Owner,
+            None | Some(Login::Anonymous) => Identity::Nobody,
+        }
     }
 
     /// Forgets every login to an environment.

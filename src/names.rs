@@ -5,6 +5,7 @@
 pub(crate) mod fuzz;
 mod look;
 
+pub(crate) use micro_sdk::header::{DEFAULT_NAMESPACE, DEFAULT_VERSION};
 use thiserror::Error;
 
 pub(crate) use look::{is_invisible, looks};
@@ -32,6 +33,9 @@ pub(crate) fn purpose(block: &str) -> &'static str {
         _ => "",
     }
 }
+
+/// The account that every server begins with, and that the owner of the home is.
+pub(crate) const ADMINISTRATOR: &str = "admin";
 
 /// Names of building blocks, of the server's doors, and of what its HTTP API answers itself, reserved in
 /// every namespace; so is what begins with `grpc.`, as the handlers of every gRPC server.

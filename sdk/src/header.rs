@@ -21,6 +21,8 @@ pub const OF_HTTP: [HeaderName; 3] =
 pub const MOST: u32 = 512 << 10;
 /// The namespace of calls that name none.
 pub const DEFAULT_NAMESPACE: &str = "micro";
+/// The version of services that name none.
+pub const DEFAULT_VERSION: &str = "latest";
 
 /// A header as text, if it is there, readable and not empty.
 #[must_use]

@@ -18,6 +18,7 @@ use crate::{
     Address, Channel, Context, Error, Result, blocks,
     debug::Debug,
     handler::Handler,
+    header,
     listen::Listening,
     platform::{Credentials, Platform, TOKEN_LIFE, namespace, seconds, variable},
     registration::{LEASE, Registration},
@@ -53,7 +54,7 @@ impl Service {
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: variable("MICRO_SERVICE_NAME").unwrap_or_else(|| name.into()),
-            version: variable("MICRO_SERVICE_VERSION").unwrap_or_else(|| "latest".to_owned()),
+            version: variable("MICRO_SERVICE_VERSION").unwrap_or_else(|| header::DEFAULT_VERSION.to_owned()),
             address: variable("MICRO_SERVICE_ADDRESS"),
             metadata: HashMap::new(),
             handlers: Vec::new(),

@@ -22,8 +22,8 @@ use super::{
     ui::Ui,
 };
 use crate::{
-    config::{Config, Credentials, DEFAULT_NAMESPACE, Environment, LOCAL, Login, Stored},
-    names,
+    config::{Config, Credentials, Environment, Identity, LOCAL, Login, Stored},
+    names::{self, DEFAULT_NAMESPACE},
     paths::Home,
 };
 
@@ -244,26 +244,27 @@ impl Context {
         let (environment, place) = self.environment_in(&config)?;
         let namespace = self.namespace_in(&config)?;
         let credentials: Credentials = self.stored_credentials().read()?;
-        let login = credentials.get(&environment, &namespace).cloned();
+        let identity = credentials.identity(&environment, &namespace);
         let channel = if environment == LOCAL {
             let running = daemon::ensure(self, start).await?;
-            if login == Some(Login::Anonymous) { nobodys(&running.state) } else { running.socket }
+            if identity == Identity::Nobody { nobodys(&running.state) } else { running.socket }
         } else {
             remote(&environment, &place)?
         };
         channel.ready().await.with_context(|| format!("environment {environment}"))?;
-        let mut connection = Connection { channel, token: None, namespace, timeout: self.timeout };
-        if let Some(Login::Account { .. }) = &login {
+        let mut connection =
+            Connection { channel, token: None, namespace: namespace.clone(), timeout: self.timeout };
+        if let Identity::Account { .. } = identity {
             connection.token = Some(self.token(&environment, &connection, &credentials).await?);
         }
         self.ui.detail(format_args!(
             "environment {environment} at {}, namespace {}, as {}",
             connection.channel.address(),
             connection.namespace,
-            match login {
-                Some(Login::Account { id, .. }) => id,
-                None if environment == LOCAL => "the owner of this home".to_owned(),
-                None | Some(Login::Anonymous) => "nobody".to_owned(),
+            match identity {
+                Identity::Account { id, .. } => id,
+                Identity::Owner => "the owner of this home",
+                Identity::Nobody => "nobody",
             }
         ));
         Ok(connection)

@@ -24,8 +24,7 @@ use super::{
     ui::harmless,
 };
 use crate::{
-    config::DEFAULT_NAMESPACE,
-    names::{BLOCKS, purpose},
+    names::{self, BLOCKS, DEFAULT_NAMESPACE, purpose},
     private,
 };
 
@@ -211,7 +210,7 @@ fn value(wire: WireValue) -> Value {
 pub(super) fn block(name: &str) -> anyhow::Result<Schema> {
     // Two blocks may have handlers of the same name.
     let set = Descriptors::decode(DESCRIPTORS.to_vec())?.of_package(name);
-    let (about, version) = (purpose(name).to_owned(), "latest".to_owned());
+    let (about, version) = (purpose(name).to_owned(), names::DEFAULT_VERSION.to_owned());
     Ok(Schema::Descriptors { set, name: name.to_owned(), version, about, registered: None })
 }
 

@@ -13,7 +13,7 @@ use super::{
     discover,
     ui::{Output, harmless::line},
 };
-use crate::{config::DEFAULT_NAMESPACE, names::BLOCKS};
+use crate::names::{BLOCKS, DEFAULT_NAMESPACE};
 
 /// Show one thing in detail.
 #[derive(Args)]

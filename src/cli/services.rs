@@ -1,7 +1,7 @@
 use clap::Args;
 
 use super::{context::Context, discover, known};
-use crate::{config::DEFAULT_NAMESPACE, names::BLOCKS};
+use crate::names::{BLOCKS, DEFAULT_NAMESPACE};
 
 /// List the services in the registry.
 #[derive(Args)]

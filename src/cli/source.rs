@@ -26,7 +26,6 @@ use crate::{
 };
 
 /// The version of a service that was given none.
-const LATEST: &str = "latest";
 
 /// Which service `run` and `update` mean, and how they wait.
 #[derive(Args)]
@@ -225,7 +224,7 @@ impl Source {
             prepare(&folder, cx)?;
         }
         let source = folder.to_str().context("the path of the folder is not valid UTF-8")?.to_owned();
-        let version = self.version.clone().unwrap_or_else(|| LATEST.to_owned());
+        let version = self.version.clone().unwrap_or_else(|| names::DEFAULT_VERSION.to_owned());
         Ok(Service { name, version, source, ..Service::default() })
     }
 }
@@ -347,9 +346,11 @@ pub(super) async fn version_of(
     let known = runtime.read(ReadRequest { options: Some(options) }).await?.services;
     let mut versions: Vec<String> = known.into_iter().map(|service| service.version).collect();
     match versions.as_slice() {
-        [] => Ok(LATEST.to_owned()),
+        [] => Ok(names::DEFAULT_VERSION.to_owned()),
         [_] => Ok(versions.remove(0)),
-        _ if versions.iter().any(|version| version == LATEST) => Ok(LATEST.to_owned()),
+        _ if versions.iter().any(|version| version == names::DEFAULT_VERSION) => {
+            Ok(names::DEFAULT_VERSION.to_owned())
+        }
         _ => Err(Failure::usage(format!("{name} runs in the versions {}", versions.join(", ")))
             .hint(format!("say which, such as `{name}@{}`", versions[0]))
             .into()),

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// The namespace the building blocks live in, and whose administrators may enter every other.
-pub(crate) const PLATFORM: &str = "micro";
+pub(crate) const PLATFORM: &str = names::DEFAULT_NAMESPACE;
 
 /// What the building blocks are opened with.
 pub(crate) struct Settings {

@@ -9,7 +9,8 @@ use crate::{
         env,
         failure::{Failure, exit},
     },
-    config::{Config, Credentials, LOCAL, Login},
+    config::{Config, Credentials, Identity},
+    names,
     paths::{HOME_VARIABLE, Home},
 };
 
@@ -85,14 +86,14 @@ fn settings(cx: &Context) -> anyhow::Result<Vec<Setting>> {
     let (environment, _) = cx.environment()?;
     let namespace = cx.namespace()?;
     let file = |kept: bool, path| if kept { Source::File(path) } else { Source::Default };
-    let (user, user_source) = match credentials.get(&environment, &namespace) {
-        Some(Login::Account { id, access_token, .. }) => (
-            name_in(access_token).unwrap_or_else(|| id.clone()),
-            Source::File(cx.stored_credentials().path().to_owned()),
-        ),
-        Some(Login::Anonymous) => ("n/a".to_owned(), Source::File(cx.stored_credentials().path().to_owned())),
-        None if environment == LOCAL => ("admin".to_owned(), Source::Owner),
-        None => ("n/a".to_owned(), Source::Default),
+    let kept_login = credentials.get(&environment, &namespace).is_some();
+    let of_login = file(kept_login, cx.stored_credentials().path().to_owned());
+    let (user, user_source) = match credentials.identity(&environment, &namespace) {
+        Identity::Account { id, access_token } => {
+            (name_in(access_token).unwrap_or_else(|| id.to_owned()), of_login)
+        }
+        Identity::Owner => (names::ADMINISTRATOR.to_owned(), Source::Owner),
+        Identity::Nobody => ("n/a".to_owned(), of_login),
     };
     let config_path = || cx.stored_config().path().to_owned();
     let kept_namespace = config.namespaces.contains_key(&environment);

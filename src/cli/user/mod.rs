@@ -17,7 +17,7 @@ use crate::{
         failure::{Failure, exit},
         login,
     },
-    config::{Config, Credentials, LOCAL, Login},
+    config::{Config, Credentials, Identity, LOCAL},
     names,
 };
 
@@ -110,11 +110,11 @@ fn set_namespace(name: Option<String>, cx: &Context) -> anyhow::Result<()> {
 async fn whoami(cx: &Context) -> anyhow::Result<()> {
     let (environment, _) = cx.environment()?;
     let credentials: Credentials = cx.stored_credentials().read()?;
-    match credentials.get(&environment, &cx.namespace()?) {
-        // The owner of the home is its administrator, also when no server runs.
-        None if environment == LOCAL => Ok(cx.ui.text("admin")?),
-        None | Some(Login::Anonymous) => Err(not_logged_in(&environment)),
-        Some(Login::Account { .. }) => {
+    match credentials.identity(&environment, &cx.namespace()?) {
+        // Also when no server runs.
+        Identity::Owner => Ok(cx.ui.text(names::ADMINISTRATOR)?),
+        Identity::Nobody => Err(not_logged_in(&environment)),
+        Identity::Account { .. } => {
             let connection = cx.connect().await?;
             let auth: AuthClient = connection.block("auth")?;
             let token = connection.token().unwrap_or_default().to_owned();
@@ -129,22 +129,22 @@ async fn set_password(old: Option<String>, new: Option<String>, cx: &Context) ->
     let (environment, _) = cx.environment()?;
     let namespace = cx.namespace()?;
     let credentials: Credentials = cx.stored_credentials().read()?;
-    let (id, is_owner) = match credentials.get(&environment, &namespace) {
-        Some(Login::Account { id, .. }) => (id.clone(), false),
+    let (id, is_owner) = match credentials.identity(&environment, &namespace) {
+        Identity::Account { id, .. } => (id.to_owned(), false),
         // The owner of the home sets the password of its administrator.
-        None if environment == LOCAL => ("admin".to_owned(), true),
-        None | Some(Login::Anonymous) => return Err(not_logged_in(&environment)),
+        Identity::Owner => (names::ADMINISTRATOR.to_owned(), true),
+        Identity::Nobody => return Err(not_logged_in(&environment)),
     };
     let old = match old {
         None if is_owner => String::new(),
-        old => auth::secret(old, "Enter current password", "--old-password", cx).await?,
+        old => auth::secret::given(old, "Enter current password", "--old-password", cx).await?,
     };
     let asked = new.is_none();
-    let new = auth::secret(new, "Enter a new password", "--new-password", cx).await?;
+    let new = auth::secret::given(new, "Enter a new password", "--new-password", cx).await?;
     if asked && cx.ui.ask_secret("Verify your password", "--new-password").await? != new {
         return Err(Failure::usage("the passwords do not match: nothing was changed").into());
     }
-    auth::change_secret(&id, old, new.clone(), &cx.connect().await?).await?;
+    auth::secret::change(&id, old, new.clone(), &cx.connect().await?).await?;
     if !is_owner {
         // The change has ended this login with all others.
         login::log_in(id, new, cx).await?;
@@ -165,15 +165,15 @@ fn life(text: &str) -> Result<Duration, String> {
 async fn token(life: Duration, cx: &Context) -> anyhow::Result<()> {
     let (environment, _) = cx.environment()?;
     let credentials: Credentials = cx.stored_credentials().read()?;
-    let token = match credentials.get(&environment, &cx.namespace()?) {
-        None if environment == LOCAL => {
+    let token = match credentials.identity(&environment, &cx.namespace()?) {
+        Identity::Owner => {
             let auth: AuthClient = cx.connect().await?.block("auth")?;
             let token_expiry = i64::try_from(life.as_secs())?;
             let request = LocalRequest { token_expiry, ..LocalRequest::default() };
             auth.local(request).await?.token.context("the server made no token")?.access_token
         }
-        None | Some(Login::Anonymous) => return Err(not_logged_in(&environment)),
-        Some(Login::Account { .. }) => cx.fresh_token(life).await?,
+        Identity::Nobody => return Err(not_logged_in(&environment)),
+        Identity::Account { .. } => cx.fresh_token(life).await?,
     };
     Ok(cx.ui.text(&token)?)
 }

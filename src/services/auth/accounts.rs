@@ -34,7 +34,7 @@ const PLACE_LIFE: Duration = Duration::from_hours(90 * 24);
 /// time, in seconds.
 const REFRESH_GRACE: u64 = 60;
 /// The account and secret of a fresh server (reference: Micro v4's bootstrap account).
-const DEFAULT_ACCOUNT: (&str, &str) = ("admin", "micro");
+const DEFAULT_ACCOUNT: (&str, &str) = (names::ADMINISTRATOR, "micro");
 
 /// An account as it is stored.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]

@@ -71,8 +71,8 @@ impl Caller {
     /// The account of the owner of the home: of callers on the local socket without a token.
     pub(crate) fn owner() -> Self {
         let account = Account {
-            id: "admin".into(),
-            name: "admin".into(),
+            id: names::ADMINISTRATOR.into(),
+            name: names::ADMINISTRATOR.into(),
             r#type: USER.into(),
             scopes: vec![ADMIN.into()],
             issuer: PLATFORM.into(),

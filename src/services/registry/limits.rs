@@ -37,7 +37,7 @@ pub(super) fn check(service: &mut Service) -> Result<()> {
         return Err(too_large(service, &format!("{size} bytes; at most {MAX_SIZE} are taken")));
     }
     if service.version.is_empty() {
-        "latest".clone_into(&mut service.version);
+        names::DEFAULT_VERSION.clone_into(&mut service.version);
     }
     if nodes == 0 {
         return Err(Error::bad_request(format!("service {} has no nodes", service.name)));

@@ -140,7 +140,7 @@ impl Registry {
             let own = endpoints.iter().filter(|(package, _)| package == name);
             let service = Service {
                 name: name.to_owned(),
-                version: "latest".to_owned(),
+                version: names::DEFAULT_VERSION.to_owned(),
                 endpoints: own.map(|(_, endpoint)| endpoint.clone()).collect(),
                 nodes: vec![Node {
                     id: format!("{name}-server"),

@@ -25,6 +25,7 @@ use super::{PLATFORM, absent, auth::Caller, namespace_or_default};
 use crate::{
     backend::Kv,
     backlog::Lost,
+    names,
     services::{
         auth::Auth,
         registry::{Catalog, Registry},
@@ -275,7 +276,8 @@ impl blocks::runtime::Runtime for Runtime {
         let caller = Caller::of(&cx);
         caller.may_administer(&namespace)?;
         let _place = self.transfers.take(&caller)?;
-        let version = if request.version.is_empty() { "latest".to_owned() } else { request.version };
+        let version =
+            if request.version.is_empty() { names::DEFAULT_VERSION.to_owned() } else { request.version };
         let id = Id { namespace, name: request.service, version };
         let seconds = request.since;
         let since = (seconds > 0).then(|| Timestamp::now().as_second().saturating_sub(seconds));

@@ -33,7 +33,7 @@ pub(super) fn service(resource: Option<Resource>) -> Result<Service> {
     let mut service = resource.service.ok_or_else(|| Error::bad_request("the request names no service"))?;
     names::check(&service.name).map_err(|e| Error::bad_request(e.to_string()))?;
     if service.version.is_empty() {
-        "latest".clone_into(&mut service.version);
+        names::DEFAULT_VERSION.clone_into(&mut service.version);
     }
     if service.version.len() > 255 || service.version.contains(char::is_control) {
         return Err(Error::bad_request("a version is at most 255 bytes long, without control characters"));
