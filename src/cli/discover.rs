@@ -214,16 +214,26 @@ pub(super) fn block(name: &str) -> anyhow::Result<Schema> {
     Ok(Schema::Descriptors { set, name: name.to_owned(), version, about, registered: None })
 }
 
-/// The versions of the services of a namespace, in the order of their names; where `brief`, with nothing
-/// but what tells them apart.
+/// The versions of the services of a namespace, in the order of their names, with all that they registered.
 ///
 /// # Errors
 /// The registry cannot be asked.
-pub(super) async fn list(
+pub(super) async fn list(connection: &Connection, namespace: &str) -> anyhow::Result<Vec<Registered>> {
+    ask(connection, namespace, false).await
+}
+
+/// The same, with nothing but what tells the versions apart.
+///
+/// # Errors
+/// The registry cannot be asked.
+pub(super) async fn list_briefly(
     connection: &Connection,
     namespace: &str,
-    brief: bool,
 ) -> anyhow::Result<Vec<Registered>> {
+    ask(connection, namespace, true).await
+}
+
+async fn ask(connection: &Connection, namespace: &str, brief: bool) -> anyhow::Result<Vec<Registered>> {
     let registry: RegistryClient = connection.block("registry")?;
     let options = Some(Options { domain: namespace.to_owned(), ..Options::default() });
     let mut services = registry.list_services(ListRequest { options, brief }).await?.services;

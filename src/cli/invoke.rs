@@ -131,7 +131,7 @@ fn unrecognized(name: &str, more: &str) -> Failure {
 }
 
 async fn unknown(cx: &Context, connection: &super::context::Connection, name: &str) -> anyhow::Error {
-    let services = discover::list(connection, connection.namespace(), true).await.unwrap_or_default();
+    let services = discover::list_briefly(connection, connection.namespace()).await.unwrap_or_default();
     let failure = unrecognized(name, &format!(" (no service {name} is registered either)"));
     let registered: Vec<String> = services.iter().map(|service| service.name.clone()).collect();
     drop(known::learn(cx, connection, services).await);

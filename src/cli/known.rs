@@ -95,7 +95,7 @@ pub(super) async fn learn(
     let mut newest = newest(brief);
     let whole = newest.len() <= WHOLE;
     if whole && !newest.is_empty() {
-        newest = self::newest(discover::list(connection, namespace, false).await?);
+        newest = self::newest(discover::list(connection, namespace).await?);
     }
     let mut known = remembered(cx);
     // One that does not run now keeps what it could be asked.

@@ -104,7 +104,7 @@ pub(super) async fn wait(
                 let call = call.map(|call| format!("; call it with `{call}`")).unwrap_or_default();
                 cx.ui.say(format_args!("{name} is running{call}"));
                 // Completion knows it from now on; if not, only that is lost.
-                if let Ok(services) = discover::list(connection, connection.namespace(), true).await {
+                if let Ok(services) = discover::list_briefly(connection, connection.namespace()).await {
                     drop(known::learn(cx, connection, services).await);
                 }
                 return Ok(());

@@ -10,7 +10,7 @@ pub(super) struct Services {}
 impl Services {
     pub(super) async fn run(self, cx: &Context) -> anyhow::Result<()> {
         let connection = cx.connect().await?;
-        let services = discover::list(&connection, connection.namespace(), true).await?;
+        let services = discover::list_briefly(&connection, connection.namespace()).await?;
         let mut names: Vec<String> = services.iter().map(|service| service.name.clone()).collect();
         names.dedup();
         if connection.namespace() != DEFAULT_NAMESPACE {

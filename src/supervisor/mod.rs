@@ -103,8 +103,6 @@ pub(crate) enum Change {
     Update,
     /// As `Update`, also when nothing differs.
     Replace,
-    /// Stop what runs, then start the last good build anew.
-    Restart,
 }
 
 /// The supervisor; cheap to clone.

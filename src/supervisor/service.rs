@@ -85,10 +85,20 @@ struct Launch {
     restart: RestartPolicy,
 }
 
-/// A build that runs now.
-struct Build {
-    number: u64,
-    cancel: CancellationToken,
+/// What is under way beside the present processes.
+enum Phase {
+    /// Nothing is.
+    Steady,
+    /// A program is being built.
+    Building {
+        number: u64,
+        cancel: CancellationToken,
+        progress: String,
+        /// The specification has changed meanwhile: the next build begins when this one has ended.
+        again: bool,
+    },
+    /// New processes start, and take over when all are ready.
+    Replacing(Launch),
 }
 
 pub(super) struct Service {
@@ -101,21 +111,12 @@ pub(super) struct Service {
 
     spec: Option<Spec>,
     change: Change,
-    /// The last good build.
-    built: Option<String>,
-    build: Option<Build>,
-    /// The specification changed while a build for the old one ran.
-    build_again: bool,
+    phase: Phase,
     /// What the current instances run.
     current: Option<Launch>,
-    /// What the next ones run.
-    next: Option<Launch>,
-    /// What is started when all the present ones are gone.
-    afterwards: Option<Launch>,
     slots: BTreeMap<u64, Slot>,
     counter: u64,
 
-    progress: Option<String>,
     /// What went wrong beside the processes.
     notice: Option<String>,
     build_log: Option<String>,
@@ -139,15 +140,10 @@ impl Service {
             snapshot,
             spec: None,
             change: Change::Start,
-            built: None,
-            build: None,
-            build_again: false,
+            phase: Phase::Steady,
             current: None,
-            next: None,
-            afterwards: None,
             slots: BTreeMap::new(),
             counter: 0,
-            progress: None,
             notice: None,
             build_log: None,
             ending: false,
@@ -157,7 +153,7 @@ impl Service {
     /// Runs until it is told to end and nothing of it is left.
     pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         let stopping = self.context.host.tasks.token().clone();
-        while !(self.ending && self.slots.is_empty() && self.build.is_none()) {
+        while !(self.ending && self.is_empty()) {
             tokio::select! {
                 command = commands.recv(), if !self.ending => match command {
                     Some(Command::Apply { spec, change, accepted }) => {
@@ -182,24 +178,22 @@ impl Service {
     fn apply(&mut self, spec: Spec, change: Change) {
         self.spec = Some(spec);
         self.change = change;
-        self.afterwards = None;
         self.notice = None;
         self.build_log = None;
         self.leave(Role::Next);
-        self.next = None;
-        match &self.build {
-            Some(build) => {
-                build.cancel.cancel();
-                self.build_again = true;
-            }
-            None => self.begin(),
+        if let Phase::Building { cancel, again, .. } = &mut self.phase {
+            cancel.cancel();
+            *again = true;
+        } else {
+            self.phase = Phase::Steady;
+            self.begin();
         }
     }
 
     /// Makes a program of the specification: at once, or by a build.
     fn begin(&mut self) {
         let Some(spec) = &self.spec else { return };
-        match Plan::of(spec, self.change, self.built.as_deref(), self.context.builder.binaries()) {
+        match Plan::of(spec, self.change, self.context.builder.binaries()) {
             Plan::Launch(launch) => self.roll(launch),
             Plan::Build(request) => self.start_build(request),
             Plan::Impossible(reason) => self.notice = Some(reason),
@@ -229,22 +223,22 @@ impl Service {
             };
             tell(&events, Event::Built(result)).await;
         });
-        self.build = Some(Build { number, cancel });
         // Until the builder reports progress, a reader must not take the old state for the new one.
-        self.progress = Some("building".to_owned());
+        self.phase = Phase::Building { number, cancel, progress: "building".to_owned(), again: false };
     }
 
     fn handle(&mut self, event: Event) {
         match event {
             Event::Progress(number, text) => {
-                if self.build.as_ref().is_some_and(|build| build.number == number) {
-                    self.progress = Some(text);
+                if let Phase::Building { number: building, progress, .. } = &mut self.phase
+                    && *building == number
+                {
+                    *progress = text;
                 }
             }
             Event::Built(result) => {
-                self.build = None;
-                self.progress = None;
-                self.take_build(result);
+                let before = mem::replace(&mut self.phase, Phase::Steady);
+                self.take_build(result, matches!(before, Phase::Building { again: true, .. }));
             }
             Event::Instance(number, status) => {
                 if let Some(slot) = self.slots.get_mut(&number) {
@@ -255,17 +249,16 @@ impl Service {
         }
     }
 
-    fn take_build(&mut self, result: Result<String, Failure>) {
+    fn take_build(&mut self, result: Result<String, Failure>, again: bool) {
         if self.ending {
             return;
         }
-        if mem::take(&mut self.build_again) {
+        if again {
             return self.begin();
         }
         match result {
             Ok(hash) => {
                 self.context.owner.built(&self.id, &hash);
-                self.built = Some(hash.clone());
                 let binary = self.context.builder.binaries().find(&hash);
                 let launch = self
                     .spec
@@ -291,24 +284,16 @@ impl Service {
     fn roll(&mut self, launch: Launch) {
         self.forget_failed();
         let is_same = self.current.as_ref() == Some(&launch);
-        if self.of(Role::Current).next().is_none() && self.change != Change::Restart {
-            self.current = Some(launch);
+        if is_same && self.change != Change::Replace {
             self.scale();
-        } else if self.change == Change::Restart {
-            self.leave(Role::Current);
-            self.afterwards = Some(launch);
-            self.start_afterwards();
-        } else if is_same && self.change != Change::Replace {
-            self.scale();
-        } else if self.wanted() == 0 {
+        } else if self.wanted() == 0 || self.of(Role::Current).next().is_none() {
             self.current = Some(launch);
             self.scale();
         } else {
-            self.progress = Some("starting the new processes".to_owned());
             for _ in 0..self.wanted() {
                 self.start(&launch, Role::Next);
             }
-            self.next = Some(launch);
+            self.phase = Phase::Replacing(launch);
         }
     }
 
@@ -361,15 +346,11 @@ impl Service {
     fn follow_up(&mut self, number: u64) {
         let Some(slot) = self.slots.get(&number) else { return };
         match slot.role {
-            Role::Leaving if slot.status.state.is_final() => {
-                self.slots.remove(&number);
-                self.start_afterwards();
-            }
+            Role::Leaving if slot.status.state.is_final() => drop(self.slots.remove(&number)),
             Role::Next if slot.status.state == State::Failed => {
                 let reason = slot.status.reason.clone().unwrap_or_default();
                 self.notice = Some(format!("update failed: {reason}"));
-                self.progress = None;
-                self.next = None;
+                self.phase = Phase::Steady;
                 self.leave(Role::Next);
                 self.scale();
             }
@@ -385,27 +366,18 @@ impl Service {
         for slot in self.slots.values_mut().filter(|slot| slot.role == Role::Next) {
             slot.role = Role::Current;
         }
-        self.current = self.next.take();
-        self.progress = None;
-        // The number of instances cannot have changed: any change begins anew.
-    }
-
-    fn start_afterwards(&mut self) {
-        if self.slots.is_empty()
-            && !self.ending
-            && let Some(launch) = self.afterwards.take()
-        {
+        if let Phase::Replacing(launch) = mem::replace(&mut self.phase, Phase::Steady) {
             self.current = Some(launch);
-            self.scale();
         }
+        // The number of instances cannot have changed: any change begins anew.
     }
 
     fn end(&mut self) {
         self.ending = true;
-        self.afterwards = None;
-        self.next = None;
-        if let Some(build) = &self.build {
-            build.cancel.cancel();
+        if let Phase::Building { cancel, .. } = &self.phase {
+            cancel.cancel();
+        } else {
+            self.phase = Phase::Steady;
         }
         self.leave(Role::Next);
         self.leave(Role::Current);
@@ -415,9 +387,6 @@ impl Service {
         let numbers: Vec<u64> = self.of(role).map(|(number, _)| *number).collect();
         for number in numbers {
             self.stop(number);
-        }
-        if role == Role::Next {
-            self.progress = None;
         }
     }
 
@@ -444,6 +413,15 @@ impl Service {
 
     fn of(&self, role: Role) -> impl Iterator<Item = (&u64, &Slot)> {
         self.slots.iter().filter(move |(_, slot)| slot.role == role)
+    }
+
+    fn is_building(&self) -> bool {
+        matches!(self.phase, Phase::Building { .. })
+    }
+
+    /// Whether nothing of it runs.
+    fn is_empty(&self) -> bool {
+        self.slots.is_empty() && !self.is_building()
     }
 
     fn wanted(&self) -> u32 {

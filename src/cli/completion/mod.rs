@@ -238,7 +238,7 @@ fn known() -> Vec<KnownService> {
     let Some(cx) = context() else { return Vec::new() };
     let learned = live(async {
         let connection = cx.connect_if_running().await?;
-        let services = discover::list(&connection, connection.namespace(), true).await?;
+        let services = discover::list_briefly(&connection, connection.namespace()).await?;
         known::learn(&cx, &connection, services).await
     });
     learned.unwrap_or_else(|| known::remembered(&cx)).services

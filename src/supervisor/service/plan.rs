@@ -16,8 +16,8 @@ pub(super) enum Plan {
 }
 
 impl Plan {
-    /// Decides; `built` is the last good build of this service in this server.
-    pub(super) fn of(spec: &Spec, change: Change, built: Option<&str>, binaries: &Binaries) -> Self {
+    /// Decides.
+    pub(super) fn of(spec: &Spec, change: Change, binaries: &Binaries) -> Self {
         match &spec.source {
             Source::Command { folder, command } => match command.split_first() {
                 Some((path, arguments)) => Self::Launch(Launch {
@@ -35,7 +35,6 @@ impl Plan {
             Source::Cargo { folder, program, .. } => {
                 let known = match change {
                     Change::Start => spec.binary.as_deref(),
-                    Change::Restart => spec.binary.as_deref().or(built),
                     Change::Update | Change::Replace => None,
                 };
                 let launch = known

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use super::{Role, Service, Slot};
+use super::{Phase, Role, Service, Slot};
 use crate::supervisor::status::{Snapshot, State};
 
 impl Service {
@@ -29,7 +29,7 @@ impl Service {
             state: self.state(worst),
             reason: self.notice.clone().or_else(|| status?.reason.clone()),
             build: self.current.as_ref().and_then(|launch| launch.build.clone()),
-            progress: self.progress.clone(),
+            progress: self.progress().map(str::to_owned),
             build_log: self.build_log.clone(),
             last_lines: status.map(|status| status.last_lines.clone()).unwrap_or_default(),
             restarts: current().map(|slot| slot.status.restarts).sum(),
@@ -42,21 +42,28 @@ impl Service {
         }
     }
 
+    fn progress(&self) -> Option<&str> {
+        match &self.phase {
+            Phase::Building { progress, .. } if !self.ending => Some(progress),
+            Phase::Replacing(_) => Some("starting the new processes"),
+            Phase::Building { .. } | Phase::Steady => None,
+        }
+    }
+
     fn state(&self, worst: Option<&Slot>) -> State {
-        let is_empty = self.slots.is_empty() && self.build.is_none();
         match worst.map(|slot| slot.status.state) {
             _ if self.ending => {
-                if is_empty {
+                if self.is_empty() {
                     State::Stopped
                 } else {
                     State::Stopping
                 }
             }
             // A failed service that is tried again is not failed now.
-            None | Some(State::Failed) if self.build.is_some() => State::Building,
+            None | Some(State::Failed) if self.is_building() => State::Building,
             Some(state) => state,
             None if self.notice.is_some() => State::Failed,
-            None if self.spec.is_none() || self.afterwards.is_some() => State::Pending,
+            None if self.spec.is_none() => State::Pending,
             None => State::Stopped,
         }
     }

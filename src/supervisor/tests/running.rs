@@ -179,7 +179,7 @@ async fn a_service_that_runs_as_wanted_is_left_alone() {
     bench.apply(&spec, Change::Update).await;
     assert_eq!(bench.supervisor.snapshot(&spec.id).expect("known").pid, first.pid);
     assert_eq!(bench.owner.count("environment"), 1);
-    bench.apply(&spec, Change::Restart).await;
+    bench.apply(&spec, Change::Replace).await;
     bench.until(&spec, |now| now.state == State::Running && now.pid != first.pid).await;
 }
 
