@@ -1,19 +1,24 @@
-"""Rows about the program itself: how soon the server answers, what it weighs, what a command costs."""
+"""Rows about the program itself: how soon the server answers, also after a crash, and what a command costs."""
 
 import os
-import pathlib
+import re
+import shutil
+import signal
 import statistics
+import subprocess
+import threading
 import time
 
 import harness
-from harness import Budget, Figure, each
-from home import Home, eventually
+from harness import MEGABYTE, Figure, each
+from home import Home
 
-MEGABYTE = 1e6
-SERVICES = 1000
-LOGINS = 20
+# Services registered for the rows about lists of names: few and many.
+FEW, MANY = 10, 1000
 # How long a server may take to stop, in seconds.
 STOP = 30
+# Keys in the store of a server that crashes, and in one request.
+KEYS, BATCH = 100_000, 2_000
 
 
 def ready(bench):
@@ -23,111 +28,154 @@ def ready(bench):
         with Home(bench.micro) as home:
             fresh.append(start(home))
             again += [start(home) for _ in range(2)]
-    show_times(bench, "ready-fresh", fresh, Budget(150, 60))
-    show_times(bench, "ready-again", again, Budget(60, 25))
+    show_times(bench, "ready-fresh", fresh)
+    show_times(bench, "ready-again", again)
 
 
-def start(home):
-    """Starts the server and stops it; milliseconds until a login was answered."""
+def start(home, number=signal.SIGTERM, before=lambda: None):
+    """Starts the server, and ends it by a signal; milliseconds until a login was answered."""
     begun = time.perf_counter()
     process = home.spawn("server")
     harness.wait_until_ready(home, process)
     took = (time.perf_counter() - begun) * 1e3
-    process.terminate()
+    before()
+    process.send_signal(number)
     process.wait(STOP)
     return took
 
 
-def show_times(bench, row, times, budget):
-    load = harness.load_average()
-    note = f"{min(times):.0f}-{max(times):.0f}, {len(times)} starts; load {load:.1f}"
-    bench.show(Figure(row, statistics.median(times), "ms", budget, note))
-
-
-def memory(bench):
-    """The share of memory (PSS) of an idle server: untouched, with many services, after logins."""
-    idle = 3 if bench.quick else 10
+def crash(bench):
+    """From exec to the first login, after the server was killed while it wrote."""
     with Home(bench.micro) as home:
-        process = home.spawn("server")
-        eventually("the server to say where it is", home.state)
 
-        def show(row, budget, note):
-            time.sleep(idle)
-            bench.show(Figure(row, pss(process.pid) / MEGABYTE, "MB", budget, note))
+        def killed():
+            return start(home, signal.SIGKILL, before=lambda: busy(home))
 
-        show("memory-idle", Budget(20, 12), f"PSS after {idle} s, before the first login")
-        token = home.token()
-        for number in range(SERVICES):
-            home.call("/registry/Registry/Register", service(number), token)
-        show("memory-1000", Budget(40, 20), f"{SERVICES:,} services with 3 endpoints each, after one login")
-        for _ in range(LOGINS):
-            home.token()
-        show("memory-logins", None, f"the same after {LOGINS} logins")
+        start(home, before=lambda: fill(home))
+        killed()
+        times = [killed() for _ in range(bench.pairs)]
+    show_times(bench, "crash", times, f"killed while it wrote, {KEYS:,} keys; ")
 
 
-def pss(pid):
-    """Bytes of memory of a process, shared pages in shares."""
-    for line in pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) * 1024
-    raise LookupError(f"process {pid} has no Pss line")
+def fill(home):
+    """Writes the keys."""
+    token = home.token()
+    for first in range(0, KEYS, BATCH):
+        keys = (f"key-{number:08}" for number in range(first, first + BATCH))
+        changes = [{"write": {"key": key, "value": "dg=="}} for key in keys]
+        home.call("/store/Store/Batch", {"changes": changes}, token)
 
 
-def service(number):
-    """A service as the scaffold registers it."""
+def busy(home):
+    """Returns while writes are under way that nobody waits for."""
+    token = home.token()
 
-    def message(name, field, kind):
-        return {"name": name, "type": name, "values": [{"name": field, "type": kind, "values": []}]}
+    def write():
+        try:
+            for number in range(1_000_000):
+                home.call("/store/Store/Write", {"record": {"key": f"key-{number:08}", "value": "dg=="}}, token)
+                written.set()
+        except OSError:
+            # It was killed, as it should be.
+            pass
 
-    endpoints = [
-        ("Helloworld.Call", ("CallRequest", "name", "string"), ("CallResponse", "msg", "string")),
-        ("Helloworld.Stream", ("StreamRequest", "count", "int64"), ("StreamResponse", "count", "int64")),
-        ("Helloworld.PingPong", ("Ping", "stroke", "int64"), ("Pong", "stroke", "int64")),
-    ]
-    return {
-        "name": f"service-{number}",
-        "version": "latest",
-        "endpoints": [
-            {"name": name, "request": message(*request), "response": message(*response)}
-            for name, request, response in endpoints
-        ],
-        "nodes": [{"id": f"service-{number}-1", "address": f"127.0.0.1:{20000 + number}"}],
-        "options": {"ttl": 600},
-    }
+    written = threading.Event()
+    threading.Thread(target=write, daemon=True).start()
+    written.wait(STOP)
+
+
+def show_times(bench, row, times, what=""):
+    load = harness.load_average()
+    note = f"{what}{min(times):.0f}-{max(times):.0f}, {len(times)} starts; load {load:.1f}"
+    bench.show(Figure(row, statistics.median(times), "ms", note))
 
 
 def size(bench):
     """The size of the binary."""
-    bench.show(Figure("binary-size", os.path.getsize(bench.micro) / MEGABYTE, "MB", note="stripped"))
+    bench.show(Figure("binary-size", os.path.getsize(bench.micro) / MEGABYTE, "MB", "stripped"))
 
 
 def help_(bench):
     """`micro --help` against `true`."""
     with Home(bench.micro) as home:
-        starts(bench, home, "help", Budget(2, 1.6), "--help")
+        starts(bench, home, "help", "--help")
 
 
 def call(bench):
     """A dynamic call end to end against `true`."""
     with bench.helloworld(bench.path) as home:
-        starts(bench, home, "call", Budget(6, 4), "helloworld", "call", "--name=Jane")
+        starts(bench, home, "call", "helloworld", "call", "--name=Jane")
 
 
-def starts(bench, home, row, budget, *words):
-    count = 30 if bench.quick else 100
-
-    def measure(*command):
-        measured = bench.load("starts", count, *command, prefix=bench.path, environment=home.environment)
-        return measured | {"figure": measured["p50_ms"]}
-
+def starts(bench, home, row, *words):
+    """A command against `true`."""
+    command = [bench.micro, *words]
     ratios, bare, micro = harness.pairs(
-        bench.pairs, lambda: measure("true"), lambda: measure(bench.micro, *words)
+        bench.pairs, lambda: started(bench, home, "true"), lambda: started(bench, home, *command)
     )
     note = (
         f"p50 {harness.median(bare, 'p50_ms'):.2f} -> {harness.median(micro, 'p50_ms'):.2f} ms, "
-        f"p99 {harness.median(micro, 'p99_ms'):.2f} ms; {ratios.note()}"
+        f"p99 {harness.median(micro, 'p99_ms'):.2f} ms; {faults(home, command)} page faults, "
+        f"{instructions(home, command)} instructions; {ratios.note()}"
     )
-    bench.show(Figure(row, ratios.median, "x true", budget, note))
+    bench.show(Figure(row, ratios.median, "x true", note))
 
 
-ROWS = each({"ready": ready, "memory": memory, "size": size, "help": help_, "call": call})
+def started(bench, home, *command, status=0, environment=None):
+    """Starts a command again and again: what was measured, its `figure` in milliseconds."""
+    count = 30 if bench.quick else 100
+    environment = home.environment | (environment or {})
+    measured = bench.load("starts", count, *command, prefix=bench.path, environment=environment)
+    if measured["status"] != status:
+        raise harness.Failed(f"{command} ended with {measured['status']}")
+    return measured | {"figure": measured["p50_ms"]}
+
+
+def faults(home, command):
+    """The page faults of a command that bring nothing from the disk, from its fork on."""
+    with open(os.devnull, "r+b") as nothing:
+        files = [(os.POSIX_SPAWN_DUP2, nothing.fileno(), number) for number in (0, 1, 2)]
+        words = [str(word) for word in command]
+        pid = os.posix_spawn(words[0], words, home.environment, file_actions=files)
+        _, _, used = os.wait4(pid, 0)
+    return f"{used.ru_minflt:,}"
+
+
+def instructions(home, command):
+    """The instructions of a command, its threads and libraries, as callgrind counts them."""
+    if not shutil.which("valgrind"):
+        return "? (valgrind is not installed)"
+    words = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", *map(str, command)]
+    done = subprocess.run(words, env=home.environment, capture_output=True, text=True)
+    found = re.search(r"Collected : (\d+)", done.stderr)
+    return f"{int(found[1]) / 1e6:.2f} M" if found else "? (callgrind counted none)"
+
+
+def names(bench, chosen):
+    """Commands that need the names of the services, with many registered beside few."""
+    rows = {
+        "services-1000": (["services"], 0, {}),
+        "complete-1000": (["--", "micro", "sv"], 0, {"MICRO_COMPLETE": "bash"}),
+        "unknown-1000": (["servise-1"], 2, {}),
+    }
+    rows = {name: row for name, row in rows.items() if name in chosen}
+    if not rows:
+        return
+    with bench.server(bench.path) as few, bench.server(bench.path) as many:
+        for home, count in ((few, FEW), (many, MANY)):
+            harness.register(home, count)
+        for name, (words, status, environment) in rows.items():
+
+            def measure(home, words=words, status=status, environment=environment):
+                return started(bench, home, bench.micro, *words, status=status, environment=environment)
+
+            ratios, small, large = harness.pairs(bench.pairs, lambda: measure(few), lambda: measure(many))
+            note = (
+                f"p50 {harness.median(small, 'p50_ms'):.2f} -> {harness.median(large, 'p50_ms'):.2f} ms; "
+                f"{ratios.note()}"
+            )
+            bench.show(Figure(name, ratios.median, f"x with {FEW}", note))
+
+
+ROWS = each({"ready": ready, "crash": crash, "size": size, "help": help_, "call": call})
+NAMES = harness.Rows(["services-1000", "complete-1000", "unknown-1000"], names)

@@ -6,8 +6,7 @@ import statistics
 import time
 
 import harness
-from commands import MEGABYTE, pss
-from harness import Budget, Figure
+from harness import MEGABYTE, Figure, pss
 from state import Target, field, groups, list_, read, write
 
 # How many keys there are while one is read and one is written.
@@ -43,7 +42,7 @@ def keys(target, chosen):
         reading = target.send("Read", [read(key, "bench") for key in some])
         writing = target.send("Write", [write(key, "bench") for key in some])
         note = f"a write {writing['p50_us']:,.0f} us; p99 {reading['p99_us']:,.0f} and {writing['p99_us']:,.0f} us"
-        target.bench.show(Figure(name, reading["p50_us"], "us a read", None, note))
+        target.bench.show(Figure(name, reading["p50_us"], "us a read", note))
 
 
 def pages(target, chosen):
@@ -54,7 +53,7 @@ def pages(target, chosen):
         by_key = target.send("List", [list_("", "bench", limit=PAGE, after=after)])
         by_offset = target.send("List", [list_("", "bench", limit=PAGE, offset=depth)])
         note = f"by offset {by_offset['p50_us']:,.0f} us"
-        target.bench.show(Figure(name, by_key["p50_us"], "us a page", None, note))
+        target.bench.show(Figure(name, by_key["p50_us"], "us a page", note))
 
 
 def values(target, chosen):
@@ -65,7 +64,7 @@ def values(target, chosen):
         reading = target.send("Read", [read(key, "bench") for key in some])
         rates = [measured["figure"] * size / 1e6 for measured in (writing, reading)]
         note = f"read {rates[1]:,.1f} MB/s; PSS afterwards {pss(target.state['pid']) / MEGABYTE:.0f} MB"
-        target.bench.show(Figure(name, rates[0], "MB/s in", None, note))
+        target.bench.show(Figure(name, rates[0], "MB/s in", note))
 
 
 def expiry(target, chosen):
@@ -82,7 +81,7 @@ def expiry(target, chosen):
         after = before or target.send("Write", messages, seconds=WATCHED)
         note = f"p99 {during['p99_us']:,.0f} us, else {after['p99_us']:,.0f} us; p50 {during['p50_us']:,.0f} us"
         ratio = during["p99_us"] / after["p99_us"]
-        target.bench.show(Figure(name, ratio, "x p99", Budget(2, 1.2), note))
+        target.bench.show(Figure(name, ratio, "x p99", note))
 
 
 def rules(target, chosen):
@@ -108,8 +107,7 @@ def rules(target, chosen):
                 bench.pairs, lambda: few.send("Read", message), lambda: many.send("Read", message)
             )
             note = f"{harness.median(ours, 'figure'):,.0f}/s; one is made in {created * 1e3:.1f} ms; {ratios.note()}"
-            budget = Budget(0.93, 0.97, up=True) if count == 1_000 else None
-            bench.show(Figure(name, ratios.median, "x fewest", budget, note))
+            bench.show(Figure(name, ratios.median, "x fewest", note))
 
 
 def accounts(target, chosen):
@@ -125,7 +123,7 @@ def accounts(target, chosen):
             target.home.token(account["id"], account["secret"])
             times.append(time.perf_counter() - begun)
         note = f"PSS {pss(target.state['pid']) / MEGABYTE:.0f} MB"
-        target.bench.show(Figure(name, statistics.median(times) * 1e3, "ms a login", None, note))
+        target.bench.show(Figure(name, statistics.median(times) * 1e3, "ms a login", note))
 
 
 def settings(target, chosen):
@@ -142,7 +140,7 @@ def settings(target, chosen):
         changes = [field(2, "small") + field(3, field(1, str(number))) for number in range(100)]
         setting = target.send("config.Config/Set", changes)
         note = f"set {setting['p50_us']:,.0f} us; p99 {reading['p99_us']:,.0f} and {setting['p99_us']:,.0f} us"
-        target.bench.show(Figure(name, reading["p50_us"], "us a get", None, note))
+        target.bench.show(Figure(name, reading["p50_us"], "us a get", note))
 
 
 ROWS = groups(

@@ -11,11 +11,13 @@ import contextlib
 import dataclasses
 import json
 import os
+import pathlib
 import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
 
+from budgets import BUDGETS, Budget
 from home import Failed, Home, eventually
 
 # The load of the last minute above which a pair is marked.
@@ -23,37 +25,21 @@ BUSY = 2.5
 # How often a marked pair is repeated.
 REPEATS = 3
 TICKS = os.sysconf("SC_CLK_TCK")
-
-
-@dataclasses.dataclass
-class Budget:
-    """What a figure must be and should be; `up` says that more is better."""
-
-    must: float
-    aim: float
-    up: bool = False
-
-    def verdict(self, value):
-        """`met`, `aim met`, or by how much it was missed."""
-        reaches = (lambda limit: value >= limit) if self.up else (lambda limit: value <= limit)
-        if reaches(self.aim):
-            return "met, aim too"
-        if reaches(self.must):
-            return "met"
-        if self.must == 0:
-            return f"missed by {value:g}"
-        return f"missed by {abs(value - self.must) / self.must * 100:.0f} %"
+MEGABYTE = 1e6
 
 
 @dataclasses.dataclass
 class Figure:
-    """One line of the table."""
+    """One line of the table; its budget is that of its row, where it names none."""
 
     row: str
     value: float
     unit: str
-    budget: Budget | None = None
     note: str = ""
+    budget: Budget | None = None
+
+    def __post_init__(self):
+        self.budget = self.budget or BUDGETS.get(self.row)
 
     def line(self):
         budget = f"{self.budget.must:g} / {self.budget.aim:g}" if self.budget else "-"
@@ -69,6 +55,12 @@ class Figure:
 
 
 HEAD = f"{'ROW':<26} {'VALUE':>14}  {'MUST / AIM':>13}  {'RESULT':<15} NOTE"
+
+
+def earlier(path):
+    """The figures of an earlier run, by their rows."""
+    records = map(json.loads, pathlib.Path(path).read_text().splitlines())
+    return {record["row"]: record["value"] for record in records}
 
 
 def load_average():
@@ -137,9 +129,9 @@ def each(measures):
 class Bench:
     """What every row needs: the programs, how long to measure, and where figures go."""
 
-    def __init__(self, micro, load, service, quick, output):
+    def __init__(self, micro, load, service, quick, output, before):
         self.micro, self.load_program, self.service = micro, str(load), service
-        self.quick, self.output = quick, output
+        self.quick, self.output, self.before = quick, output, before
         self.pairs = 3 if quick else 5
         self.seconds = 0.7 if quick else 2.0
         nice = ["nice", "-n", "-15"]
@@ -149,8 +141,10 @@ class Bench:
         self.path = pinned + (nice if allowed.returncode == 0 and not allowed.stderr else [])
 
     def show(self, figure):
-        """Prints a figure, and writes it to the file of JSON lines."""
-        print(figure.line(), flush=True)
+        """Prints a figure, beside that of an earlier run if there is one, and writes it to the file."""
+        before = self.before.get(figure.row)
+        change = f"{figure.value / before:.2f} x before ({before:.3g}); " if before else ""
+        print(dataclasses.replace(figure, note=change + figure.note).line(), flush=True)
         if self.output:
             self.output.write(figure.record() + "\n")
             self.output.flush()
@@ -166,6 +160,16 @@ class Bench:
         if done.returncode != 0:
             raise Failed(f"micro-load {' '.join(map(str, arguments))}: {done.stderr.strip()}")
         return json.loads(done.stdout)
+
+    @contextlib.contextmanager
+    def floor(self, kind, upstream, prefix=()):
+        """A floor program in front of a service: its address and process."""
+        words = [*prefix, self.load_program, kind, upstream]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                yield json.loads(process.stdout.readline())
+            finally:
+                process.kill()
 
     @contextlib.contextmanager
     def server(self, prefix=()):
@@ -198,3 +202,38 @@ def wait_until_ready(home, process):
             return False
 
     return eventually("the server to answer a login", answers, pause=0.0005)
+
+
+def pss(pid):
+    """Bytes of memory of a process, shared pages in shares."""
+    for line in pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024
+    raise LookupError(f"process {pid} has no Pss line")
+
+
+def register(home, count):
+    """Registers so many services, each as the scaffold registers one."""
+
+    def message(name, field, kind):
+        return {"name": name, "type": name, "values": [{"name": field, "type": kind, "values": []}]}
+
+    endpoints = [
+        ("Helloworld.Call", ("CallRequest", "name", "string"), ("CallResponse", "msg", "string")),
+        ("Helloworld.Stream", ("StreamRequest", "count", "int64"), ("StreamResponse", "count", "int64")),
+        ("Helloworld.PingPong", ("Ping", "stroke", "int64"), ("Pong", "stroke", "int64")),
+    ]
+    endpoints = [
+        {"name": name, "request": message(*request), "response": message(*response)}
+        for name, request, response in endpoints
+    ]
+    token = home.token()
+    for number in range(count):
+        service = {
+            "name": f"service-{number}",
+            "version": "latest",
+            "endpoints": endpoints,
+            "nodes": [{"id": f"service-{number}-1", "address": f"127.0.0.1:{20000 + number}"}],
+            "options": {"ttl": 600},
+        }
+        home.call("/registry/Registry/Register", service, token)

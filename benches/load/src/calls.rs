@@ -44,7 +44,7 @@ pub(crate) struct Plan {
 
 /// What is called with what.
 enum What {
-    /// A greeting for a name of so many bytes, of this service.
+    /// A greeting for a name of so many bytes, of this service or at this path.
     Greeting { service: String, name_bytes: usize },
     /// A method, by its path, with encoded messages.
     Messages { path: String, messages: Vec<Bytes> },
@@ -127,11 +127,13 @@ impl Plan {
         let (path, bodies, answer_bytes) = match &self.what {
             What::Greeting { service, name_bytes } => {
                 let name = "J".repeat(*name_bytes);
-                let (path, body) = if self.grpc {
-                    (format!("{service}.Helloworld/Call"), frame(&greeting(&name)))
-                } else {
-                    (format!("{service}/Helloworld/Call"), Bytes::from(json!({ "name": name }).to_string()))
+                let path = match (service.contains('/'), self.grpc) {
+                    (true, _) => service.clone(),
+                    (false, true) => format!("{service}.Helloworld/Call"),
+                    (false, false) => format!("{service}/Helloworld/Call"),
                 };
+                let json = || Bytes::from(json!({ "name": name }).to_string());
+                let body = if self.grpc { frame(&greeting(&name)) } else { json() };
                 (path, vec![body], *name_bytes)
             }
             What::Messages { path, messages } => {
@@ -283,7 +285,7 @@ async fn round(lines: Vec<Line>, call: &Rc<Call>, time: Duration) -> Result<(Vec
 }
 
 /// User and system time a process has used, in clock ticks (proc(5)).
-fn ticks(pid: u32) -> Result<u64> {
+pub(crate) fn ticks(pid: u32) -> Result<u64> {
     let path = format!("/proc/{pid}/stat");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
     let fields: Vec<&str> =

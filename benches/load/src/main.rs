@@ -1,15 +1,20 @@
 //! The load `scripts/bench` puts on a server. `calls` sends one request again and again and waits
 //! for each answer; `messages` sends those of a file; `until` waits until an answer holds a text;
-//! `starts` starts a command again and again and waits for its end; `gateway` and `forwarder` serve what a
-//! call costs with nothing between. Prints one JSON object. It knows nothing of budgets, homes or pairs: that
+//! `starts` starts a command again and again and waits for its end; `connects` makes connections with one
+//! request each, `connections` keeps as many open; `gateway` and `forwarder` serve what a call costs with
+//! nothing between. Prints one JSON object. It knows nothing of budgets, homes or pairs: that
 //! is the script's part.
 
 mod calls;
+mod connections;
 mod floors;
 mod starts;
 mod until;
 
-use std::io::{self, Write as _};
+use std::{
+    io::{self, Write as _},
+    time::Duration,
+};
 
 use anyhow::{Result, bail};
 use serde_json::Value;
@@ -19,8 +24,11 @@ const USAGE: &str = "usage:
   micro-load messages ADDRESS PATH IN-FLIGHT SECONDS FILE [PID]
   micro-load until ADDRESS SERVICE TEXT
   micro-load starts COUNT COMMAND [ARGUMENT]...
+  micro-load connects ADDRESS IN-FLIGHT SECONDS PID
+  micro-load connections ADDRESS COUNT
   micro-load gateway ADDRESS
   micro-load forwarder ADDRESS
+SERVICE is a name, or the path of the method where it has a `/`.
 FILE holds encoded messages, each after its length in four bytes, big endian.
 MICRO_LOAD_TOKEN is the token the calls carry. PID is the process whose CPU time is counted.";
 
@@ -38,6 +46,11 @@ fn main() -> Result<()> {
         },
         ["until", address, service, text] => until::run(address, service, text)?,
         ["starts", count, command @ ..] if !command.is_empty() => starts::run(count.parse()?, command)?,
+        ["connects", address, at_once, seconds, pid] => {
+            let time = Duration::from_secs_f64(seconds.parse()?);
+            connections::rate(address, at_once.parse()?, time, pid.parse()?)?
+        }
+        ["connections", address, count] => return connections::hold(address, count.parse()?),
         ["gateway", address] => return floors::gateway(address),
         ["forwarder", address] => return floors::forwarder(address),
         _ => bail!(USAGE),
