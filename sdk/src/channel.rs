@@ -28,8 +28,10 @@ use crate::{Address, Error, Result, header, local};
 
 /// How long a connection may take to come up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often an idle connection is checked, and how long the other side may take to answer.
-const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
+/// How often an idle connection is checked.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
+/// How long the other side may take to answer that.
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The flow-control window of a stream, in bytes: the most that waits for a receiver that does not read.
 pub const STREAM_WINDOW: u32 = 64 << 10;
 /// The flow-control window of a connection, in bytes: the largest there is (RFC 9113, section 6.9.1),
@@ -196,8 +198,8 @@ impl Channel {
     {
         let (sender, connection) = Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
-            .keep_alive_interval(KEEP_ALIVE.0)
-            .keep_alive_timeout(KEEP_ALIVE.1)
+            .keep_alive_interval(KEEP_ALIVE_INTERVAL)
+            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(header::MOST)

@@ -11,8 +11,10 @@ use tokio::time::sleep;
 
 use crate::{Client, Error, Receiver, Result, blocks::config::ConfigClient, context::not_connected};
 
-/// Between attempts to reach the server again: the first, the longest.
-const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// Before the first attempt to reach the server again; the wait doubles with each.
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+/// The longest wait between attempts.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// The settings of the service's namespace. Cheap to clone.
 ///
@@ -120,7 +122,7 @@ impl Config {
             path: path.to_owned(),
             revision: None,
             changes: None,
-            wait: RETRY.0,
+            wait: FIRST_WAIT,
             of: PhantomData,
         }
     }
@@ -159,7 +161,7 @@ impl<T: DeserializeOwned> Watch<T> {
         loop {
             match self.change().await {
                 Ok(Some(change)) => {
-                    (self.revision, self.wait) = (Some(change.revision), RETRY.0);
+                    (self.revision, self.wait) = (Some(change.revision), FIRST_WAIT);
                     return read(&self.path, change.value.as_ref());
                 }
                 Err(error) if !is_passing(&error) => {
@@ -169,7 +171,7 @@ impl<T: DeserializeOwned> Watch<T> {
                 Ok(None) | Err(_) => {
                     self.changes = None;
                     sleep(self.wait).await;
-                    self.wait = (self.wait * 2).min(RETRY.1);
+                    self.wait = (self.wait * 2).min(LONGEST_WAIT);
                 }
             }
         }

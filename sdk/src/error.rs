@@ -37,9 +37,10 @@ const RETRY_AFTER: &str = "retry-after";
 /// What to do about a message that is too large.
 pub(crate) const INSTEAD: &str = "send it in parts as a stream, or keep it as a blob and send its key";
 
-/// The most bytes that the id and the detail of an error take in the head of a response. Clients of other
-/// frameworks take heads of 8 or 16 KiB.
-const MOST_TEXT: (usize, usize) = (512, 7 << 10);
+/// The most bytes that the id of an error takes in the head of a response.
+const MOST_ID: usize = 512;
+/// The most bytes of its detail. Clients of other frameworks take heads of 8 or 16 KiB.
+const MOST_DETAIL: usize = 7 << 10;
 
 /// HTTP code, and the gRPC code it travels as (the table of Micro v4, and more). The first row with a gRPC code
 /// says what a plain status of that code becomes.
@@ -136,7 +137,7 @@ impl Error {
 
     /// The same error, short enough for the head of a response.
     fn shortened(mut self) -> Self {
-        for (text, most) in [(&mut self.id, MOST_TEXT.0), (&mut self.detail, MOST_TEXT.1)] {
+        for (text, most) in [(&mut self.id, MOST_ID), (&mut self.detail, MOST_DETAIL)] {
             shorten(text, most);
         }
         self
@@ -185,7 +186,7 @@ pub fn shortened(message: &str) -> String {
         return error.shortened().to_json();
     }
     let mut text = message.to_owned();
-    shorten(&mut text, MOST_TEXT.1);
+    shorten(&mut text, MOST_DETAIL);
     text
 }
 

@@ -19,9 +19,10 @@ use tonic::{Status, Streaming};
 
 use crate::{Error, Result, handler::Guard};
 
-/// How many messages may wait between a sender and the connection, and how many bytes of them: one that is
-/// larger waits alone.
-const WAITING: (usize, usize) = (16, 128 << 10);
+/// How many messages may wait between a sender and the connection.
+const MOST_WAITING: usize = 16;
+/// How many bytes of them may wait: a message that is larger waits alone.
+const WAITING_BYTES: usize = 128 << 10;
 
 /// Decodes a message, or says that the other side sent something else.
 pub(crate) fn decode<T: Message + Default>(bytes: Bytes) -> Result<T> {
@@ -75,8 +76,8 @@ pub struct Sender<T> {
 
 impl<T: Message> Sender<T> {
     pub(crate) fn new() -> (Self, Queue) {
-        let (queue, waiting) = mpsc::channel(WAITING.0);
-        let room = Arc::new(Semaphore::new(WAITING.1));
+        let (queue, waiting) = mpsc::channel(MOST_WAITING);
+        let room = Arc::new(Semaphore::new(WAITING_BYTES));
         let sender = Self { queue, room: room.clone(), abandoned: Arc::default(), of: PhantomData };
         (sender, Queue { waiting, room })
     }
@@ -88,7 +89,7 @@ impl<T: Message> Sender<T> {
     pub async fn send(&self, message: T) -> Result<()> {
         let gone = || Error::new(499, "the other side of the stream has gone");
         let message = encode(&message);
-        let room = message.len().min(WAITING.1) as u32;
+        let room = message.len().min(WAITING_BYTES) as u32;
         let room = self.room.clone().acquire_many_owned(room).await.map_err(|_| gone())?;
         self.queue.send(Waiting { message, _room: room }).await.map_err(|_| gone())
     }
@@ -219,7 +220,7 @@ mod tests {
 
     #[tokio::test]
     async fn so_many_bytes_wait_and_no_more() {
-        for (bytes, expected) in [(10, WAITING.0), (WAITING.1 / 4, 3), (16 << 20, 1)] {
+        for (bytes, expected) in [(10, MOST_WAITING), (WAITING_BYTES / 4, 3), (16 << 20, 1)] {
             let (sender, mut queue) = Sender::new();
             assert_eq!(sent(&sender, bytes).await, expected, "{bytes}");
             assert!(queue.next().await.unwrap().unwrap().len() >= bytes);
@@ -230,7 +231,7 @@ mod tests {
     #[tokio::test]
     async fn who_waits_for_room_is_told_that_the_other_side_has_gone() {
         let (sender, queue) = Sender::new();
-        sender.send(vec![1; WAITING.1]).await.unwrap();
+        sender.send(vec![1; WAITING_BYTES]).await.unwrap();
         let message = vec![1; 10];
         let (sent, ()) = tokio::join!(sender.send(message), async { drop(queue) });
         assert_eq!(sent.unwrap_err().code, 499);

@@ -15,8 +15,10 @@ use crate::{Channel, Client, Error, Result, blocks::auth::AuthClient, header};
 pub(crate) const TOKEN_LIFE: (&str, u32) = ("MICRO_SERVICE_TOKEN_LIFE", 3600);
 /// A token that ends sooner than this, or than a quarter of its life, is replaced before it is used.
 const TOKEN_MARGIN: Duration = Duration::from_mins(1);
-/// How long, and for how many tokens, an answer of `Auth.Inspect` is believed.
-const INSPECT_CACHE: (Duration, usize) = (Duration::from_secs(30), 1024);
+/// How long an answer of `Auth.Inspect` is believed.
+const INSPECTED_LIFE: Duration = Duration::from_secs(30);
+/// For how many tokens an answer is kept.
+const MOST_INSPECTED: usize = 1024;
 
 /// How a service proves who it is.
 #[derive(Clone, Debug)]
@@ -132,10 +134,10 @@ impl Platform {
         let request = InspectRequest { token: token.to_owned(), options: None };
         let account = auth.inspect(request).await?.account.unwrap_or_default();
         let mut accounts = lock(&self.0.accounts);
-        if accounts.len() >= INSPECT_CACHE.1 {
+        if accounts.len() >= MOST_INSPECTED {
             accounts.clear();
         }
-        accounts.insert(digest, (account.clone(), Instant::now() + INSPECT_CACHE.0));
+        accounts.insert(digest, (account.clone(), Instant::now() + INSPECTED_LIFE));
         Ok(account)
     }
 }

@@ -13,8 +13,10 @@ use crate::{Client, Result, blocks::registry::RegistryClient, listen::Listening,
 pub(crate) const LEASE: (&str, u32) = ("MICRO_SERVICE_LEASE", 90);
 /// How often the lease is refreshed within its time.
 const HEARTBEATS: u32 = 3;
-/// Between attempts while the server is away: the first, the longest.
-const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// Before the first new attempt while the server is away; the wait doubles with each.
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+/// The longest wait between attempts.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// One node of a service and what it registers.
 pub(crate) struct Registration {
@@ -54,7 +56,7 @@ impl Registration {
     /// under way have ended.
     pub(crate) async fn keep(mut self, mut stop: watch::Receiver<bool>) {
         let mut broken = self.platform.channel().broken();
-        let mut wait = RETRY.0;
+        let mut wait = FIRST_WAIT;
         let mut known = false;
         while !*stop.borrow() {
             broken.mark_unchanged();
@@ -64,11 +66,11 @@ impl Registration {
                         let node = &self.service.nodes[0];
                         log::line(format_args!("{} is registered at {}", self.service.name, node.address));
                     }
-                    (known, wait) = (true, RETRY.0);
+                    (known, wait) = (true, FIRST_WAIT);
                     self.heartbeat
                 }
                 Err(error) => {
-                    if known || wait == RETRY.0 {
+                    if known || wait == FIRST_WAIT {
                         log::line(format_args!(
                             "cannot register {}, will keep trying: {error}",
                             self.service.name
@@ -78,7 +80,7 @@ impl Registration {
                         self.platform.forget_token();
                     }
                     known = false;
-                    let longer = (wait * 2).min(RETRY.1);
+                    let longer = (wait * 2).min(LONGEST_WAIT);
                     std::mem::replace(&mut wait, longer)
                 }
             };

@@ -22,16 +22,19 @@ use super::{
 };
 use crate::transcode::Weights;
 
-/// In each such time of waiting for a message, so many bytes of it have to come.
-const RATE: (Duration, usize) = (Duration::from_secs(10), 64 << 10);
+/// In each such time of waiting for a message, [`RATE_BYTES`] of it have to come.
+const RATE_TIME: Duration = Duration::from_secs(10);
+/// See [`RATE_TIME`].
+const RATE_BYTES: usize = 64 << 10;
 /// How long a message may be waited for altogether.
 const LONGEST: Duration = Duration::from_mins(2);
 /// The bytes before a message: a flag and its length.
 const HEAD: usize = 5;
 
-/// What a message of a building block may become in memory: so many times its size, or so many bytes
-/// where it is small.
-const WEIGHT: (usize, usize) = (8, 4 << 20);
+/// How many times its size a message of a building block may take in memory.
+const WEIGHT_FACTOR: usize = 8;
+/// How many bytes it may take however small it is.
+const WEIGHT_FLOOR: usize = 4 << 20;
 /// Messages of fewer bytes are not weighed: they become less than that.
 const WEIGHED: usize = 1 << 10;
 
@@ -53,7 +56,7 @@ impl Progress {
             self.waited.0 += since.elapsed();
             self.waited.1 += since.elapsed();
         }
-        if self.bytes >= RATE.1 {
+        if self.bytes >= RATE_BYTES {
             (self.bytes, self.waited.0) = (0, Duration::ZERO);
         }
     }
@@ -62,7 +65,7 @@ impl Progress {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
         let now = Instant::now();
         let since = *self.waiting_since.get_or_insert(now);
-        let left = (RATE.0.saturating_sub(self.waited.0)).min(LONGEST.saturating_sub(self.waited.1));
+        let left = (RATE_TIME.saturating_sub(self.waited.0)).min(LONGEST.saturating_sub(self.waited.1));
         let at = since + left;
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
         if timer.deadline() != at {
@@ -71,8 +74,8 @@ impl Progress {
         ready!(timer.as_mut().poll(cx));
         Poll::Ready(Error::timeout(format!(
             "the message did not come in time: at least {} bytes are expected in {} s, and all of it in {} s",
-            RATE.1,
-            RATE.0.as_secs(),
+            RATE_BYTES,
+            RATE_TIME.as_secs(),
             LONGEST.as_secs(),
         )))
     }
@@ -168,7 +171,7 @@ pub(super) fn guard(weights: &Arc<Weights>, number: usize, target: &Target, mete
         if message.len() < WEIGHED {
             return Ok(());
         }
-        let most = WEIGHT.1.max(WEIGHT.0 * message.len());
+        let most = WEIGHT_FLOOR.max(WEIGHT_FACTOR * message.len());
         let weight = weights.weigh(number, message, most);
         let weight = weight.map_err(|invalid| Error::bad_request(invalid.0))?;
         if weight > most {

@@ -49,8 +49,10 @@ const LOOK: Duration = Duration::from_secs(15);
 const WAITING: usize = 64;
 /// How long a connection that is told to close may take.
 const PARTING: Duration = Duration::from_secs(1);
-/// How often an idle HTTP/2 client is asked whether it is there, and how long it may take.
-const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
+/// How often an idle HTTP/2 client is asked whether it is there.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
+/// How long its answer may take.
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How many calls one connection may have open.
 const MAX_STREAMS: u32 = 1024;
 /// What the library may take beyond the limits of a head, so that ours come first.
@@ -259,8 +261,8 @@ async fn serve<S, B>(
         .max_buf_size(limits.bytes + MORE_BYTES)
         .http2()
         .timer(TokioTimer::new())
-        .keep_alive_interval(KEEP_ALIVE.0)
-        .keep_alive_timeout(KEEP_ALIVE.1)
+        .keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
         .max_concurrent_streams(MAX_STREAMS)
         .max_send_buf_size(TINY)
         .max_header_list_size(u32::try_from(2 * limits.bytes).unwrap_or(u32::MAX))

@@ -26,14 +26,17 @@ use super::{
     plain,
 };
 
-/// The start of the HTTP/2 preface, and how much a client says at least: the preface and the settings
-/// frame that must follow it (RFC 9113, section 3.4).
-const PREFACE: (&[u8], usize) = (b"PRI ", 24 + 9);
+/// The start of the HTTP/2 preface.
+const PREFACE: &[u8] = b"PRI ";
+/// How much a client says at least: the preface and the settings frame that must follow it (RFC 9113,
+/// section 3.4).
+const PREFACE_BYTES: usize = 24 + 9;
 /// How much is read at once.
 const PIECE: usize = 4 << 10;
-/// How long, and how much, a client that was refused may still send: closed before that, it might not
-/// see the answer.
-const PARTING: (Duration, usize) = (Duration::from_secs(1), 4 << 20);
+/// How long a client that was refused may still send: closed before that, it might not see the answer.
+const PARTING_TIME: Duration = Duration::from_secs(1);
+/// How much it may still send.
+const PARTING_BYTES: usize = 4 << 20;
 
 /// A stream whose heads are looked at.
 pub(super) struct Reader<S> {
@@ -145,12 +148,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
 
     /// Looks at what may be a head, and reads more of it.
     fn collect(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.deadline.is_some() && self.buffer.starts_with(PREFACE.0) {
+        if self.deadline.is_some() && self.buffer.starts_with(PREFACE) {
             self.heads.leave();
             let mut frames = Frames::new();
             frames.follow(&self.buffer);
             self.frames = Some(frames);
-            self.missing = PREFACE.1.saturating_sub(self.buffer.len());
+            self.missing = PREFACE_BYTES.saturating_sub(self.buffer.len());
             if self.missing == 0 {
                 self.deadline = None;
             }
@@ -214,7 +217,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
 
     /// Writes the answer to what was refused, and reads what the client still sends.
     fn part(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let deadline = || (Box::pin(sleep_until(Instant::now() + PARTING.0)), 0);
+        let deadline = || (Box::pin(sleep_until(Instant::now() + PARTING_TIME)), 0);
         if self.parting.get_or_insert_with(deadline).0.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Ok(()));
         }
@@ -236,7 +239,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
             let came = piece.filled().len();
             let Some((_, read)) = &mut self.parting else { return Poll::Ready(Ok(())) };
             *read += came;
-            if came == 0 || *read > PARTING.1 {
+            if came == 0 || *read > PARTING_BYTES {
                 return Poll::Ready(Ok(()));
             }
         }

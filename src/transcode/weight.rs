@@ -201,8 +201,10 @@ fn malformed() -> Invalid {
 const CONTAINER: usize = 800;
 const VALUE: usize = 80;
 
-/// What JSON may become in memory, at most, of its size in bytes, and however small it is.
-const MOST_OF_JSON: (usize, usize) = (8, 64 << 20);
+/// How many times its size JSON may take in memory.
+const JSON_FACTOR: usize = 8;
+/// How many bytes it may take however small it is.
+const JSON_FLOOR: usize = 64 << 20;
 
 /// Refuses a JSON text that is small, and so many values that they would fill the memory.
 ///
@@ -213,7 +215,7 @@ pub(crate) fn check_json(json: &[u8]) -> Result<(), Error> {
     if json.len() < 64 << 10 {
         return Ok(());
     }
-    let most = MOST_OF_JSON.1.max(MOST_OF_JSON.0 * json.len());
+    let most = JSON_FLOOR.max(JSON_FACTOR * json.len());
     if of_json(json) <= most {
         return Ok(());
     }
@@ -225,8 +227,10 @@ pub(crate) fn check_json(json: &[u8]) -> Result<(), Error> {
 
 /// How deep the fields of a query or a form may nest.
 const MOST_PARAMETER_LEVELS: usize = 16;
-/// What the parameters of a query or a form may become in memory, as [`MOST_OF_JSON`].
-const MOST_OF_PARAMETERS: (usize, usize) = (8, 4 << 20);
+/// How many times their size the parameters of a query or a form may take in memory.
+const PARAMETERS_FACTOR: usize = 8;
+/// How many bytes they may take however small they are.
+const PARAMETERS_FLOOR: usize = 4 << 20;
 
 /// Refuses the text of a query or a form that is small, and so many nested fields that they would fill the
 /// memory.
@@ -234,7 +238,7 @@ const MOST_OF_PARAMETERS: (usize, usize) = (8, 4 << 20);
 /// # Errors
 /// 400 for a field that nests too deep, 413 for too many.
 pub(crate) fn check_parameters(text: &[u8]) -> Result<(), Error> {
-    let most = MOST_OF_PARAMETERS.1.max(MOST_OF_PARAMETERS.0 * text.len());
+    let most = PARAMETERS_FLOOR.max(PARAMETERS_FACTOR * text.len());
     let mut weight = 0;
     for pair in text.split(|byte| *byte == b'&') {
         let (name, value) = pair.split_at(pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len()));

@@ -17,8 +17,10 @@ use crate::{
     weighed,
 };
 
-/// How many entries are read ahead of their reader, and how many bytes of them.
-const AHEAD: (usize, usize) = (64, 1 << 20);
+/// How many entries are read ahead of their reader.
+const ENTRIES_AHEAD: usize = 64;
+/// How many bytes of them are.
+const BYTES_AHEAD: usize = 1 << 20;
 
 /// How long a reader may take nothing: the log of the database grows as long as it holds its moment.
 const STALLED: Duration = Duration::from_mins(1);
@@ -41,7 +43,7 @@ pub(super) async fn begin(
     // A transaction begins to see with its first read.
     sqlx::query("BEGIN").execute(&mut connection).await?;
     sqlx::query("SELECT version FROM counter").execute(&mut connection).await?;
-    let (entries, taken) = weighed::queue(AHEAD.0, AHEAD.1);
+    let (entries, taken) = weighed::queue(ENTRIES_AHEAD, BYTES_AHEAD);
     let (prefix, path) = (prefix.to_owned(), path.to_owned());
     tokio::spawn(async move {
         let mut reader = Reader { connection, path, damage, entries };

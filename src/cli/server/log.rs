@@ -20,8 +20,10 @@ use crate::{
     private::{self, Identity},
 };
 
-/// Bytes of a file after which the next one is begun, and how many full ones are kept.
-const FILES: (u64, usize) = (10 << 20, 3);
+/// Bytes of a file after which the next one is begun.
+const FULL_AT: u64 = 10 << 20;
+/// How many full files are kept.
+const KEPT: usize = 3;
 /// Bytes of a line.
 const LINE: usize = 4 << 10;
 /// How long a line that was written is not written again.
@@ -45,7 +47,7 @@ pub(super) fn begin(file: Option<&Path>) {
 
 /// The files of a log, the newest last.
 pub(super) fn files(newest: &Path) -> Vec<PathBuf> {
-    let mut files: Vec<_> = (1..=FILES.1).rev().map(|number| full(newest, number)).collect();
+    let mut files: Vec<_> = (1..=KEPT).rev().map(|number| full(newest, number)).collect();
     files.retain(|file| file.exists());
     files.push(newest.to_owned());
     files
@@ -61,7 +63,7 @@ fn full(newest: &Path, number: usize) -> PathBuf {
 /// # Errors
 /// A file cannot be renamed.
 pub(super) fn rotate(newest: &Path) -> io::Result<()> {
-    for number in (1..FILES.1).rev().filter(|number| full(newest, *number).exists()) {
+    for number in (1..KEPT).rev().filter(|number| full(newest, *number).exists()) {
         fs::rename(full(newest, number), full(newest, number + 1))?;
     }
     fs::rename(newest, full(newest, 1))
@@ -72,7 +74,7 @@ pub(super) fn rotate(newest: &Path) -> io::Result<()> {
 /// # Errors
 /// It cannot be opened or, when it is full, not be renamed.
 pub(super) fn open(newest: &Path) -> io::Result<File> {
-    if fs::metadata(newest).is_ok_and(|metadata| metadata.len() > FILES.0) {
+    if fs::metadata(newest).is_ok_and(|metadata| metadata.len() > FULL_AT) {
         rotate(newest)?;
     }
     private::append_file(newest)
@@ -119,7 +121,7 @@ impl Sink {
     fn write(&mut self, line: &str) -> io::Result<()> {
         if let Some(file) = &self.file {
             let is_there = self.identity.is_some() && Identity::of(file) == self.identity;
-            if self.written > FILES.0 || !is_there {
+            if self.written > FULL_AT || !is_there {
                 let next = open(file)?;
                 rustix::stdio::dup2_stderr(&next)?;
                 let begun = next.metadata()?;

@@ -22,10 +22,14 @@ use super::place::Place;
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(10_000).expect("it is not zero");
 /// How many pairs with a right secret are remembered, about 100 bytes each.
 const RIGHT: NonZeroUsize = NonZeroUsize::new(4_096).expect("it is not zero");
-/// Failures that cost nothing: of one account at one place, and of one place.
-const FREE: (u32, u32) = (5, 50);
-/// The longest wait, of each.
-const LONGEST: (Duration, Duration) = (Duration::from_mins(1), Duration::from_secs(5));
+/// Failures of one account at one place that cost nothing.
+const FREE_OF_PAIR: u32 = 5;
+/// Failures of one place that cost nothing.
+const FREE_OF_PLACE: u32 = 50;
+/// The longest wait of one account at one place.
+const LONGEST_OF_PAIR: Duration = Duration::from_mins(1);
+/// The longest wait of one place.
+const LONGEST_OF_PLACE: Duration = Duration::from_secs(5);
 /// After this long without a failure all is forgotten.
 const FORGOTTEN: Duration = Duration::from_mins(15);
 /// How many secrets are compared with the last right one of a pair that has to wait, until one is
@@ -107,8 +111,12 @@ impl Attempts {
             let mut wait = |key, free, longest| {
                 failures.get(&key).map_or(Duration::ZERO, |failures| failures.wait(now, free, longest))
             };
-            let own = wait(Key::Pair(pair), FREE.0, LONGEST.0);
-            if attempt.known { own } else { own.max(wait(Key::Place(attempt.place), FREE.1, LONGEST.1)) }
+            let own = wait(Key::Pair(pair), FREE_OF_PAIR, LONGEST_OF_PAIR);
+            if attempt.known {
+                own
+            } else {
+                own.max(wait(Key::Place(attempt.place), FREE_OF_PLACE, LONGEST_OF_PLACE))
+            }
         };
         if wait.is_zero() || (attempt.known && self.is_last_right(&pair, attempt.secret)) {
             return Ok(());
@@ -175,7 +183,7 @@ mod tests {
     fn failures_are_slowed_for_who_fails_and_for_nobody_else() {
         let attempts = Attempts::new().unwrap();
         let (a, mut now) = (attempt(HERE, "a", "guess"), Instant::now());
-        fail(&attempts, a, FREE.0, now);
+        fail(&attempts, a, FREE_OF_PAIR, now);
         let refused = attempts.check(a, now).unwrap_err();
         assert_eq!((refused.code, refused.retry_after), (429, Some(2)));
         attempts.check(attempt(THERE, "a", "guess"), now).unwrap();
@@ -191,7 +199,7 @@ mod tests {
             attempts.failed(a, now);
         }
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
-        now += LONGEST.0;
+        now += LONGEST_OF_PAIR;
         attempts.succeeded(a);
         attempts.failed(a, now);
         attempts.check(a, now).unwrap();
@@ -201,12 +209,12 @@ mod tests {
     fn many_accounts_are_no_way_round() {
         let attempts = Attempts::new().unwrap();
         let now = Instant::now();
-        for number in 0..FREE.1 {
+        for number in 0..FREE_OF_PLACE {
             attempts.failed(attempt(HERE, &number.to_string(), "guess"), now);
         }
         let fresh = attempt(HERE, "fresh", "guess");
         assert_eq!(attempts.check(fresh, now).unwrap_err().code, 429);
-        attempts.check(fresh, now + LONGEST.1).unwrap();
+        attempts.check(fresh, now + LONGEST_OF_PLACE).unwrap();
         // What others have failed at does not concern who has logged in there before.
         attempts.check(known(HERE, "old", "guess"), now).unwrap();
     }

@@ -37,8 +37,10 @@ const DIFFERENT: usize = 256;
 const WAITING: usize = 1_024;
 /// How long equal things are counted before they are noted again.
 const PERIOD: Duration = Duration::from_mins(1);
-/// How many records are answered at most, and where the request names no number.
-const ANSWERED: (u64, u64) = (10_000, 100);
+/// How many records are answered at most.
+const MOST_ANSWERED: u64 = 10_000;
+/// How many are answered where the request names no number.
+const USUALLY_ANSWERED: u64 = 100;
 /// Bytes of a text that are kept; clients choose some of them.
 const TEXT: usize = 512;
 
@@ -341,7 +343,7 @@ impl Auth {
             options => Some(namespace(options.as_ref())?),
         };
         caller.may_administer(of.unwrap_or(crate::services::PLATFORM))?;
-        let count = if request.count == 0 { ANSWERED.1 } else { request.count.min(ANSWERED.0) };
+        let count = if request.count == 0 { USUALLY_ANSWERED } else { request.count.min(MOST_ANSWERED) };
         self.0.audit.send(of, count, request.follow, &replies).await
     }
 

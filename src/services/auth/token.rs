@@ -28,8 +28,10 @@ const DEFAULT_LIFE: Duration = Duration::from_mins(15);
 pub(super) const MAX_LIFE: Duration = Duration::from_hours(24);
 /// A longer text is no token of ours and is not looked at.
 const MAX_LENGTH: usize = 8 << 10;
-/// How many verified tokens are remembered, and how many bytes they have in all.
-const VERIFIED: (NonZeroUsize, usize) = (NonZeroUsize::new(4096).expect("4096 is not zero"), 4 << 20);
+/// How many verified tokens are remembered.
+const MOST_VERIFIED: NonZeroUsize = NonZeroUsize::new(4096).expect("4096 is not zero");
+/// How many bytes they have in all.
+const VERIFIED_BYTES: usize = 4 << 20;
 
 /// The claims of Micro v4's tokens, in its order, and what ties a token to its login.
 #[derive(Deserialize, Serialize)]
@@ -73,7 +75,7 @@ struct Verified {
 
 impl Verified {
     fn new() -> Self {
-        Self { tokens: LruCache::new(VERIFIED.0), bytes: 0 }
+        Self { tokens: LruCache::new(MOST_VERIFIED), bytes: 0 }
     }
 
     fn put(&mut self, digest: [u8; 32], proof: Arc<Proof>, until: u64, length: usize) {
@@ -82,7 +84,7 @@ impl Verified {
         if let Some((_, (.., length))) = self.tokens.push(digest, (proof, until, length)) {
             self.bytes -= length;
         }
-        while self.bytes > VERIFIED.1
+        while self.bytes > VERIFIED_BYTES
             && let Some((_, (.., length))) = self.tokens.pop_lru()
         {
             self.bytes -= length;
@@ -278,11 +280,11 @@ mod tests {
             // The same one again counts once.
             verified.put(digest, proof.clone(), 0, MAX_LENGTH);
         }
-        assert_eq!((verified.tokens.len(), verified.bytes), (VERIFIED.1 / MAX_LENGTH, VERIFIED.1));
+        assert_eq!((verified.tokens.len(), verified.bytes), (VERIFIED_BYTES / MAX_LENGTH, VERIFIED_BYTES));
         for number in 0..10_000_u32 {
             verified.put(Sha256::digest(number.to_be_bytes()).into(), proof.clone(), 0, 100);
         }
-        assert_eq!((verified.tokens.len(), verified.bytes), (VERIFIED.0.get(), VERIFIED.0.get() * 100));
+        assert_eq!((verified.tokens.len(), verified.bytes), (MOST_VERIFIED.get(), MOST_VERIFIED.get() * 100));
     }
 
     #[test]

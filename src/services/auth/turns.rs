@@ -19,8 +19,10 @@ use crate::tasks::Tasks;
 
 /// How many compute at once.
 const AT_ONCE: usize = 2;
-/// How many wait, of one place and of all.
-const WAITING: (usize, usize) = (32, 256);
+/// How many of one place wait.
+const WAITING_OF_PLACE: usize = 32;
+/// How many wait in all.
+const WAITING_IN_ALL: usize = 256;
 /// After this long without a computation the memory is given back.
 const KEPT: Duration = Duration::from_secs(10);
 /// When who finds the queue full should try again, in seconds: by then it has been served.
@@ -61,10 +63,10 @@ impl Line {
     /// Lets one more wait; none if there is no room for it.
     fn wait(&mut self, place: Place) -> Option<oneshot::Receiver<Result<Turn>>> {
         self.forget_gone();
-        let full = self.waiting() >= WAITING.1;
+        let full = self.waiting() >= WAITING_IN_ALL;
         let own = self.places.iter().position(|(at, _)| *at == place);
         let here = own.map_or(0, |own| self.places[own].1.len());
-        if here >= WAITING.0 {
+        if here >= WAITING_OF_PLACE {
             return None;
         }
         if full {
@@ -206,8 +208,8 @@ mod tests {
         let turns = Turns::default();
         let mut held: Vec<Turn> =
             (0..AT_ONCE).map(|_| ask(&turns, CROWD).now_or_never().unwrap().unwrap()).collect();
-        let mut crowd: Vec<_> = (0..WAITING.0 + 5).map(|_| ask(&turns, CROWD)).collect();
-        let refused: Vec<_> = crowd.split_off(WAITING.0).iter_mut().map(code).collect();
+        let mut crowd: Vec<_> = (0..WAITING_OF_PLACE + 5).map(|_| ask(&turns, CROWD)).collect();
+        let refused: Vec<_> = crowd.split_off(WAITING_OF_PLACE).iter_mut().map(code).collect();
         assert_eq!(refused, [Some(429); 5]);
         let mut other = ask(&turns, OTHER);
         // Each that ends lets the next one in: the first of the crowd, then the other.
@@ -222,13 +224,14 @@ mod tests {
     fn the_queue_has_an_end_and_who_has_least_gets_in() {
         let turns = Turns::default();
         let held: Vec<Waiting> = (0..AT_ONCE).map(|_| ask(&turns, CROWD)).collect();
-        let mut waiting: Vec<_> =
-            (0..WAITING.1).map(|number| ask(&turns, Place::V6((number / WAITING.0) as u64))).collect();
+        let mut waiting: Vec<_> = (0..WAITING_IN_ALL)
+            .map(|number| ask(&turns, Place::V6((number / WAITING_OF_PLACE) as u64)))
+            .collect();
         assert!(waiting.iter_mut().all(|waiting| code(waiting).is_none()));
         let mut late = ask(&turns, OTHER);
         assert_eq!(code(&mut late), None);
         assert_eq!(waiting.iter_mut().filter_map(code).collect::<Vec<_>>(), [429]);
-        assert!(turns.line().waiting() <= WAITING.1);
+        assert!(turns.line().waiting() <= WAITING_IN_ALL);
         // Who has gone takes no room, and is passed over.
         drop(waiting);
         drop(held);

@@ -35,10 +35,14 @@ const DEPTH: usize = 100;
 const UNUSABLE: NonZeroUsize = NonZeroUsize::new(1024).expect("it is not zero");
 /// Characters of the reason why a set cannot be used that are remembered.
 const REASON: usize = 512;
-/// How long a set is kept that no service has, and how many bytes of those that came since the start.
-const KEPT: (Duration, usize) = (Duration::from_hours(24), 32 << 20);
-/// How many bytes the sets of a service have together, and those of all services of a namespace.
-pub(super) const STORED: (usize, usize) = (32 << 20, 128 << 20);
+/// How long a set is kept that no service has.
+const KEPT_FOR: Duration = Duration::from_hours(24);
+/// How many bytes of such sets are kept, of those that came since the start.
+const KEPT_BYTES: usize = 32 << 20;
+/// How many bytes the sets of a service have together.
+pub(super) const STORED_OF_SERVICE: usize = 32 << 20;
+/// How many bytes those of all services of a namespace have.
+pub(super) const STORED_OF_NAMESPACE: usize = 128 << 20;
 
 /// A decoded schema: its methods by `Handler.Method`. Not `Debug`: printing a recursive descriptor
 /// would not end.
@@ -229,8 +233,8 @@ impl Descriptors {
             unused.sort();
             let mut bytes: usize = unused.iter().map(|(_, bytes, _)| bytes).sum();
             for (since, size, hash) in unused {
-                let old = now.saturating_duration_since(since) >= KEPT.0;
-                if old || (size > 0 && bytes > KEPT.1) {
+                let old = now.saturating_duration_since(since) >= KEPT_FOR;
+                if old || (size > 0 && bytes > KEPT_BYTES) {
                     bytes -= size;
                     known.remove(&hash);
                     forgotten.push(hash);

@@ -8,8 +8,10 @@ use crate::names;
 
 /// Bytes of a registration.
 const MAX_SIZE: usize = 256 << 10;
-/// Nodes and endpoints in one.
-const MOST: (usize, usize) = (256, 4096);
+/// Nodes in one.
+const MOST_NODES: usize = 256;
+/// Endpoints in one.
+const MOST_ENDPOINTS: usize = 4096;
 /// The longest version, id, name of an endpoint or hash, in bytes.
 const MAX_NAME: usize = 255;
 /// Bytes of the metadata of a service, a node or an endpoint.
@@ -22,9 +24,11 @@ const MAX_METADATA: usize = 4 << 10;
 pub(super) fn check(service: &mut Service) -> Result<()> {
     names::check_registered(&service.name).map_err(|e| Error::bad_request(e.to_string()))?;
     let (nodes, endpoints) = (service.nodes.len(), service.endpoints.len());
-    if nodes > MOST.0 || endpoints > MOST.1 {
-        let text =
-            format!("{nodes} nodes and {endpoints} endpoints; at most {} and {} are taken", MOST.0, MOST.1);
+    if nodes > MOST_NODES || endpoints > MOST_ENDPOINTS {
+        let text = format!(
+            "{nodes} nodes and {endpoints} endpoints; at most {} and {} are taken",
+            MOST_NODES, MOST_ENDPOINTS
+        );
         return Err(too_large(service, &text));
     }
     // What the server says of a node or a service is not for them to say.

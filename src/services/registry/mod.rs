@@ -28,7 +28,7 @@ pub(crate) use catalog::Catalog;
 use catalog::{Action, Change, in_domain, refuse};
 pub(crate) use catalog::{Missing, Target};
 pub(crate) use descriptors::Schema;
-use descriptors::{Descriptors, STORED};
+use descriptors::{Descriptors, STORED_OF_NAMESPACE, STORED_OF_SERVICE};
 pub(crate) use node::{Health, InFlight, Node as CatalogNode};
 pub(crate) use places::Places;
 
@@ -127,11 +127,11 @@ impl Registry {
         if let Some(name) = name {
             let held = self.catalog.promised_in(namespace, Some(name));
             let holder = format!("service {name}");
-            self.descriptors.check_room(&holder, &held, (hash, bytes), STORED.0).await?;
+            self.descriptors.check_room(&holder, &held, (hash, bytes), STORED_OF_SERVICE).await?;
         }
         let held = self.catalog.promised_in(namespace, None);
         let holder = format!("namespace {namespace}");
-        self.descriptors.check_room(&holder, &held, (hash, bytes), STORED.1).await
+        self.descriptors.check_room(&holder, &held, (hash, bytes), STORED_OF_NAMESPACE).await
     }
 
     fn register_blocks(&self, address: &str) {

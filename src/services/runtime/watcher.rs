@@ -28,8 +28,10 @@ use crate::{
     tasks::Tasks,
 };
 
-/// How often a running instance is asked whether it is well, and how long it may take.
-const PROBE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
+/// How often a running instance is asked whether it is well.
+const PROBE_INTERVAL: Duration = Duration::from_secs(10);
+/// How long its answer may take.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How soon an instance that registered but does not answer yet is asked again.
 const PROBE_AGAIN: Duration = Duration::from_millis(100);
 /// How many probes in a row may fail.
@@ -153,19 +155,21 @@ impl Look {
                 let Id { namespace, name, version } = &self.id;
                 self.registry.catalog.note_health(namespace, name, version, &node, health);
             };
-            let probe = timeout(PROBE.1, client.health(HealthRequest {})).await;
+            let probe = timeout(PROBE_TIMEOUT, client.health(HealthRequest {})).await;
             let failure = match probe {
                 // It answers, if only that it has no such method.
                 Ok(Ok(_) | Err(Error { code: 501 | 401 | 403 | 404, .. })) => None,
                 Ok(Err(error)) => Some(format!("registered, but cannot be asked: {error}")),
-                Err(_) => Some(format!("registered, but did not answer within {} s", PROBE.1.as_secs())),
+                Err(_) => {
+                    Some(format!("registered, but did not answer within {} s", PROBE_TIMEOUT.as_secs()))
+                }
             };
             match failure {
                 None => {
                     failures = 0;
                     tell_registry(Health::Good);
                     self.supervisor.ready(&self.id, &self.instance);
-                    sleep(PROBE.0).await;
+                    sleep(PROBE_INTERVAL).await;
                 }
                 Some(reason) => {
                     failures += 1;

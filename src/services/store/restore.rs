@@ -21,8 +21,10 @@ use crate::{
     private,
 };
 
-/// Records, and bytes of them, that are handed over together.
-const TOGETHER: (usize, usize) = (256, 1 << 20);
+/// Records that are handed over together.
+const RECORDS_TOGETHER: usize = 256;
+/// The bytes of records that are handed over together.
+const BYTES_TOGETHER: usize = 1 << 20;
 
 /// Bytes that are written together; each open upload has so many, however slow it is.
 const BUFFER: usize = 2 * backend::PIECE;
@@ -114,7 +116,7 @@ fn entries(file: File, prefix: String) -> Scan {
             while let Some((table, entry)) = reader.next()? {
                 bytes += entry.value.len();
                 together.push(Ok((format!("{prefix}{table}"), entry)));
-                if together.len() == TOGETHER.0 || bytes >= TOGETHER.1 {
+                if together.len() == RECORDS_TOGETHER || bytes >= BYTES_TOGETHER {
                     bytes = 0;
                     if sender.blocking_send(std::mem::take(&mut together)).is_err() {
                         return Ok(());

@@ -13,8 +13,10 @@ use crate::{tasks::Tasks, weighed};
 /// Bytes read at a time.
 const BLOCK: usize = 256 * 1024;
 
-/// Lines read ahead of a slow receiver, and their bytes in all.
-const AHEAD: (usize, usize) = (1024, 1 << 20);
+/// Lines read ahead of a slow receiver.
+const LINES_AHEAD: usize = 1024;
+/// Their bytes in all.
+const BYTES_AHEAD: usize = 1 << 20;
 
 /// Lines of a log, oldest first; an error ends them.
 pub(crate) type LogLines = weighed::Receiver<io::Result<LogLine>>;
@@ -27,7 +29,7 @@ pub(in super::super) fn read(
     mut written: watch::Receiver<()>,
     tasks: &Tasks,
 ) -> LogLines {
-    let (lines, received) = weighed::queue(AHEAD.0, AHEAD.1);
+    let (lines, received) = weighed::queue(LINES_AHEAD, BYTES_AHEAD);
     let stop = tasks.token().clone();
     tasks.spawn(async move {
         let reading = async {

@@ -27,8 +27,10 @@ pub(super) use set::Subject;
 use set::{ANY, DEFAULT, Set, Stored};
 
 const TABLE: &str = "auth";
-/// The most rules of one namespace, and bytes of their texts.
-const MAX_RULES: (usize, usize) = (100_000, 16 << 20);
+/// The most rules of one namespace.
+const MAX_RULES: usize = 100_000;
+/// The most bytes of their texts.
+const MAX_BYTES: usize = 16 << 20;
 
 /// The rules of every namespace. One that has none has the default rule.
 pub(super) struct Rules {
@@ -129,9 +131,8 @@ impl Rules {
         if known {
             return Err(taken());
         }
-        if count >= MAX_RULES.0 || bytes + rule.bytes() > MAX_RULES.1 {
-            let text =
-                format!("the rules of a namespace are at most {} and {} bytes", MAX_RULES.0, MAX_RULES.1);
+        if count >= MAX_RULES || bytes + rule.bytes() > MAX_BYTES {
+            let text = format!("the rules of a namespace are at most {} and {} bytes", MAX_RULES, MAX_BYTES);
             return Err(Error::new(507, text));
         }
         let mut commit = Commit::new().require_absent(TABLE, key(namespace, &rule.id)).put(

@@ -7,8 +7,10 @@ use micro_sdk::{Error, MESSAGE_LIMIT, Result, proto::registry::Node as WireNode}
 use super::version::Version;
 use crate::names;
 
-/// How many versions one service has at a time, and nodes one version.
-pub(super) const MOST: (usize, usize) = (32, 256);
+/// How many versions one service has at a time.
+pub(super) const MOST_VERSIONS: usize = 32;
+/// How many nodes one version has.
+pub(super) const MOST_NODES: usize = 256;
 /// Bytes that the versions of one service take, with their nodes and endpoints.
 const MOST_BYTES: usize = 4 << 20;
 /// Bytes that all services of a namespace take, so that an answer has room for a list of them.
@@ -59,14 +61,15 @@ impl Space {
         let none = Versions::new();
         let versions = self.services.get(name).unwrap_or(&none);
         let known = versions.get(label);
-        if known.is_none() && versions.len() >= MOST.0 {
-            let text = format!("the service has {} versions, the most there can be: stop one first", MOST.0);
+        if known.is_none() && versions.len() >= MOST_VERSIONS {
+            let text =
+                format!("the service has {} versions, the most there can be: stop one first", MOST_VERSIONS);
             return full(text);
         }
         let is_new = |id: &str| known.is_none_or(|version| !version.nodes.contains_key(id));
         let new = nodes.iter().filter(|node| is_new(&node.id)).count();
-        if new + known.map_or(0, |version| version.nodes.len()) > MOST.1 {
-            return full(format!("a version of a service has {} nodes at most", MOST.1));
+        if new + known.map_or(0, |version| version.nodes.len()) > MOST_NODES {
+            return full(format!("a version of a service has {} nodes at most", MOST_NODES));
         }
         // What is there already is brought up to date in place.
         let replaced = || known.map_or(0, |version| version.replaced_by(nodes));

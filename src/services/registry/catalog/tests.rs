@@ -6,7 +6,7 @@ use micro_sdk::{
 };
 
 use super::{
-    space::{MOST, MOST_OF_SPACE},
+    space::{MOST_OF_SPACE, MOST_VERSIONS},
     *,
 };
 
@@ -185,7 +185,7 @@ fn a_service_has_room_for_so_much_and_no_more() {
     assert_eq!((code(crowd(0..200)), code(crowd(200..256)), code(crowd(256..257))), (200, 200, 507));
     // Those that are there are renewed all the same.
     assert_eq!(code(crowd(0..256)), 200);
-    for number in 2..=MOST.0 {
+    for number in 2..=MOST_VERSIONS {
         assert_eq!(code(service(&number.to_string(), "x", "h:1")), 200);
     }
     assert_eq!(code(service("last", "x", "h:1")), 507);
@@ -218,10 +218,10 @@ fn what_is_there_cannot_grow_beyond_the_room_for_it() {
         }
         service
     };
-    for number in 0..MOST.0 {
+    for number in 0..MOST_VERSIONS {
         assert_eq!(code(version(number, 0)), 200);
     }
-    let grown = (0..MOST.0).filter(|number| code(version(*number, 900)) == 200).count();
+    let grown = (0..MOST_VERSIONS).filter(|number| code(version(*number, 900)) == 200).count();
     assert!((8..20).contains(&grown), "{grown}");
     // What is there is renewed, and may become smaller.
     assert_eq!((code(version(0, 900)), code(version(31, 900)), code(version(0, 0))), (200, 507, 200));

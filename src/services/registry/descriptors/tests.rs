@@ -142,7 +142,7 @@ async fn what_no_service_has_is_removed_after_a_day() {
     let (kept, gone) = (set("kept", 1), set("gone", 1));
     assert_eq!((put(&descriptors, &kept).await, put(&descriptors, &gone).await), (200, 200));
     let (promised, now) = (HashSet::from([hash(&kept)]), Instant::now());
-    for (later, there) in [(Duration::ZERO, true), (KEPT.0 / 2, true), (KEPT.0, false)] {
+    for (later, there) in [(Duration::ZERO, true), (KEPT_FOR / 2, true), (KEPT_FOR, false)] {
         descriptors.sweep(&promised, now + later).await.unwrap();
         assert_eq!(descriptors.has(&hash(&gone)), there);
     }
