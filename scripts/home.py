@@ -59,7 +59,7 @@ class Home:
         for process in self.spawned:
             process.terminate()
         for process in self.spawned:
-            # A child that is not waited for looks alive to whoever stops it.
+            # A child that is not waited for looks alive to the one that stops it.
             try:
                 process.wait(PATIENCE)
             except subprocess.TimeoutExpired:
