@@ -156,7 +156,7 @@ def names(bench, chosen):
     rows = {
         "services-1000": (["services"], 0, {}),
         "complete-1000": (["--", "micro", "sv"], 0, {"MICRO_COMPLETE": "bash"}),
-        "unknown-1000": (["servise-1"], 2, {}),
+        "unknown-1000": (["servise-1"], 5, {}),
     }
     rows = {name: row for name, row in rows.items() if name in chosen}
     if not rows:

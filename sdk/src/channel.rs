@@ -18,7 +18,7 @@ use hyper::{
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
+    net::{TcpStream, UnixStream},
     sync::{Mutex, watch},
     time::timeout,
 };
@@ -67,6 +67,17 @@ impl Channel {
     #[must_use]
     pub fn unix(path: impl AsRef<Path>) -> Self {
         Self::new(Address::Unix(path.as_ref().to_owned()))
+    }
+
+    /// A channel to a Unix socket, over a connection to it that [`local::connect`](crate::local::connect) has made.
+    ///
+    /// # Errors
+    /// The connection breaks before HTTP/2 has begun.
+    pub async fn over(path: impl AsRef<Path>, stream: UnixStream) -> io::Result<Self> {
+        let channel = Self::unix(path);
+        let sender = channel.handshake(stream).await?;
+        *channel.0.current.write().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+        Ok(channel)
     }
 
     /// A channel to any address. Nothing is opened until the first request.

@@ -93,10 +93,13 @@ pub(super) async fn run(words: &[OsString], cx: &Context) -> anyhow::Result<()> 
         client = client.with_header(header, &value)?;
     }
     let whole = dynamic::is_given(matches);
-    // Reading standard input blocks, and Ctrl-C must end it.
-    let (asked, given) = (endpoint.clone(), matches.clone());
-    let reading = move || dynamic::request(&asked, &given, &read_file);
-    let dynamic::Request { message: request, notes } = tokio::task::spawn_blocking(reading).await??;
+    let dynamic::Request { message: request, notes } = if rest.iter().any(|word| may_name_file(word)) {
+        // Reading standard input blocks, and Ctrl-C must end it.
+        let (asked, given) = (endpoint.clone(), matches.clone());
+        tokio::task::spawn_blocking(move || dynamic::request(&asked, &given, &read_file)).await??
+    } else {
+        dynamic::request(endpoint, matches, &read_file)?
+    };
     for note in notes {
         cx.ui.say(note);
     }
@@ -156,6 +159,11 @@ fn services_here(registered: &[String]) -> String {
         ),
         names => format!("the services here are {}; list them with `micro services`", names.join(", ")),
     }
+}
+
+/// Whether a word may be, or end in, `@FILE`, or `-` for standard input.
+fn may_name_file(word: &str) -> bool {
+    word.contains('@') || word.ends_with('-')
 }
 
 fn read_file(path: &str) -> io::Result<Vec<u8>> {

@@ -131,7 +131,9 @@ fn command(typed: &[OsString]) -> Command {
             root.subcommand(command)
         }
         None => {
-            let known = names().into_iter().filter(|(name, _)| !commands::NAMES.contains(&name.as_str()));
+            let begun = typed.last().map(String::as_str).unwrap_or_default();
+            let known = names().into_iter().filter(|(name, _)| name.starts_with(begun));
+            let known = known.filter(|(name, _)| !commands::NAMES.contains(&name.as_str()));
             let known: Vec<Command> = known.map(|(name, about)| Command::new(name).about(about)).collect();
             root.subcommands(known)
         }

@@ -16,7 +16,10 @@ use micro_sdk::{
 };
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde::Deserialize;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::{
+    net::UnixStream,
+    time::{Instant, sleep, timeout, timeout_at},
+};
 
 use super::{
     super::{
@@ -92,11 +95,15 @@ pub(super) async fn probe(cx: &Context) -> Probe {
             Some(RunsAlready { .. }) => sleep(LOOK).await,
         }
     };
-    let (socket, pid) = open;
-    let pid = pid.and_then(|pid| u32::try_from(pid).ok()).filter(|&pid| pid != 0);
+    let (socket, stream) = open;
+    let peer = stream.as_ref().and_then(|stream| stream.peer_cred().ok()?.pid());
+    let pid = peer.and_then(|pid| u32::try_from(pid).ok()).filter(|&pid| pid != 0);
     let written = |state: &State| pid.is_none_or(|pid| pid == state.pid);
     let answer = async {
-        let channel = Channel::unix(&socket);
+        let channel = match stream {
+            Some(stream) => Channel::over(&socket, stream).await.ok()?,
+            None => Channel::unix(&socket),
+        };
         let about = about(&channel).await?;
         // One of an older version writes it when every door is open.
         let state = match about.state {
@@ -128,15 +135,17 @@ async fn about(channel: &Channel) -> Option<About> {
     serde_json::from_slice(&answer).ok()
 }
 
-/// The last of these sockets that a process of this user serves, and that process. None for one that
+/// The last of these sockets that a process of this user serves, and a connection to it. None for one that
 /// does not take the connection in time.
-async fn connected(cx: &Context, sockets: &[PathBuf], deadline: Instant) -> Option<(PathBuf, Option<i32>)> {
+async fn connected(
+    cx: &Context,
+    sockets: &[PathBuf],
+    deadline: Instant,
+) -> Option<(PathBuf, Option<UnixStream>)> {
     let mut open = None;
     for socket in sockets {
         match timeout_at(deadline, local::connect(socket)).await {
-            Ok(Ok(stream)) => {
-                open = Some((socket.clone(), stream.peer_cred().ok().and_then(|peer| peer.pid())));
-            }
+            Ok(Ok(stream)) => open = Some((socket.clone(), Some(stream))),
             Err(_) => open = Some((socket.clone(), None)),
             // What another user serves is no server of this home.
             Ok(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
