@@ -13,7 +13,13 @@ use std::{
 
 use serde_json::{Value, json};
 use tracing::{Metadata, callsite::Identifier};
-use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
+use tracing_subscriber::{
+    Layer as _,
+    filter::{LevelFilter, Targets},
+    fmt::MakeWriter,
+    layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
+};
 
 use crate::{
     cli::ui::{Output, Ui},
@@ -37,12 +43,13 @@ const TIME: usize = "2026-01-01T00:00:00.000000Z".len();
 
 /// Writes what is logged to the standard error, and below it to this file if there is one.
 pub(super) fn begin(file: Option<&Path>) {
-    let level = std::env::var("MICRO_LOG_LEVEL").unwrap_or_else(|_| "info".to_owned());
-    let filter = EnvFilter::try_new(&level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let level = std::env::var("MICRO_LOG_LEVEL").ok().filter(|level| !level.is_empty());
+    let level = level.unwrap_or_else(|| "info".to_owned());
+    let filter = level.parse().unwrap_or_else(|_| Targets::new().with_default(LevelFilter::INFO));
     let log = Log(Arc::new(Mutex::new(Lines { output: Sink::new(file), ..Lines::default() })));
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(log);
+    let lines = tracing_subscriber::fmt::layer().with_writer(log).with_ansi(false).with_target(false);
     // Set twice only in tests, where the first is as good.
-    drop(subscriber.with_ansi(false).with_target(false).try_init());
+    drop(tracing_subscriber::registry().with(lines.with_filter(filter)).try_init());
 }
 
 /// The files of a log, the newest last.
