@@ -69,7 +69,7 @@ impl Channel {
         Self::new(Address::Unix(path.as_ref().to_owned()))
     }
 
-    /// A channel to a Unix socket, over a connection to it that [`local::connect`](crate::local::connect) has made.
+    /// A channel to a Unix socket, over a connection to it that [`local::connect`] has made.
     ///
     /// # Errors
     /// The connection breaks before HTTP/2 has begun.

@@ -25,8 +25,6 @@ use crate::{
     scaffold::{generate, patch, sdk, toolchain},
 };
 
-/// The version of a service that was given none.
-
 /// Which service `run` and `update` mean, and how they wait.
 #[derive(Args)]
 pub(super) struct Source {

@@ -280,7 +280,7 @@ async fn serve<S, B>(
         Some(reason) = over.next() => {
             let Some(reason) = reason else {
                 served.as_mut().graceful_shutdown();
-                return drop(served.await.inspect_err(early));
+                return note_early(served.await);
             };
             tracing::debug!(peer = ?connection.peer, reason, "a connection is closed");
             if connection.unwanted.is_cancelled() {
@@ -292,11 +292,13 @@ async fn serve<S, B>(
             return drop(timeout(PARTING, served).await);
         }
     };
-    drop(ended.inspect_err(early));
+    note_early(ended);
 }
 
-fn early(error: &Box<dyn std::error::Error + Send + Sync>) {
-    tracing::debug!(%error, "a connection ended early");
+fn note_early<E: std::fmt::Display>(ended: Result<(), E>) {
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
+    }
 }
 
 /// Waits until the tasks stop, or there is a reason to close the connection.

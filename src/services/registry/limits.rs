@@ -26,8 +26,7 @@ pub(super) fn check(service: &mut Service) -> Result<()> {
     let (nodes, endpoints) = (service.nodes.len(), service.endpoints.len());
     if nodes > MOST_NODES || endpoints > MOST_ENDPOINTS {
         let text = format!(
-            "{nodes} nodes and {endpoints} endpoints; at most {} and {} are taken",
-            MOST_NODES, MOST_ENDPOINTS
+            "{nodes} nodes and {endpoints} endpoints; at most {MOST_NODES} and {MOST_ENDPOINTS} are taken"
         );
         return Err(too_large(service, &text));
     }

@@ -132,7 +132,7 @@ impl Rules {
             return Err(taken());
         }
         if count >= MAX_RULES || bytes + rule.bytes() > MAX_BYTES {
-            let text = format!("the rules of a namespace are at most {} and {} bytes", MAX_RULES, MAX_BYTES);
+            let text = format!("the rules of a namespace are at most {MAX_RULES} and {MAX_BYTES} bytes");
             return Err(Error::new(507, text));
         }
         let mut commit = Commit::new().require_absent(TABLE, key(namespace, &rule.id)).put(

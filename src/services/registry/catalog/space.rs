@@ -63,13 +63,13 @@ impl Space {
         let known = versions.get(label);
         if known.is_none() && versions.len() >= MOST_VERSIONS {
             let text =
-                format!("the service has {} versions, the most there can be: stop one first", MOST_VERSIONS);
+                format!("the service has {MOST_VERSIONS} versions, the most there can be: stop one first");
             return full(text);
         }
         let is_new = |id: &str| known.is_none_or(|version| !version.nodes.contains_key(id));
         let new = nodes.iter().filter(|node| is_new(&node.id)).count();
         if new + known.map_or(0, |version| version.nodes.len()) > MOST_NODES {
-            return full(format!("a version of a service has {} nodes at most", MOST_NODES));
+            return full(format!("a version of a service has {MOST_NODES} nodes at most"));
         }
         // What is there already is brought up to date in place.
         let replaced = || known.map_or(0, |version| version.replaced_by(nodes));
