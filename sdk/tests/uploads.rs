@@ -123,7 +123,7 @@ async fn a_call_that_is_given_up_is_not_taken_for_the_end_of_its_requests() {
 
 /// Whatever is seen first, the end of the call or the break in its requests.
 #[tokio::test]
-async fn requests_that_break_off_are_an_error_whoever_says_so() {
+async fn requests_that_break_off_are_an_error_at_both_ends() {
     let (sender, mut seen) = mpsc::unbounded_channel();
     let router = Router::new("store", vec![Box::new(BlobStoreServer::new(Watched(sender)))]);
     for broken in [Status::cancelled("by the caller"), Status::internal("the connection broke")] {

@@ -59,7 +59,7 @@ fn help_shows_methods_fields_types_and_comments() {
     let home = Home::new();
     home.run_helloworld();
     let help = home.ok(["helloworld", "--help"]);
-    for part in ["call", "Greets whoever is named", "stream", "ping-pong", "Answers every ping"] {
+    for part in ["call", "Greets a person by name", "stream", "ping-pong", "Answers every ping"] {
         assert!(help.contains(part), "{part} in {help}");
     }
     for words in [["helloworld", "call", "--help"], ["helloworld", "call", "-h"]] {

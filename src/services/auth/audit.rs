@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_tries_everything_fills_no_disk() {
+    async fn trying_everything_fills_no_disk() {
         let (audit, tasks) = audit().await;
         for number in 0..10_000 {
             audit.note(refused("shop", &format!("{number}{}", "x".repeat(5_000))));

@@ -361,7 +361,7 @@ async fn strangers_and_other_namespaces_are_kept_out_of_every_method() {
 }
 
 #[tokio::test]
-async fn a_secret_is_shown_to_whoever_asks_for_it_and_kept_encrypted() {
+async fn a_secret_is_shown_where_it_is_asked_for_and_kept_encrypted() {
     let bench = Bench::new().await;
     let request = set("db", "{\"user\": \"u\", \"more\": {\"password\": \"hunter2\"}}", true);
     let _: SetResponse = bench.call(&owner(), "Set", &request).await.unwrap();

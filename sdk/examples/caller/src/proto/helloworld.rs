@@ -109,7 +109,7 @@ impl ::micro_sdk::prost::Name for Pong {
 }
 /// A service that greets, counts, and returns each ping as a pong.
 pub trait Helloworld: ::core::marker::Send + ::core::marker::Sync + 'static {
-    /// Greets whoever is named.
+    /// Greets a person by name.
     fn call(
         &self,
         cx: ::micro_sdk::Context,
@@ -190,7 +190,7 @@ impl HelloworldClient {
     pub fn new(client: ::micro_sdk::Client) -> Self {
         Self(client)
     }
-    /// Greets whoever is named.
+    /// Greets a person by name.
     ///
     /// # Errors
     /// What the service answers, 408 after the timeout, 503 when it cannot be reached.
