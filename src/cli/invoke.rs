@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    io::{self, BufRead as _, IsTerminal as _, Read as _},
+    io::{self, BufRead as _, IsTerminal as _},
     time::Duration,
 };
 
@@ -20,7 +20,7 @@ use super::{
     context::{Context, within},
     discover, dynamic, elsewhere,
     failure::{Failure, exit},
-    known,
+    given, known,
     server::daemon,
 };
 use crate::{config::LOCAL, json, names::BLOCKS, transcode};
@@ -96,9 +96,9 @@ pub(super) async fn run(words: &[OsString], cx: &Context) -> anyhow::Result<()> 
     let dynamic::Request { message: request, notes } = if rest.iter().any(|word| may_name_file(word)) {
         // Reading standard input blocks, and Ctrl-C must end it.
         let (asked, given) = (endpoint.clone(), matches.clone());
-        tokio::task::spawn_blocking(move || dynamic::request(&asked, &given, &read_file)).await??
+        tokio::task::spawn_blocking(move || dynamic::request(&asked, &given, &given::content)).await??
     } else {
-        dynamic::request(endpoint, matches, &read_file)?
+        dynamic::request(endpoint, matches, &given::content)?
     };
     for note in notes {
         cx.ui.say(note);
@@ -164,15 +164,6 @@ fn services_here(registered: &[String]) -> String {
 /// Whether a word may be, or end in, `@FILE`, or `-` for standard input.
 fn may_name_file(word: &str) -> bool {
     word.contains('@') || word.ends_with('-')
-}
-
-fn read_file(path: &str) -> io::Result<Vec<u8>> {
-    if path != "-" {
-        return std::fs::read(path);
-    }
-    let mut content = Vec::new();
-    io::stdin().lock().read_to_end(&mut content)?;
-    Ok(content)
 }
 
 /// A call with JSON messages.

@@ -97,9 +97,7 @@ pub(super) async fn learn(
     if whole && !newest.is_empty() {
         newest = self::newest(discover::list(connection, namespace).await?);
     }
-    let path = file(cx, namespace);
-    let kept = fs::read(&path).unwrap_or_default();
-    let mut known: Known = serde_json::from_slice(&kept).unwrap_or_default();
+    let mut known = remembered(cx);
     // One that does not run now keeps what it could be asked.
     known.run = run_before(connection, namespace).await.unwrap_or_default();
     let before = std::mem::take(&mut known.services);
@@ -116,10 +114,10 @@ pub(super) async fn learn(
     let run: BTreeSet<&String> = known.run.iter().collect();
     let stopped = before.into_values().filter(|known| run.contains(&known.service.name));
     known.services.extend(stopped);
-    if let Ok(text) = serde_json::to_vec(&known)
-        && text != kept
-        && let Some(folder) = path.parent()
+    let path = file(cx, namespace);
+    if let Some(folder) = path.parent()
         && private::create_lasting_folder(folder).is_ok()
+        && let Ok(text) = serde_json::to_vec(&known)
     {
         // A cache that cannot be written only costs time.
         drop(private::write_cache_file(&path, &text));

@@ -16,6 +16,7 @@ mod env;
 mod failure;
 mod generate;
 mod get;
+mod given;
 mod invoke;
 mod json;
 mod kill;

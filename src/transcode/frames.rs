@@ -8,20 +8,20 @@ use micro_sdk::Error;
 pub(super) const HEAD: usize = 5;
 
 /// Collects chunks of a body and gives out whole messages.
-pub(super) struct Frames {
+pub(crate) struct Frames {
     pending: BytesMut,
     limit: usize,
 }
 
 impl Frames {
     /// Takes messages of up to `limit` bytes.
-    pub(super) fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize) -> Self {
         Self { pending: BytesMut::new(), limit }
     }
 
     /// The next chunk of the body. The first of a message is kept without a copy where nobody else
     /// holds it.
-    pub(super) fn push(&mut self, chunk: Bytes) {
+    pub(crate) fn push(&mut self, chunk: Bytes) {
         if self.pending.is_empty() {
             self.pending = chunk.into();
         } else {
@@ -31,7 +31,7 @@ impl Frames {
 
     /// The next whole message; `None` until more has come. Compression is not supported (501), a
     /// message over the limit is refused by its head (413).
-    pub(super) fn next(&mut self) -> Result<Option<Bytes>, Error> {
+    pub(crate) fn next(&mut self) -> Result<Option<Bytes>, Error> {
         let Some([flag, length @ ..]) = self.pending.first_chunk::<HEAD>() else { return Ok(None) };
         match flag {
             0 => {}
@@ -53,7 +53,7 @@ impl Frames {
     }
 
     /// Whether a message has begun and not ended.
-    pub(super) fn is_partial(&self) -> bool {
+    pub(crate) fn is_partial(&self) -> bool {
         !self.pending.is_empty()
     }
 }

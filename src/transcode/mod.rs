@@ -26,6 +26,7 @@ mod schema;
 pub(crate) mod tests;
 
 pub(crate) use body::{Refusal, request_body, response};
+pub(crate) use frames::Frames;
 pub(crate) use lenient::{enum_name, scalar};
 pub(crate) use weight::{Weights, check_json, check_parameters};
 

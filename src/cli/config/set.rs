@@ -1,8 +1,3 @@
-use std::{
-    fs,
-    io::{self, Read as _},
-};
-
 use anyhow::Context as _;
 use clap::Args;
 use micro_sdk::proto::config::{Options, SetRequest, Value as Wire};
@@ -11,7 +6,7 @@ use serde_json::Value;
 
 use super::client;
 use crate::{
-    cli::{completion, context::Context, failure::Failure},
+    cli::{completion, context::Context, failure::Failure, given},
     json as notation,
 };
 
@@ -140,25 +135,13 @@ fn changed_number(text: &str) -> Option<&str> {
 
 /// What was given, or what stands in the file that was named.
 async fn content(given: String) -> anyhow::Result<String> {
-    let file = given.strip_prefix('@').map(str::to_owned);
-    let (bytes, place) = match file {
-        Some(file) => {
-            let bytes = fs::read(&file);
-            (bytes.with_context(|| format!("cannot read `{file}`"))?, format!("`{file}`"))
-        }
-        None if given == "-" => {
-            // Reading standard input blocks, and Ctrl-C must end it.
-            let read = || {
-                let mut bytes = Vec::new();
-                io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes)
-            };
-            let bytes = tokio::task::spawn_blocking(read).await?;
-            (bytes.context("cannot read standard input")?, "standard input".to_owned())
-        }
-        None => return Ok(given),
-    };
+    let Some(place) = given::place(&given).map(str::to_owned) else { return Ok(given) };
+    let name = given::name(&place);
+    // Reading standard input blocks, and Ctrl-C must end it.
+    let bytes = tokio::task::spawn_blocking(move || given::content(&place)).await?;
+    let bytes = bytes.with_context(|| format!("cannot read {name}"))?;
     let text = String::from_utf8(bytes).map_err(|_| {
-        Failure::usage(format!("{place} is no UTF-8 text"))
+        Failure::usage(format!("{name} is no UTF-8 text"))
             .hint("encode it first, for instance with `base64`, and decode it in the service")
     })?;
     let line = text.strip_suffix('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));

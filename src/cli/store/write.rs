@@ -1,7 +1,4 @@
-use std::{
-    io::{self, Read as _},
-    time::Duration,
-};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -15,6 +12,7 @@ use crate::cli::{
     completion::contents,
     context::Context,
     failure::{Failure, exit},
+    given,
 };
 
 /// Write a record, over the one that was there
@@ -69,14 +67,9 @@ impl Write {
 
 fn value(words: &[String]) -> anyhow::Result<Vec<u8>> {
     let [word] = words else { return Ok(words.join(" ").into_bytes()) };
-    if word == "-" {
-        let mut content = Vec::new();
-        io::stdin().lock().read_to_end(&mut content).context("cannot read standard input")?;
-        return Ok(content);
-    }
-    match word.strip_prefix('@') {
+    match given::place(word) {
         Some(text) if text.starts_with('@') => Ok(text.as_bytes().to_owned()),
-        Some(file) => std::fs::read(file).with_context(|| format!("cannot read `{file}`")),
+        Some(place) => given::content(place).with_context(|| format!("cannot read {}", given::name(place))),
         None => Ok(word.clone().into_bytes()),
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::{body::Body, response::Response};
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::Bytes;
 use futures::stream;
 use http::{HeaderMap, HeaderValue, header};
 use http_body::Frame;
@@ -22,7 +22,7 @@ use crate::{
         outbound::Outbound,
         plain::{self, JSON},
     },
-    transcode,
+    transcode::{self, Frames},
 };
 
 /// An error as JSON, with its code as the status.
@@ -61,8 +61,8 @@ impl Reader {
 /// The messages of a gRPC response, then its error if it has one.
 struct Messages {
     body: tonic::body::Body,
-    buffer: BytesMut,
-    /// For what is in the buffer.
+    frames: Frames,
+    /// For what has come and was not given out.
     hold: Hold,
     ended: bool,
 }
@@ -73,7 +73,7 @@ impl Messages {
     fn of(response: http::Response<tonic::body::Body>, reader: &Reader) -> Result<Self> {
         let (head, body) = response.into_parts();
         failure(&head.headers)?;
-        Ok(Self { body, buffer: BytesMut::new(), hold: reader.hold.another(), ended: false })
+        Ok(Self { body, frames: Frames::new(MESSAGE_LIMIT), hold: reader.hold.another(), ended: false })
     }
 
     async fn next(&mut self) -> Result<Option<Bytes>> {
@@ -90,7 +90,7 @@ impl Messages {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => {
                         self.hold.grow(data.len())?;
-                        self.buffer.extend_from_slice(&data);
+                        self.frames.push(data);
                     }
                     Err(frame) => {
                         self.ended = true;
@@ -102,26 +102,17 @@ impl Messages {
     }
 
     fn buffered(&mut self) -> Result<Option<Bytes>> {
-        let Some(head) = self.buffer.get(..5) else { return Ok(None) };
-        let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
-        if length > MESSAGE_LIMIT {
-            return Err(Error::too_large(format!(
-                "the service answered with a message of {length} bytes; at most {MESSAGE_LIMIT} are possible: \
-                 it has to be sent in parts as a stream, or kept as a blob"
-            )));
-        }
-        if head[0] != 0 {
-            return Err(Error::internal("the service answered with a message that cannot be read"));
-        }
-        if self.buffer.len() < 5 + length {
-            return Ok(None);
-        }
-        self.buffer.advance(5);
-        let message = self.buffer.split_to(length).freeze();
-        if self.buffer.is_empty() {
+        let message = self.frames.next().map_err(|error| match error.code {
+            413 => Error::too_large(format!(
+                "the service answered with a {}: it has to be sent in parts as a stream, or kept as a blob",
+                error.detail
+            )),
+            _ => Error::internal("the service answered with a message that cannot be read"),
+        })?;
+        if message.is_some() && !self.frames.is_partial() {
             self.hold.release();
         }
-        Ok(Some(message))
+        Ok(message)
     }
 }
 
