@@ -11,7 +11,7 @@ import time
 
 import harness
 from harness import MEGABYTE, Figure, each
-from home import Home
+from home import Failed, Home
 
 # Services registered for the rows about lists of names: few and many.
 FEW, MANY = 10, 1000
@@ -81,7 +81,8 @@ def busy(home):
 
     written = threading.Event()
     threading.Thread(target=write, daemon=True).start()
-    written.wait(STOP)
+    if not written.wait(STOP):
+        raise Failed(f"nothing was written within {STOP} s")
 
 
 def show_times(bench, row, times, what=""):
@@ -127,7 +128,7 @@ def started(bench, home, *command, status=0, environment=None):
     environment = home.environment | (environment or {})
     measured = bench.load("starts", count, *command, prefix=bench.path, environment=environment)
     if measured["status"] != status:
-        raise harness.Failed(f"{command} ended with {measured['status']}")
+        raise Failed(f"{command} ended with {measured['status']}")
     return measured | {"figure": measured["p50_ms"]}
 
 
@@ -155,7 +156,7 @@ def names(bench, chosen):
     """Commands that need the names of the services, with many registered beside few."""
     rows = {
         "services-1000": (["services"], 0, {}),
-        "complete-1000": (["--", "micro", "sv"], 0, {"MICRO_COMPLETE": "bash"}),
+        "complete-1000": (["--", "micro", "se"], 0, {"MICRO_COMPLETE": "bash"}),
         "unknown-1000": (["servise-1"], 5, {}),
     }
     rows = {name: row for name, row in rows.items() if name in chosen}

@@ -1,17 +1,17 @@
 """Rows about memory and connections: the share of memory (PSS) of a server that idles, at the peak of a burst
 and after it, and how quickly connections are taken."""
 
+import concurrent.futures
 import contextlib
 import json
 import pathlib
 import resource
 import subprocess
-import threading
 import time
 
 import harness
-from harness import MEGABYTE, Figure, each, pss
-from home import Home, eventually
+from harness import MEGABYTE, Figure, Rows, each, pss
+from home import Failed, Home, eventually
 
 SERVICES = 1000
 # A burst: logins, or connections that each ask once.
@@ -22,8 +22,10 @@ AT_ONCE = 64
 AFTER = 15
 
 
-def idle(bench):
+def idle(bench, chosen):
     """Of an idle server: untouched, and with many services."""
+    if not {"memory-idle", "memory-1000"} & chosen:
+        return
     with Home(bench.micro) as home:
         process = home.spawn("server")
         eventually("the server to say where it is", home.state)
@@ -43,11 +45,8 @@ def logins(bench):
     with bench.server() as home:
 
         def burst():
-            threads = [threading.Thread(target=home.token) for _ in range(LOGINS)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
+            with concurrent.futures.ThreadPoolExecutor(LOGINS) as together:
+                list(together.map(lambda _: home.token(), range(LOGINS)))
 
         around(bench, home, "memory-logins", burst, f"{LOGINS} logins at once")
 
@@ -67,7 +66,7 @@ def connections(bench):
                 opened.update(json.loads(process.stdout.readline() or "{}"))
                 process.stdin.close()
             if not opened:
-                raise harness.Failed(f"{CONNECTIONS} connections cannot be opened")
+                raise Failed(f"{CONNECTIONS} connections cannot be opened")
 
         around(bench, home, "memory-connections", burst, f"{CONNECTIONS:,} connections with a request each")
         bench.show(Figure("connections-9000", opened["seconds"], "s", "until the last of them was answered"))
@@ -122,6 +121,5 @@ def connects(bench):
         bench.show(Figure("connects", ratios.median, "x gateway", note))
 
 
-ROWS = each(
-    {"memory-idle": idle, "memory-logins": logins, "memory-connections": connections, "connects": connects}
-)
+IDLE = Rows(["memory-idle", "memory-1000"], idle)
+ROWS = each({"memory-logins": logins, "memory-connections": connections, "connects": connects})

@@ -169,14 +169,17 @@ pub fn check_folder(folder: &Path, own: u32) -> Result<(), Distrust> {
 /// Whether a user is the one as whom all others appear that a user namespace has no number for
 /// (`user_namespaces(7)`). Where every number is known, that one is a user as any other.
 fn stands_for_others(uid: u32) -> bool {
-    // The user namespace of a process stays the same.
-    static OTHERS: OnceLock<Option<u32>> = OnceLock::new();
-    let others = || {
-        let read = |path| fs::read_to_string(path).unwrap_or_default();
-        let overflow = read("/proc/sys/kernel/overflowuid").trim().parse().ok()?;
-        (!is_whole(&read("/proc/self/uid_map"))).then_some(overflow)
+    // It stays the same, so it is read once; what could not be read is read again.
+    static OVERFLOW: OnceLock<String> = OnceLock::new();
+    let overflow = match OVERFLOW.get() {
+        Some(known) => known,
+        None => match fs::read_to_string("/proc/sys/kernel/overflowuid") {
+            Ok(read) => OVERFLOW.get_or_init(|| read),
+            Err(_) => return false,
+        },
     };
-    *OTHERS.get_or_init(others) == Some(uid)
+    let map = || fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    overflow.trim() == uid.to_string() && !is_whole(&map())
 }
 
 /// Whether a map of users, with lines of a first number, that outside, and a count, knows every number.
@@ -187,13 +190,8 @@ fn is_whole(map: &str) -> bool {
 
 /// The user of this process, as the other end of a socket of its own sees it.
 fn own_uid() -> io::Result<u32> {
-    static OWN: OnceLock<u32> = OnceLock::new();
-    if let Some(own) = OWN.get() {
-        return Ok(*own);
-    }
     let (one, _other) = UnixStream::pair()?;
-    let own = one.peer_cred()?.uid();
-    Ok(*OWN.get_or_init(|| own))
+    Ok(one.peer_cred()?.uid())
 }
 
 /// Makes sure that a folder is there which only the user of this process may enter. The one above

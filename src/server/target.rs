@@ -87,11 +87,12 @@ impl Target {
         Resource { namespace, service: &self.service, endpoint: &self.endpoint }
     }
 
-    /// Whether this is the path of it, with nothing in it that would be encoded.
+    /// Whether this is the path of it, made of characters that are never encoded.
     pub(super) fn is_at(&self, path: &str) -> bool {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
         let rest = path.strip_prefix('/').and_then(|rest| rest.strip_prefix(self.service.as_str()));
         let endpoint = rest.and_then(|rest| rest.strip_prefix('.')).unwrap_or_default();
-        !path.contains('%') && endpoint.split_once('/') == self.endpoint.split_once('.')
+        path.bytes().all(is_plain) && endpoint.split_once('/') == self.endpoint.split_once('.')
     }
 
     /// The path again, perhaps with another spelling of the method.
@@ -227,6 +228,24 @@ mod tests {
             ("", 501),
         ] {
             assert_eq!(Target::parse(path).unwrap_err().code, code, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_path_stays_only_where_nothing_in_it_is_encoded() {
+        let target =
+            |service: &str, endpoint: &str| Target { service: service.into(), endpoint: endpoint.into() };
+        for (service, path, same) in [
+            ("shop", "/shop.A/B", true),
+            ("v1.shop", "/v1.shop.A/B", true),
+            ("shop", "/shop.A/C", false),
+            ("shop", "/shop.A/B/", false),
+            ("shop", "/shops.A/B", false),
+            ("käse", "/käse.A/B", false),
+            ("a|b", "/a|b.A/B", false),
+            ("%zz", "/%zz.A/B", false),
+        ] {
+            assert_eq!(target(service, "A.B").is_at(path), same, "{path}");
         }
     }
 

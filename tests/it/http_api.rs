@@ -474,3 +474,22 @@ fn forms_and_queries_are_weighed_and_what_is_long_is_not_repeated() {
     assert_eq!(api.send("POST", CALL, &[FORM], "name=Jane"), greeting("Jane"));
     api.lives();
 }
+
+#[tokio::test]
+async fn what_is_refused_to_head_has_no_body_over_http_2() {
+    let api = Api::new(&[]);
+    let stream = tokio::net::TcpStream::connect(&api.address).await.unwrap();
+    let io = hyper_util::rt::TokioIo::new(stream);
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let (mut sender, connection) = hyper::client::conn::http2::handshake(executor, io).await.unwrap();
+    tokio::spawn(connection);
+    for (host, status) in [("example.com", 421), ("localhost", 200)] {
+        let request = http::Request::head(format!("http://{host}/"));
+        let request = request.body(http_body_util::Empty::<bytes::Bytes>::new()).unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        assert_eq!(response.status(), status, "{host}");
+        assert_ne!(response.headers()["content-length"], "0");
+        let body = http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes();
+        assert!(body.is_empty(), "{body:?}");
+    }
+}

@@ -43,8 +43,9 @@ const TIME: usize = "2026-01-01T00:00:00.000000Z".len();
 
 /// Writes what is logged to the standard error, and below it to this file if there is one.
 pub(super) fn begin(file: Option<&Path>) {
-    let level = std::env::var("MICRO_LOG_LEVEL").ok().filter(|level| !level.is_empty());
-    let level = level.unwrap_or_else(|| "info".to_owned());
+    let level = std::env::var("MICRO_LOG_LEVEL").unwrap_or_default();
+    let parts: Vec<&str> = level.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
+    let level = if parts.is_empty() { "info".to_owned() } else { parts.join(",") };
     let filter = level.parse().unwrap_or_else(|_| Targets::new().with_default(LevelFilter::INFO));
     let log = Log(Arc::new(Mutex::new(Lines { output: Sink::new(file), ..Lines::default() })));
     let lines = tracing_subscriber::fmt::layer().with_writer(log).with_ansi(false).with_target(false);

@@ -101,7 +101,8 @@ impl Api {
     {
         let Self { router, pages } = self;
         if let Err(error) = router.admit(&request) {
-            return reply::error(&error);
+            let refusal = reply::error(&error);
+            return if request.method() == Method::HEAD { without_body(refusal) } else { refusal };
         }
         let origin =
             router.welcome().origin(request.headers()).and_then(|origin| HeaderValue::from_str(origin).ok());
@@ -109,7 +110,7 @@ impl Api {
         let mut response = if asked.is_some() {
             StatusCode::NO_CONTENT.into_response()
         } else if PAGES.contains(&request.uri().path()) || request.method() == Method::HEAD {
-            // Apart: seldom, and it would be carried by each call. Of what HEAD gets, the library takes the body.
+            // Apart: seldom, and it would be carried by each call. What HEAD gets loses its body there.
             let answer = Box::pin(pages.call(request.map(Body::new)));
             answer.await.unwrap_or_else(|never| match never {})
         } else {
@@ -129,6 +130,14 @@ impl Api {
         }
         response
     }
+}
+
+/// What HEAD gets, as the library has it: the length, and no body (RFC 9110, section 9.3.2).
+fn without_body(mut response: Response) -> Response {
+    if let Some(length) = response.body().size_hint().exact() {
+        response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+    }
+    response.map(|_| Body::empty())
 }
 
 async fn version() -> Response {
@@ -273,7 +282,10 @@ fn message(query: &str, form: Form, body: &Bytes, input: Option<&MessageDescript
     if form == Form::UrlEncoded && !is_json {
         transcode::check_parameters(body)?;
     }
-    if let Some(input) = input.filter(|_| form == Form::Json && parameters::is_empty(query.as_bytes())) {
+    // Blank input is `null`, which is a value of some types.
+    let blank = transcode::without_mark(body).trim_ascii().is_empty();
+    let straight = form == Form::Json && !blank && parameters::is_empty(query.as_bytes());
+    if let Some(input) = input.filter(|_| straight) {
         return transcode::to_protobuf(input, body).map_err(|invalid| Error::bad_request(invalid.0));
     }
     let value = payload::request(query, form, body, input)?;
@@ -347,12 +359,14 @@ fn frame(message: &[u8]) -> Bytes {
 /// that Micro v4's gateway uses: what the caller sent under these names is left out.
 fn forwarded(head: &Parts) -> HeaderMap {
     const OURS: [HeaderName; 3] = micro_sdk::header::OF_HTTP;
-    let stays = travel::named(&head.headers);
     let mut forwarded = HeaderMap::with_capacity(head.headers.len() + OURS.len() + 4);
     for (name, value) in &head.headers {
-        if travels(name) && ![&NOT_FORWARDED[..], &OURS, &stays].iter().any(|names| names.contains(name)) {
+        if travels(name) && !NOT_FORWARDED.contains(name) && !OURS.contains(name) {
             forwarded.append(name, value.clone());
         }
+    }
+    for name in travel::named(&head.headers) {
+        forwarded.remove(name);
     }
     forwarded.insert(header::TE, HeaderValue::from_static("trailers"));
     if micro_sdk::header::timeout(&forwarded).is_none() {

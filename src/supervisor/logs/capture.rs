@@ -6,6 +6,7 @@
 
 use std::{
     collections::VecDeque,
+    mem,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -32,10 +33,13 @@ const BLOCK: usize = 64 * 1024;
 /// one service that writes without an end takes the processors from the calls of all others.
 const RATE: u64 = 8 << 20;
 
-/// After output that filled no more than half a block, how long more of it gathers before it is read: what
-/// is written line by line then takes one read and one write for many lines, and the first of them is there at
-/// once.
+/// How long output gathers before it is read where little of it comes at a time, soon after what came before:
+/// what is written line by line then takes one read and one write for many lines. What comes after a pause is
+/// read at once, so that lines of both pipes keep their order.
 const GATHER: Duration = Duration::from_millis(3);
+
+/// Of how many bytes there is little; a pipe has room for twice as many, at least.
+const LITTLE: usize = 4 * 1024;
 
 /// How long a begun line waits for its end before it is shown without.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -80,7 +84,7 @@ pub(in super::super) async fn capture(
 ) {
     let mut lines = Lines::new(stream);
     let mut block = vec![0; BLOCK];
-    let mut pace = Pace::new();
+    let (mut pace, mut last) = (Pace::new(), Instant::now());
     loop {
         let read = tokio::select! {
             biased;
@@ -100,7 +104,8 @@ pub(in super::super) async fn capture(
             last_lines.note(&batch);
             sink.write(batch).await;
         }
-        let gather = if read.is_some_and(|read| read <= BLOCK / 2) { GATHER } else { Duration::ZERO };
+        let soon = mem::replace(&mut last, Instant::now()).elapsed() < 2 * GATHER;
+        let gather = if soon && read.is_some_and(|read| read < LITTLE) { GATHER } else { Duration::ZERO };
         let wait = pace.note(read.unwrap_or_default()).max(gather);
         if !wait.is_zero() {
             tokio::select! {

@@ -1,8 +1,10 @@
 //! What comes of a query and a body, with a schema and without.
 
+use bytes::Bytes;
 use serde_json::json;
 
 use super::*;
+use crate::server::api;
 
 const SCHEMA: &str = r#"
     syntax = "proto3";
@@ -89,8 +91,8 @@ fn read_as(
     kind: Form,
     body: &str,
 ) -> std::result::Result<Value, String> {
-    let value = request(query, kind, body.as_bytes(), Some(input)).map_err(|error| error.detail.clone())?;
-    let protobuf = transcode::value_to_protobuf(input, value).map_err(|invalid| invalid.0)?;
+    let body = Bytes::copy_from_slice(body.as_bytes());
+    let protobuf = api::message(query, kind, &body, Some(input)).map_err(|error| error.detail)?;
     Ok(serde_json::from_slice(&transcode::to_json(input, &protobuf, 1 << 20).unwrap()).unwrap())
 }
 
