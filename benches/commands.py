@@ -15,6 +15,12 @@ from home import Failed, Home
 
 # Services registered for the rows about lists of names: few and many.
 FEW, MANY = 10, 1000
+# Commands that need those names: their words, exit code and environment.
+LISTS = {
+    "services-1000": (["services"], 0, {}),
+    "complete-1000": (["--", "micro", "se"], 0, {"MICRO_COMPLETE": "bash"}),
+    "unknown-1000": (["servise-1"], 5, {}),
+}
 # How long a server may take to stop, in seconds.
 STOP = 30
 # Keys in the store of a server that crashes, and in one request.
@@ -154,12 +160,7 @@ def instructions(home, command):
 
 def names(bench, chosen):
     """Commands that need the names of the services, with many registered beside few."""
-    rows = {
-        "services-1000": (["services"], 0, {}),
-        "complete-1000": (["--", "micro", "se"], 0, {"MICRO_COMPLETE": "bash"}),
-        "unknown-1000": (["servise-1"], 5, {}),
-    }
-    rows = {name: row for name, row in rows.items() if name in chosen}
+    rows = {name: row for name, row in LISTS.items() if name in chosen}
     if not rows:
         return
     with bench.server(bench.path) as few, bench.server(bench.path) as many:
@@ -179,4 +180,4 @@ def names(bench, chosen):
 
 
 ROWS = each({"ready": ready, "crash": crash, "size": size, "help": help_, "call": call})
-NAMES = harness.Rows(["services-1000", "complete-1000", "unknown-1000"], names)
+NAMES = harness.Rows(LISTS, names)

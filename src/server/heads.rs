@@ -5,6 +5,8 @@
 use http::{Request, Uri, Version};
 use micro_sdk::{Error, Result};
 
+use super::target::is_plain_path;
+
 /// The longest address of a request that the library takes.
 const LONGEST_TARGET: usize = 65_534;
 /// How many headers of a request are looked at without memory being allocated for it.
@@ -54,12 +56,6 @@ impl Limits {
             format!("the head of the request is larger than {} bytes, which is the limit", self.bytes),
         )
     }
-}
-
-/// Whether a target is a path of characters that can stand in any path and query (RFC 3986, section 2.3).
-fn is_plain_path(target: &str) -> bool {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
-    target.starts_with('/') && target.bytes().all(is_plain)
 }
 
 /// Where in the bytes of a connection the heads are.
@@ -145,7 +141,7 @@ impl Heads {
 
     /// What follows a head.
     fn body_of(&self, head: &[u8]) -> Result<Part> {
-        // Few have more headers.
+        // Most requests have no more headers.
         let (mut few, mut many);
         let headers = if self.lines <= FEW {
             few = [httparse::EMPTY_HEADER; FEW];

@@ -22,9 +22,9 @@ use super::{
 };
 use crate::transcode::Weights;
 
-/// In each such time of waiting for a message, [`RATE_BYTES`] of it have to come.
+/// How long a message may be waited for until [`RATE_BYTES`] more of it have come.
 const RATE_TIME: Duration = Duration::from_secs(10);
-/// See [`RATE_TIME`].
+/// How many bytes of a message have to come in each [`RATE_TIME`] of waiting.
 const RATE_BYTES: usize = 64 << 10;
 /// How long a message may be waited for altogether.
 const LONGEST: Duration = Duration::from_mins(2);

@@ -272,7 +272,7 @@ async fn serve<S, B>(
     let stream = TokioIo::new(stream);
     let service = WithConnection { service, connection: connection.clone() };
     let mut served = std::pin::pin!(builder.serve_connection(stream, service));
-    // In a set of its own it is polled when it is woken, and not at each step of the connection.
+    // `FuturesUnordered` polls it only when it was woken itself, not each time the connection is polled.
     let mut over: FuturesUnordered<_> = [until_over(&connection, idle, &tasks)].into_iter().collect();
     let ended = tokio::select! {
         biased;

@@ -176,3 +176,9 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -
     tracing::info!("stopped");
     Ok(())
 }
+
+/// The bytes of the future that a function returns.
+#[cfg(test)]
+fn future_size<A, F: Future>(_: impl Fn(A) -> F) -> usize {
+    size_of::<F>()
+}

@@ -468,16 +468,13 @@ mod tests {
     use hyper::body::Incoming;
 
     use super::*;
-
-    fn size<A, F: Future>(_: impl Fn(A) -> F) -> usize {
-        size_of::<F>()
-    }
+    use crate::server::future_size;
 
     /// What a call carries is allocated and copied with each: seldom taken ways are boxed.
     #[test]
     fn a_call_carries_little() {
         type Arguments = (&'static Router, Request<Incoming>);
-        let bytes = size(|(router, request): Arguments| router.serve(request));
+        let bytes = future_size(|(router, request): Arguments| router.serve(request));
         assert!(bytes <= 5376, "{bytes} bytes");
     }
 }

@@ -89,10 +89,9 @@ impl Target {
 
     /// Whether this is the path of it, made of characters that are never encoded.
     pub(super) fn is_at(&self, path: &str) -> bool {
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
         let rest = path.strip_prefix('/').and_then(|rest| rest.strip_prefix(self.service.as_str()));
         let endpoint = rest.and_then(|rest| rest.strip_prefix('.')).unwrap_or_default();
-        path.bytes().all(is_plain) && endpoint.split_once('/') == self.endpoint.split_once('.')
+        is_plain_path(path) && endpoint.split_once('/') == self.endpoint.split_once('.')
     }
 
     /// The path again, perhaps with another spelling of the method.
@@ -105,6 +104,12 @@ impl Target {
         }
         path
     }
+}
+
+/// Whether a path has only `/` and characters that are never percent-encoded (RFC 3986, section 2.3).
+pub(super) fn is_plain_path(path: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
+    path.starts_with('/') && path.bytes().all(is_plain)
 }
 
 /// A segment of a path without its percent-encoding; a `/` that was encoded is part of it.

@@ -70,7 +70,7 @@ pub(crate) fn value_to_protobuf(
 /// enums by name, bytes as base64, `<>&` as they are. Fails where the bytes are no such message.
 /// Fails too where the JSON would be larger than `limit` bytes.
 pub(crate) fn to_json(message: &MessageDescriptor, protobuf: &[u8], limit: usize) -> Result<Bytes, Invalid> {
-    let mut json = Vec::with_capacity(2 * protobuf.len().min(limit) + 64);
+    let mut json = Vec::with_capacity((2 * protobuf.len()).clamp(64, 64 << 10));
     write::message(message, protobuf, &mut json, limit).map_err(|failure| Invalid(failure.to_string()))?;
     Ok(json.into())
 }

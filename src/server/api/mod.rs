@@ -390,16 +390,13 @@ mod tests {
     use hyper::body::Incoming;
 
     use super::*;
-
-    fn size<A, F: Future>(_: impl Fn(A) -> F) -> usize {
-        size_of::<F>()
-    }
+    use crate::server::future_size;
 
     /// As at the doors of gRPC: what a call carries is allocated and copied with each.
     #[test]
     fn a_call_carries_little() {
         type Arguments = (Api, http::Request<Incoming>);
-        let bytes = size(|(api, request): Arguments| api.serve(request));
+        let bytes = future_size(|(api, request): Arguments| api.serve(request));
         assert!(bytes <= 6656, "{bytes} bytes");
     }
 }
