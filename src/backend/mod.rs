@@ -17,8 +17,6 @@ mod sqlite;
 
 #[cfg(test)]
 mod conformance;
-#[cfg(test)]
-mod model;
 
 use std::{
     ffi::{OsStr, OsString},

@@ -46,6 +46,7 @@ mod commits;
 mod expiry;
 mod listings;
 mod logs;
+mod model;
 mod whole;
 
 pub(super) fn address(folder: &tempfile::TempDir) -> String {

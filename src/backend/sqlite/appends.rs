@@ -7,9 +7,9 @@ use bytes::Bytes;
 use sqlx::{Row as _, sqlite::SqliteRow};
 
 use super::{
-    batch::MAX_INLINE,
     checksum,
     json::{array, push_hex, push_text},
+    write::MAX_INLINE,
 };
 use crate::backend::{Bounds, Error};
 

@@ -5,8 +5,9 @@ use sqlx::Row as _;
 
 use super::{
     appends::{Appends, Head, Heads},
-    batch::{Batch, Found, Name, Stored, names_json},
+    batch::{Batch, Found, Stored, names_json},
     checksum,
+    write::Name,
     writer::Writer,
 };
 

@@ -9,20 +9,13 @@ use super::{
     appends::{Appends, Heads},
     checksum,
     json::{array, push_hex, push_text},
-    writer::Write,
+    write::{MAX_INLINE, Name, Write},
 };
 use crate::backend::{
     Commit, Entry, Error,
     commit::{Change, Operation, Precondition},
     expiry,
 };
-
-/// Bytes up to which a value travels in the one statement of a batch; hexadecimal text costs more
-/// than a statement of its own from about here.
-pub(super) const MAX_INLINE: usize = 64 * 1024;
-
-/// A table and a key in it.
-pub(super) type Name<'a> = (&'a str, &'a [u8]);
 
 /// What a batch leaves behind: for every key it touches, in the order of the primary key, and in logs.
 pub(super) struct Batch<'a> {

@@ -15,7 +15,7 @@ use std::{
 
 use lru::LruCache;
 
-use super::batch::Name;
+use super::write::Name;
 use crate::backend::{Entry, expiry};
 
 /// Parts with a lock each.

@@ -6,7 +6,7 @@
 
 use crc32fast::Hasher;
 
-use super::batch::Name;
+use super::write::Name;
 
 /// The checksum of an entry; `expires` is in milliseconds since 1970.
 pub(super) fn of_entry(name: Name<'_>, version: u64, expires: Option<i64>, value: &[u8]) -> i64 {

@@ -10,7 +10,8 @@ use super::{
     cache::Known,
     row::{Found, Reading},
     scan,
-    writer::{Job, Write},
+    write::Write,
+    writer::Job,
 };
 use crate::backend::{
     Commit, Entry, Error, Kv, MAX_KEY, Range, Scan,

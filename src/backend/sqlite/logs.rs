@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::TryStreamExt as _;
 use sqlx::{Row as _, sqlite::SqliteRow};
 
-use super::{Sqlite, appends::Head, checksum, writer::Write};
+use super::{Sqlite, appends::Head, checksum, write::Write};
 use crate::backend::{
     Bounds, Error, Log, MAX_PAGE, Record,
     commit::validate_table,

@@ -18,6 +18,7 @@ mod replace;
 mod row;
 mod scan;
 mod sweep;
+mod write;
 mod writer;
 
 #[cfg(test)]
@@ -42,7 +43,8 @@ use self::{
     damage::Damage,
     names::Names,
     open::Opened,
-    writer::{Job, Resources, Write},
+    write::Write,
+    writer::{Job, Resources},
 };
 use super::{Error, clock::Clock};
 

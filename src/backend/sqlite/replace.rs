@@ -7,7 +7,8 @@ use super::{
     apply::{BEGIN, COUNT},
     batch::{Batch, Stored},
     storage_error,
-    writer::{MAX_BATCH_BYTES, MAX_JOBS, Write, Writer},
+    write::Write,
+    writer::{MAX_BATCH_BYTES, MAX_JOBS, Writer},
 };
 use crate::backend::{Commit, Error, Scan, range::names};
 

@@ -4,7 +4,6 @@
 
 use std::{fs::File, path::PathBuf, time::Duration};
 
-use bytes::Bytes;
 use sqlx::{Connection, SqliteConnection, SqlitePool};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -20,8 +19,9 @@ use super::{
     names::Names,
     storage_error,
     sweep::Swept,
+    write::Write,
 };
-use crate::backend::{Commit, Error, Scan, clock::Clock};
+use crate::backend::{Error, Scan, clock::Clock};
 
 /// Jobs taken at once.
 pub(super) const MAX_JOBS: usize = 256;
@@ -43,24 +43,6 @@ pub(super) enum Job {
     Replace { prefix: String, entries: Scan, answer: oneshot::Sender<Result<(u64, u64), Error>> },
     /// Take no more jobs, finish those accepted, end.
     Close,
-}
-
-/// A change that shares its transaction with others, but not their fate. What it is answered is a
-/// version for a commit, and an offset of the log for the others.
-pub(super) enum Write {
-    Commit(Commit),
-    Append { log: String, records: Vec<Bytes> },
-    Trim { log: String, below: u64 },
-}
-
-impl Write {
-    fn bytes(&self) -> usize {
-        match self {
-            Self::Commit(commit) => commit.bytes(),
-            Self::Append { records, .. } => records.iter().map(Bytes::len).sum(),
-            Self::Trim { .. } => 0,
-        }
-    }
 }
 
 /// The connection that writes, and the last version given out.

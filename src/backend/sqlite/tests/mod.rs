@@ -15,7 +15,7 @@ use std::{
 use sqlx::{ConnectOptions, Executor, Row, SqliteConnection};
 use tempfile::TempDir;
 
-use super::{MIGRATIONS, Sqlite, file, open, writer::Write};
+use super::{MIGRATIONS, Sqlite, file, open, write::Write};
 use crate::backend::{Commit, Error, Kv, Range};
 
 /// How many migrations there are.

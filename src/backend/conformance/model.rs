@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, future::BoxFuture, stream};
 use proptest::prelude::*;
 
-use super::{
+use crate::backend::{
     Commit, Entry, Error, Range, clock::Clock, conformance::Backend, memory::Memory, sqlite::Sqlite,
 };
 
@@ -125,7 +125,7 @@ struct Seen {
     entries: Vec<(String, Entry)>,
     listed: Vec<Entry>,
     records: Result<Vec<(u64, Bytes)>, Error>,
-    bounds: Vec<super::Bounds>,
+    bounds: Vec<crate::backend::Bounds>,
 }
 
 impl Side {
