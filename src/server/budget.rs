@@ -15,7 +15,7 @@ use std::{
 
 use micro_sdk::{Error, Result, proto::auth::Account};
 
-use super::listen::Peer;
+use super::peer::Peer;
 
 /// A message of up to so many bytes is small.
 pub(super) const SMALL: usize = 64 << 10;

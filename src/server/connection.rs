@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     budget::{Budget, Hold, Purse},
     inbound::Meter,
-    listen::Peer,
+    peer::Peer,
 };
 
 /// How long an answer that is not small may wait for its reader to take some more of it, at most.

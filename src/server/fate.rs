@@ -14,18 +14,18 @@ use micro_sdk::Error;
 use super::{
     hooked::{Hook, Next},
     revocable::Granted,
-    router::Router,
     upstream::{Forwarded, UNTRUSTED, trailers},
     waiting::{ID, RETRY_AFTER},
 };
+use crate::services::Blocks;
 
 /// The error of a call whose node could not be reached, or was lost, in terms of its service.
-pub(super) async fn of(error: Error, router: &Router, granted: &Granted) -> Error {
+pub(super) async fn of(error: Error, blocks: &Blocks, granted: &Granted) -> Error {
     if error.code != 503 || [UNTRUSTED, ID].contains(&&*error.id) {
         return error;
     }
     let (namespace, service) = (granted.namespace.as_str(), granted.target.service.as_str());
-    if let Ok(Some(outlook)) = router.blocks().runtime.after_break(namespace, service).await {
+    if let Ok(Some(outlook)) = blocks.runtime.after_break(namespace, service).await {
         let detailed = granted.caller.may_administer(namespace).is_ok();
         let error = Error::unavailable(outlook.words(detailed)).with_id(ID);
         return if outlook.is_coming() { error.with_retry_after(RETRY_AFTER) } else { error };
@@ -37,14 +37,14 @@ pub(super) async fn of(error: Error, router: &Router, granted: &Granted) -> Erro
 
 /// Ends an answer in trailers which tell what became of the service when its connection breaks.
 pub(super) struct Fate {
-    router: Router,
+    blocks: Arc<Blocks>,
     granted: Arc<Granted>,
     telling: Option<BoxFuture<'static, Error>>,
 }
 
 impl Fate {
-    pub(super) fn new(router: Router, granted: Arc<Granted>) -> Self {
-        Self { router, granted, telling: None }
+    pub(super) fn new(blocks: Arc<Blocks>, granted: Arc<Granted>) -> Self {
+        Self { blocks, granted, telling: None }
     }
 }
 
@@ -54,8 +54,8 @@ impl Hook<Forwarded> for Fate {
             Some(telling) => telling,
             none => match ready!(Pin::new(body).poll_frame(cx)) {
                 Some(Err(broken)) => {
-                    let (router, granted) = (self.router.clone(), self.granted.clone());
-                    none.insert(Box::pin(async move { of(broken.into(), &router, &granted).await }))
+                    let (blocks, granted) = (self.blocks.clone(), self.granted.clone());
+                    none.insert(Box::pin(async move { of(broken.into(), &blocks, &granted).await }))
                 }
                 passing => return Poll::Ready(Next::Pass(passing)),
             },

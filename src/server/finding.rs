@@ -3,7 +3,7 @@
 use http::{HeaderMap, header::AUTHORIZATION};
 use micro_sdk::{Error, Result, header};
 
-use super::{listen::Peer, router::Router, target::Target};
+use super::{peer::Peer, router::Router, target::Target};
 use crate::{
     services::{PLATFORM, auth::Caller},
     sockets,

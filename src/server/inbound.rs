@@ -316,7 +316,7 @@ mod tests {
     use crate::server::{
         budget::{Budget, Purse},
         hooked::Hooked,
-        listen::Peer,
+        peer::Peer,
     };
 
     fn inbound(frames: Vec<Frame<Bytes>>, compressed: bool) -> Hooked<Body, Inbound> {

@@ -30,6 +30,7 @@ use super::{
     connection::{Connection, WithConnection},
     heads::Limits,
     outbound::TINY,
+    peer::Peer,
     places::Places,
     presence::Listener,
     reader::Reader,
@@ -129,19 +130,6 @@ fn is_absent(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let absent = [Errno::ADDRNOTAVAIL, Errno::AFNOSUPPORT, Errno::PROTONOSUPPORT];
     error.raw_os_error().is_some_and(|code| absent.iter().any(|errno| errno.raw_os_error() == code))
-}
-
-/// Where a connection comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Peer {
-    /// The local socket: the user who owns the home.
-    Owner,
-    /// The services' socket: a program of the user who owns the home, and nobody without a token.
-    Service,
-    /// A program on this machine or another.
-    Program(sockets::Connection),
-    /// Nobody knows.
-    Unknown,
 }
 
 /// A door that is open.

@@ -17,6 +17,7 @@ mod inbound;
 mod listen;
 mod origin;
 mod outbound;
+mod peer;
 mod places;
 mod plain;
 mod presence;
@@ -45,7 +46,8 @@ use crate::{
 };
 use budget::Budget;
 use doors::{Doors, Tcp};
-use listen::{Door, Peer};
+use listen::Door;
+use peer::Peer;
 use presence::Presence;
 use router::Router;
 

@@ -15,7 +15,7 @@ use std::{
 use futures::future::join_all;
 use tokio::sync::{Mutex as Turn, Notify};
 
-use super::{budget::network, connection::Connection, listen::Peer};
+use super::{budget::network, connection::Connection, peer::Peer};
 
 /// The most places there are, however many descriptors the system allows: an idle connection takes
 /// 19 KB of memory.

@@ -22,15 +22,15 @@ use super::{
     heads::Limits,
     hooked::Hooked,
     inbound::{self, Inbound, Meter, Terms},
-    listen::Peer,
     origin::BrowserPolicy,
     outbound::Outbound,
+    peer::Peer,
     plain,
     revocable::{Granted, Revocable, Way},
     target::{Target, Wire},
     travel,
     upstream::{self, Forwarded},
-    waiting::{Lost, Waiting, send_again},
+    waiting::{Lost, Waiting},
 };
 use crate::{
     names,
@@ -135,7 +135,7 @@ impl Router {
         let method = schema.method_in("auth", "Auth.Token");
         let pool = method.map(|method| method.parent_pool().clone()).unwrap_or_default();
         let weights = Arc::new(Weights::of(&pool));
-        let (waiting, unknown) = (Waiting::default(), Connection::new(budget, Peer::Unknown));
+        let (waiting, unknown) = (Waiting::new(blocks.clone()), Connection::new(budget, Peer::Unknown));
         Ok(Self(Arc::new(Inner { blocks, schema, weights, welcome, heads, waiting, unknown, state })))
     }
 
@@ -146,10 +146,6 @@ impl Router {
 
     pub(super) fn blocks(&self) -> &Blocks {
         &self.0.blocks
-    }
-
-    pub(super) fn waiting(&self) -> &Waiting {
-        &self.0.waiting
     }
 
     pub(super) fn welcome(&self) -> &BrowserPolicy {
@@ -309,7 +305,7 @@ impl Router {
                 let patience = header::timeout(headers);
                 let lost = Lost { caller, namespace, service, version, patience, refused: None };
                 // Apart: what it takes to wait would be carried, and copied, by each call.
-                let found = Box::pin(lost.found(self)).await?;
+                let found = Box::pin(self.0.waiting.find(lost)).await?;
                 waited = since.elapsed();
                 found
             };
@@ -430,7 +426,7 @@ impl Router {
                     Err(unsent) => Box::pin(self.not_answered(unsent, &granted)).await?,
                 };
                 Ok(response.map(|body| {
-                    let body = Hooked::new(body, Fate::new(self.clone(), granted.clone()));
+                    let body = Hooked::new(body, Fate::new(self.0.blocks.clone(), granted.clone()));
                     Body::new(Hooked::new(body, revocable(Way::Out)))
                 }))
             }
@@ -443,13 +439,13 @@ impl Router {
     /// Why it has no answer, in terms of its service.
     async fn not_answered(&self, unsent: Unsent, granted: &Granted) -> Result<Response<Forwarded>> {
         let answer = match unsent.request {
-            Some(request) => send_again(self, granted, unsent.error, *request).await,
+            Some(request) => self.0.waiting.send_again(granted, unsent.error, *request).await,
             None => Err(unsent.error),
         };
         let Err(error) = answer else { return answer };
         // A request that broke off because of that is told by its reason.
         granted.still()?;
-        Err(fate::of(error, self, granted).await)
+        Err(fate::of(error, self.blocks(), granted).await)
     }
 }
 

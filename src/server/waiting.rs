@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -14,12 +14,12 @@ use tonic::body::Body;
 
 use super::{
     revocable::Granted,
-    router::Router,
     upstream::{self, Forwarded},
 };
 use crate::{
     names,
     services::{
+        Blocks,
         auth::Caller,
         registry::{Catalog, Missing, Target},
     },
@@ -36,104 +36,37 @@ pub(super) const ID: &str = "micro.runtime";
 
 type Name = (String, String);
 
+/// The calls that wait for a service.
+pub(super) struct Waiting {
+    blocks: Arc<Blocks>,
+    counts: Counts,
+}
+
 /// How many calls wait for which service.
 #[derive(Default)]
-pub(super) struct Waiting(Mutex<HashMap<Name, usize>>);
+struct Counts(Mutex<HashMap<Name, usize>>);
 
 /// The place of a call that waits.
 struct Place<'a> {
-    waiting: &'a Waiting,
+    counts: &'a Counts,
     name: Name,
 }
 
 impl Waiting {
-    /// A place to wait for a service; none when too many calls wait for it.
-    fn place(&self, namespace: &str, service: &str) -> Option<Place<'_>> {
-        let name = (namespace.to_owned(), service.to_owned());
-        let mut counts = self.counts();
-        let count = counts.entry(name.clone()).or_default();
-        if *count >= MOST {
-            return None;
-        }
-        *count += 1;
-        Some(Place { waiting: self, name })
+    pub(super) fn new(blocks: Arc<Blocks>) -> Self {
+        Self { blocks, counts: Counts::default() }
     }
 
-    fn counts(&self) -> MutexGuard<'_, HashMap<Name, usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        let mut counts = self.waiting.counts();
-        if let Some(count) = counts.get_mut(&self.name) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.name);
-            }
-        }
-    }
-}
-
-/// A call that found no node to go to.
-pub(super) struct Lost<'a> {
-    pub(super) caller: &'a Caller,
-    pub(super) namespace: &'a str,
-    pub(super) service: &'a str,
-    pub(super) version: Option<&'a str>,
-    /// How long the caller waits, if they say so.
-    pub(super) patience: Option<Duration>,
-    /// Why it did not reach the nodes that were there, if there were some: one of them may come back,
-    /// also where nobody but itself runs it.
-    pub(super) refused: Option<&'a Error>,
-}
-
-/// Sends a call, of which no byte was sent since all nodes of this version of its service are dead, to a
-/// node of that version that comes in their place.
-///
-/// # Errors
-/// As [`Lost::found`], and as [`upstream::forward`].
-pub(super) async fn send_again(
-    router: &Router,
-    granted: &Granted,
-    mut refused: Error,
-    mut request: Request<Body>,
-) -> Result<Response<Forwarded>> {
-    let deadline =
-        Instant::now() + header::timeout(request.headers()).map_or(LONGEST, |time| time.min(LONGEST));
-    loop {
-        let since = Instant::now();
-        let lost = Lost {
-            caller: &granted.caller,
-            namespace: &granted.namespace,
-            service: &granted.target.service,
-            version: granted.service.as_ref().map(|service| service.version.as_str()),
-            patience: Some(deadline.saturating_duration_since(since)),
-            refused: Some(&refused),
-        };
-        let found = lost.found(router).await?;
-        granted.still()?;
-        header::elapse(request.headers_mut(), since.elapsed());
-        match upstream::forward(&router.blocks().registry, found.nodes, request).await {
-            Ok(response) => return Ok(response),
-            Err(Unsent { error, request: Some(unsent) }) => (refused, request) = (error, *unsent),
-            Err(Unsent { error, request: None }) => return Err(error),
-        }
-    }
-}
-
-impl Lost<'_> {
     /// Waits until the service can be called.
     ///
     /// # Errors
     /// 404 for a service that nobody knows; 503 for one that does not run, is not there in time,
     /// or is waited for by too many.
-    pub(super) async fn found(self, router: &Router) -> Result<Target> {
-        let Self { namespace, service, version, refused, .. } = self;
-        let deadline = Instant::now() + self.patience.map_or(LONGEST, |patience| patience.min(LONGEST));
-        let blocks = router.blocks();
-        let detailed = self.caller.may_administer(namespace).is_ok();
+    pub(super) async fn find(&self, lost: Lost<'_>) -> Result<Target> {
+        let Lost { caller, namespace, service, version, patience, refused } = lost;
+        let deadline = Instant::now() + patience.map_or(LONGEST, |patience| patience.min(LONGEST));
+        let blocks = &self.blocks;
+        let detailed = caller.may_administer(namespace).is_ok();
         let unavailable = |text: String| Error::unavailable(text).with_id(ID);
         let later = |text: String| unavailable(text).with_retry_after(RETRY_AFTER);
         // Listened for before anything is looked at, so that no change can be missed.
@@ -157,7 +90,7 @@ impl Lost<'_> {
                 },
             };
             if place.is_none() {
-                let Some(taken) = router.waiting().place(namespace, service) else {
+                let Some(taken) = self.counts.place(namespace, service) else {
                     return Err(later(format!("{words}, and {MOST} calls wait for it: try again later")));
                 };
                 place = Some(taken);
@@ -175,6 +108,83 @@ impl Lost<'_> {
             }
         }
     }
+
+    /// Sends a call, of which no byte was sent since all nodes of this version of its service are dead, to a
+    /// node of that version that comes in their place.
+    ///
+    /// # Errors
+    /// As [`Waiting::find`], and as [`upstream::forward`].
+    pub(super) async fn send_again(
+        &self,
+        granted: &Granted,
+        mut refused: Error,
+        mut request: Request<Body>,
+    ) -> Result<Response<Forwarded>> {
+        let deadline =
+            Instant::now() + header::timeout(request.headers()).map_or(LONGEST, |time| time.min(LONGEST));
+        loop {
+            let since = Instant::now();
+            let lost = Lost {
+                caller: &granted.caller,
+                namespace: &granted.namespace,
+                service: &granted.target.service,
+                version: granted.service.as_ref().map(|service| service.version.as_str()),
+                patience: Some(deadline.saturating_duration_since(since)),
+                refused: Some(&refused),
+            };
+            let found = self.find(lost).await?;
+            granted.still()?;
+            header::elapse(request.headers_mut(), since.elapsed());
+            match upstream::forward(&self.blocks.registry, found.nodes, request).await {
+                Ok(response) => return Ok(response),
+                Err(Unsent { error, request: Some(unsent) }) => (refused, request) = (error, *unsent),
+                Err(Unsent { error, request: None }) => return Err(error),
+            }
+        }
+    }
+}
+
+impl Counts {
+    /// A place to wait for a service; none when too many calls wait for it.
+    fn place(&self, namespace: &str, service: &str) -> Option<Place<'_>> {
+        let name = (namespace.to_owned(), service.to_owned());
+        let mut counts = self.lock();
+        let count = counts.entry(name.clone()).or_default();
+        if *count >= MOST {
+            return None;
+        }
+        *count += 1;
+        Some(Place { counts: self, name })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Name, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut counts = self.counts.lock();
+        if let Some(count) = counts.get_mut(&self.name) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.name);
+            }
+        }
+    }
+}
+
+/// A call that found no node to go to.
+pub(super) struct Lost<'a> {
+    pub(super) caller: &'a Caller,
+    pub(super) namespace: &'a str,
+    pub(super) service: &'a str,
+    pub(super) version: Option<&'a str>,
+    /// How long the caller waits, if they say so.
+    pub(super) patience: Option<Duration>,
+    /// Why it did not reach the nodes that were there, if there were some: one of them may come back,
+    /// also where nobody but itself runs it.
+    pub(super) refused: Option<&'a Error>,
 }
 
 fn absent(missing: Missing, service: &str, namespace: &str, version: Option<&str>) -> Error {
@@ -199,13 +209,13 @@ mod tests {
 
     #[test]
     fn so_many_calls_wait_for_a_service_and_no_more() {
-        let waiting = Waiting::default();
+        let waiting = Counts::default();
         let mut places: Vec<_> = (0..MOST).map(|_| waiting.place("n", "a").unwrap()).collect();
         assert!(waiting.place("n", "a").is_none());
         assert!(waiting.place("n", "b").is_some(), "each service has places of its own");
         places.pop();
         assert!(waiting.place("n", "a").is_some());
         drop(places);
-        assert!(waiting.counts().is_empty(), "nothing is kept of a service that nobody waits for");
+        assert!(waiting.lock().is_empty(), "nothing is kept of a service that nobody waits for");
     }
 }

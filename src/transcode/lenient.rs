@@ -5,6 +5,7 @@
 use super::{
     number::{double, float, integer, not_finite},
     place::{did_you_mean, shorten},
+    scalar::Scalar,
 };
 use base64::{
     Engine, alphabet,
@@ -12,7 +13,7 @@ use base64::{
 };
 use prost_reflect::{EnumDescriptor, Kind, Value};
 use serde_json::{Number, Value as Json};
-use std::{borrow::Cow, fmt};
+use std::borrow::Cow;
 
 /// More names than this of an enum do not help in an error.
 const MOST_NAMES: usize = 8;
@@ -21,28 +22,6 @@ const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
     .with_decode_allow_trailing_bits(true)
     .with_decode_padding_mode(DecodePaddingMode::Indifferent);
 const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
-
-/// A scalar as the JSON parser found it.
-pub(super) enum Scalar<'a> {
-    Bool(bool),
-    Signed(i64),
-    Unsigned(u64),
-    Float(f64),
-    Text(Cow<'a, str>),
-}
-
-/// As it is shown in an error, in backquotes.
-impl fmt::Display for Scalar<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Bool(truth) => write!(f, "`{truth}`"),
-            Self::Signed(number) => write!(f, "`{number}`"),
-            Self::Unsigned(number) => write!(f, "`{number}`"),
-            Self::Float(number) => write!(f, "`{number:?}`"),
-            Self::Text(text) => write!(f, "`{}`", shorten(text)),
-        }
-    }
-}
 
 /// What a field of this kind wants, for an error.
 pub(super) fn wanted(kind: &Kind) -> &'static str {

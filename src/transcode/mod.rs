@@ -14,6 +14,7 @@ mod lenient;
 mod number;
 mod place;
 mod read;
+mod scalar;
 mod weight;
 mod well_known;
 mod write;

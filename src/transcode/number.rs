@@ -1,8 +1,9 @@
 //! Integers from whatever a caller wrote for one: `5`, `5.0`, `"5"`, `"0x1f"`, `1e3`. No digit is lost
 //! on the way: what only arrived rounded is refused, not guessed.
 
-use super::lenient::Scalar;
 use std::{fmt::Display, ops::RangeInclusive};
+
+use super::scalar::Scalar;
 
 /// Below this every integer has a floating-point number that no other one is rounded to.
 const EXACT: f64 = 9_007_199_254_740_992.0;

@@ -2,9 +2,9 @@
 //! each point what is wanted, the place says where it is. Scalars are left to [`super::lenient`].
 
 use super::{
-    any, depth,
-    lenient::{self, Scalar},
+    any, depth, lenient,
     place::{Place, did_you_mean, shorten},
+    scalar::Scalar,
     well_known::{self, WellKnown},
 };
 use prost_reflect::{DynamicMessage, ExtensionDescriptor, FieldDescriptor, Kind, MessageDescriptor, Value};

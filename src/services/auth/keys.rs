@@ -19,7 +19,7 @@ use ring::{
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::token::{MAX_LIFE, now};
+use super::life::{MAX_LIFE, now};
 use crate::private;
 
 /// The key that signs, in its folder (PKCS #8).

@@ -9,6 +9,7 @@ mod ended;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod keys;
+mod life;
 mod login;
 mod management;
 mod place;
@@ -18,8 +19,6 @@ mod secret;
 mod token;
 mod turns;
 
-#[cfg(test)]
-mod forgeries;
 #[cfg(test)]
 mod tests;
 
@@ -51,11 +50,12 @@ use attempts::Attempts;
 use audit::{Audit, Note};
 pub(crate) use caller::{Caller, Holder, Kind, Resource, Thing};
 use caller::{SERVICE, USER};
+use life::now;
 use place::Place;
 use revocation::Revocations;
 pub(crate) use revocation::Ties;
 use rules::Rules;
-use token::{Tokens, now};
+use token::Tokens;
 use turns::Turns;
 
 /// The longest id, name, type or scope of an account, in bytes.

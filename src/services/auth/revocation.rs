@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::{
     ended::{self, Ended, Merged, Millis},
-    token::MAX_LIFE,
+    life::MAX_LIFE,
 };
 use crate::backend::{Commit, Kv, Range};
 

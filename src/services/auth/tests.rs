@@ -1,6 +1,7 @@
 //! The building block as its callers meet it: logins, renewals, revocation, who may change what.
 
 mod first_account;
+mod forgeries;
 mod guesses;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};

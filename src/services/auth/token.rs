@@ -20,12 +20,14 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use signature::{Signer, Verifier};
 
-use super::{keys::Keys, revocation::Ties};
+use super::{
+    keys::Keys,
+    life::{MAX_LIFE, now},
+    revocation::Ties,
+};
 
 /// How long a token lives that is asked for without a time.
 const DEFAULT_LIFE: Duration = Duration::from_mins(15);
-/// The longest life that is granted.
-pub(super) const MAX_LIFE: Duration = Duration::from_hours(24);
 /// A longer text is no token of ours and is not looked at.
 const MAX_LENGTH: usize = 8 << 10;
 /// How many verified tokens are remembered.
@@ -190,11 +192,6 @@ impl Tokens {
 /// What is said of every token that proves nothing.
 pub(super) fn invalid() -> Error {
     Error::unauthorized("the token is not valid or has expired: log in again")
-}
-
-/// Unix seconds.
-pub(super) fn now() -> u64 {
-    jsonwebtoken::get_current_timestamp()
 }
 
 /// jsonwebtoken over ring, with Ed25519 and nothing else, so that no other algorithm can be

@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{path::below, tree::Node};
+use super::{
+    path::below,
+    tree::{Node, Slot},
+};
 
 /// One change of a tree.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -16,14 +19,6 @@ pub(super) struct Change {
     pub(super) path: String,
     /// What it replaced. No slot stands above another.
     pub(super) slots: Vec<Slot>,
-}
-
-/// A place in a tree, and what stood there before and after a change.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Slot {
-    pub(super) path: String,
-    pub(super) before: Option<Arc<Node>>,
-    pub(super) after: Option<Arc<Node>>,
 }
 
 /// What stands at one path, as it was after a revision.
@@ -69,5 +64,22 @@ impl View {
             }
             (Some(_) | None, _) => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Databases have trees and changes in these forms: they are read for ever, and written so.
+    #[test]
+    fn the_stored_forms_stay() {
+        let tree = r#"{"o":[3,{"a":{"v":[2,"[1,null]"]},"b":{"o":[3,{"key":{"s":[3,"AbC="]}}]}}]}"#;
+        let node: Node = serde_json::from_str(tree).unwrap();
+        assert_eq!((node.revision(), serde_json::to_string(&node).unwrap().as_str()), (3, tree));
+        let change =
+            r#"{"revision":4,"path":"b","slots":[{"path":"b.key","before":{"s":[3,"AbC="]},"after":null}]}"#;
+        let read: Change = serde_json::from_str(change).unwrap();
+        assert_eq!(serde_json::to_string(&read).unwrap(), change);
     }
 }

@@ -10,8 +10,8 @@ use micro_sdk::{Error, Result};
 use tokio::sync::{Mutex, watch};
 
 use super::{
-    change::{Change, Slot},
-    tree::Node,
+    change::Change,
+    tree::{Node, Slot},
 };
 use crate::{
     backend::{Commit, Entry, Kv},

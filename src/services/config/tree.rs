@@ -9,10 +9,7 @@ use micro_sdk::Result;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{
-    change::Slot,
-    path::{Path, keys, push},
-};
+use super::path::{Path, keys, push};
 
 pub(super) type Children = BTreeMap<String, Arc<Node>>;
 
@@ -27,6 +24,14 @@ pub(super) enum Node {
     /// Such JSON, encrypted.
     #[serde(rename = "s")]
     Secret(u64, Arc<str>),
+}
+
+/// A place in a tree, and what stood there before and after a change.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Slot {
+    pub(super) path: String,
+    pub(super) before: Option<Arc<Node>>,
+    pub(super) after: Option<Arc<Node>>,
 }
 
 /// How the encrypted value at a path is shown, as JSON.

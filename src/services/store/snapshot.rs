@@ -285,6 +285,21 @@ mod tests {
         }
     }
 
+    /// Files have this form: it is read for ever.
+    #[test]
+    fn the_first_format_stays() {
+        let snapshot = concat!(
+            "6d6963726f2d73746f72650a010000000400000073686f70a24c6aac120000000a01611201651a03",
+            "0a013120fbb08fe6b2770f353d91060000000a016112016b9cc57a720d0000000a03612f6212016b",
+            "1a030a0132724d4801120000000a017a12042e2e2f781a070a053333333333525dd8ca0000000004",
+            "0000000000000047a5f34d985ecdc94271b2361ddb3b136d61ab1fb4a4b505e1e2a94adc99492c",
+        );
+        let snapshot = hex::decode(snapshot).unwrap();
+        let records = read(&snapshot).unwrap();
+        assert_eq!(records, read(&sample()).unwrap());
+        assert_eq!(hex::encode(snapshot), hex::encode(sample()));
+    }
+
     #[test]
     fn what_was_written_is_read() {
         let records = read(&sample()).unwrap();

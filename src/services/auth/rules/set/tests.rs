@@ -186,3 +186,13 @@ fn what_is_kept_is_opened_only_by_a_rule_that_names_its_type() {
     assert_eq!(set.refused_below(&here, reading, "n"), Some("shop.prices.fixed"));
     assert_eq!(set.refused_below(&account("m", &[]), reading, "n"), Some("shop.prices.fixed"));
 }
+
+/// Databases have rules in this form: they are read for ever, and written so.
+#[test]
+fn the_stored_form_stays() {
+    let form =
+        r#"{"id":"a","scope":"+","type":"service","name":"x","endpoint":"*","granted":false,"priority":-2}"#;
+    let stored: Stored = serde_json::from_str(form).unwrap();
+    assert_eq!(stored, rule("a", "+", "service:x:*", false, -2));
+    assert_eq!(serde_json::to_string(&stored).unwrap(), form);
+}

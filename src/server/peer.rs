@@ -1,0 +1,16 @@
+//! Where a connection comes from: by that it is trusted, counted and told apart.
+
+use crate::sockets;
+
+/// Where a connection comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Peer {
+    /// The local socket: the user who owns the home.
+    Owner,
+    /// The services' socket: a program of the user who owns the home, and nobody without a token.
+    Service,
+    /// A program on this machine or another.
+    Program(sockets::Connection),
+    /// Nobody knows.
+    Unknown,
+}
