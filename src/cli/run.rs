@@ -10,7 +10,7 @@ use super::{
     discover, dynamic,
     failure::{Failure, exit},
     known,
-    source::{Launch, Source},
+    source::{Launch, ServiceArgs},
 };
 
 /// Build and run the service in a folder, and keep it running.
@@ -20,7 +20,7 @@ use super::{
 #[derive(Args)]
 pub(super) struct Run {
     #[command(flatten)]
-    source: Source,
+    source: ServiceArgs,
     #[command(flatten)]
     launch: Launch,
     /// Start it anew even if nothing has changed.

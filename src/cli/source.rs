@@ -27,7 +27,7 @@ use crate::{
 
 /// Which service `run` and `update` mean, and how they wait.
 #[derive(Args)]
-pub(super) struct Source {
+pub(super) struct ServiceArgs {
     /// The folder of the service.
     #[arg(default_value = ".", add = completion::folders())]
     pub(super) folder: String,
@@ -124,7 +124,7 @@ impl Launch {
     /// A pair of metadata is malformed, or a quote in the command or its arguments is not closed.
     pub(super) fn request(
         &self,
-        source: &Source,
+        source: &ServiceArgs,
         mut service: Service,
         namespace: &str,
         ui: &Ui,
@@ -158,7 +158,7 @@ impl Launch {
     /// As [`Launch::request`].
     pub(super) fn update(
         &self,
-        source: &Source,
+        source: &ServiceArgs,
         service: Service,
         namespace: &str,
         ui: &Ui,
@@ -194,7 +194,7 @@ impl Launch {
     }
 }
 
-impl Source {
+impl ServiceArgs {
     /// Finds the service, generates what has to be generated, and tells what the server needs.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use super::{
     context::Context,
     failure::{Failure, exit},
     run,
-    source::{self, Launch, Source},
+    source::{self, Launch, ServiceArgs},
 };
 
 /// Build a service anew and put it in the place of the one that runs.
@@ -20,7 +20,7 @@ use super::{
 #[derive(Args)]
 pub(super) struct Update {
     #[command(flatten)]
-    source: Source,
+    source: ServiceArgs,
     #[command(flatten)]
     launch: Launch,
 }

@@ -4,6 +4,7 @@
 
 use std::{fmt, fmt::Write as _, path::PathBuf};
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 /// The longest file name part made from a name; a longer one is cut and told apart by a hash.
@@ -68,8 +69,9 @@ pub(crate) struct Spec {
     pub(crate) binary: Option<String>,
 }
 
-/// When a process is started again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// When a process is started again. It is stored, and asked for, by its [word](Self::word).
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum RestartPolicy {
     /// When it ended, or was ready once and has not answered for a while.
     #[default]
@@ -80,8 +82,32 @@ pub(crate) enum RestartPolicy {
     Never,
 }
 
-/// Where the program of a service comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+impl RestartPolicy {
+    /// Reads the word of a request; none for one that is not known.
+    pub(crate) fn read(text: &str) -> Option<Self> {
+        [Self::Unhealthy, Self::Ended, Self::Never].into_iter().find(|known| known.word() == text)
+    }
+
+    /// The word for it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Unhealthy => "unhealthy",
+            Self::Ended => "ended",
+            Self::Never => "never",
+        }
+    }
+
+    /// Whether it is the one that nobody has to ask for.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+    pub(crate) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Where the program of a service comes from. It is stored: what is added here has a default, and no name
+/// changes.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
 pub(crate) enum Source {
     /// A cargo project, built in place.
     Cargo {
@@ -90,6 +116,7 @@ pub(crate) enum Source {
         /// What the built program is called with.
         arguments: Vec<String>,
         /// Which program of the package runs; none for the only one, or the one `cargo run` chooses.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         program: Option<String>,
     },
     /// A program that is there already.
@@ -99,6 +126,15 @@ pub(crate) enum Source {
         /// The program and its arguments.
         command: Vec<String>,
     },
+}
+
+impl Source {
+    /// The working folder of the process.
+    pub(crate) fn folder(&self) -> &PathBuf {
+        match self {
+            Self::Cargo { folder, .. } | Self::Command { folder, .. } => folder,
+        }
+    }
 }
 
 /// What is taken from the environment of the command that asked for the service. What is absent is a

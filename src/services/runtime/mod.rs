@@ -32,10 +32,10 @@ use crate::{
         secrets::Secrets,
         transfers::Transfers,
     },
-    supervisor::{self, Change, Folders, Id, Snapshot, State, Supervisor, Tail},
+    supervisor::{self, Change, Folders, Id, Snapshot, Source, State, Supervisor, Tail},
     tasks::Tasks,
 };
-use record::{Origin, Records};
+use record::Records;
 pub(crate) use watcher::Server;
 use watcher::Watcher;
 
@@ -167,8 +167,8 @@ fn wanted(id: &Id, options: &ReadOptions) -> bool {
 }
 
 /// Refuses a source that cannot be built before anything is stored or stopped for it.
-async fn check(origin: &Origin) -> Result<()> {
-    let Origin::Cargo { folder, program, .. } = origin.clone() else { return Ok(()) };
+async fn check(origin: &Source) -> Result<()> {
+    let Source::Cargo { folder, program, .. } = origin.clone() else { return Ok(()) };
     let checked = tokio::task::spawn_blocking(move || supervisor::check_source(&folder, program.as_deref()));
     match checked.await.map_err(|e| Error::internal(e.to_string()))? {
         Ok(()) => Ok(()),
@@ -264,7 +264,7 @@ impl blocks::runtime::Runtime for Runtime {
         check(&record.origin).await?;
         self.records.put(&record).await?;
         // Nobody can see whether a program that is not built here has changed.
-        let unseen = matches!(record.origin, Origin::Command { .. }) && record.spec() == before.spec();
+        let unseen = matches!(record.origin, Source::Command { .. }) && record.spec() == before.spec();
         let change = if unseen { Change::Replace } else { Change::Update };
         self.supervisor.apply(record.spec(), change).await?;
         Ok(UpdateResponse {})

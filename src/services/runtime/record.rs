@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -21,69 +20,6 @@ const TABLE: &str = "runtime";
 /// and are not told that nobody knows it.
 const REMEMBERED: Duration = Duration::from_hours(24 * 30);
 
-/// Where the program of a service comes from.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
-pub(super) enum Origin {
-    /// A cargo project in a folder of this machine.
-    Cargo {
-        folder: PathBuf,
-        arguments: Vec<String>,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        program: Option<String>,
-    },
-    /// A program that is there already.
-    Command { folder: PathBuf, command: Vec<String> },
-}
-
-impl Origin {
-    pub(super) fn folder(&self) -> &PathBuf {
-        match self {
-            Self::Cargo { folder, .. } | Self::Command { folder, .. } => folder,
-        }
-    }
-}
-
-/// When a process of a service is started again, as it is stored and asked for.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum Restart {
-    #[default]
-    Unhealthy,
-    Ended,
-    Never,
-}
-
-impl Restart {
-    /// Reads the word of a request; none for one that is not known.
-    pub(super) fn read(text: &str) -> Option<Self> {
-        [Self::Unhealthy, Self::Ended, Self::Never].into_iter().find(|known| known.word() == text)
-    }
-
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            Self::Unhealthy => "unhealthy",
-            Self::Ended => "ended",
-            Self::Never => "never",
-        }
-    }
-
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
-    pub(super) fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-impl From<Restart> for RestartPolicy {
-    fn from(restart: Restart) -> Self {
-        match restart {
-            Restart::Unhealthy => Self::Unhealthy,
-            Restart::Ended => Self::Ended,
-            Restart::Never => Self::Never,
-        }
-    }
-}
-
 /// A service as somebody asked for it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub(super) struct Record {
@@ -92,7 +28,7 @@ pub(super) struct Record {
     pub(super) version: String,
     /// The source as it was named.
     pub(super) source: String,
-    pub(super) origin: Origin,
+    pub(super) origin: Source,
     /// Stored encrypted, in `sealed`; in clear only by programs older than that.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) environment: Vec<(String, String)>,
@@ -107,8 +43,8 @@ pub(super) struct Record {
     /// The name of the account that asked for it.
     pub(super) owner: String,
     pub(super) metadata: BTreeMap<String, String>,
-    #[serde(default, skip_serializing_if = "Restart::is_default")]
-    pub(super) restart: Restart,
+    #[serde(default, skip_serializing_if = "RestartPolicy::is_default")]
+    pub(super) restart: RestartPolicy,
     /// It was killed: nothing of it is wanted, and only its name and source are remembered.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) killed: bool,
@@ -136,10 +72,7 @@ impl Record {
     pub(super) fn spec(&self) -> Spec {
         Spec {
             id: self.id(),
-            source: match self.origin.clone() {
-                Origin::Cargo { folder, arguments, program } => Source::Cargo { folder, arguments, program },
-                Origin::Command { folder, command } => Source::Command { folder, command },
-            },
+            source: self.origin.clone(),
             environment: self.environment.clone(),
             instances: self.instances,
             build_environment: BuildEnvironment {
@@ -147,7 +80,7 @@ impl Record {
                 cargo_home: self.cargo_home.clone(),
                 rustup_home: self.rustup_home.clone(),
             },
-            restart: self.restart.into(),
+            restart: self.restart,
             binary: self.binary.clone(),
         }
     }
@@ -270,4 +203,27 @@ fn damaged(error: &serde_json::Error) -> Error {
 /// What the variables of a service are bound to; no path of the config is like it.
 fn place(id: &Id) -> String {
     format!("\u{1}runtime/{}/{}", id.name, id.version)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    /// Databases have records in these forms: they are read for ever, and written so.
+    #[test]
+    fn the_stored_form_stays() {
+        for form in [
+            r#"{"namespace":"shop","name":"cart","version":"latest","source":"/home/jane/cart","origin":{"kind":"cargo","folder":"/home/jane/cart","arguments":["-v"],"program":"cart"},"sealed":"AbC=","instances":2,"path":"/usr/bin","cargo_home":null,"rustup_home":"/r","binary":"00ff","owner":"jane","metadata":{"team":"a"},"restart":"never"}"#,
+            r#"{"namespace":"micro","name":"web","version":"v1","source":".","origin":{"kind":"command","folder":"/srv/web","command":["node","main.js"]},"environment":[["A","1"]],"instances":1,"path":null,"cargo_home":null,"rustup_home":null,"binary":null,"owner":"admin","metadata":{},"killed":true}"#,
+        ] {
+            let record = decode(form.as_bytes()).unwrap();
+            assert_eq!(serde_json::to_string(&record).unwrap(), form);
+        }
+        let record = decode(br#"{"namespace":"shop","name":"cart","version":"latest","source":"c","origin":{"kind":"cargo","folder":"/c","arguments":[]},"instances":1,"path":null,"cargo_home":null,"rustup_home":null,"binary":null,"owner":"jane","metadata":{}}"#).unwrap();
+        assert_eq!((record.restart, record.killed, record.sealed), (RestartPolicy::Unhealthy, false, None));
+        let folder = PathBuf::from("/c");
+        assert_eq!(record.origin, Source::Cargo { folder, arguments: Vec::new(), program: None });
+    }
 }

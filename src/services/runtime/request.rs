@@ -11,8 +11,12 @@ use micro_sdk::{
     },
 };
 
-use super::record::{Origin, Record, Restart};
-use crate::{names, services::not_yet};
+use super::record::Record;
+use crate::{
+    names,
+    services::not_yet,
+    supervisor::{RestartPolicy, Source},
+};
 
 /// The most instances of one service.
 const MAX_INSTANCES: i64 = 100;
@@ -59,13 +63,13 @@ pub(super) fn record(
     }
     let folder = folder(&service.source, &options.entrypoint)?;
     let origin = match options.command.as_slice() {
-        [] => Origin::Cargo { folder, arguments: options.args, program: given(options.bin) },
+        [] => Source::Cargo { folder, arguments: options.args, program: given(options.bin) },
         [_, ..] if !options.bin.is_empty() => {
             return Err(Error::bad_request(
                 "a command is run as it is; a program is chosen only of what is built",
             ));
         }
-        [_, ..] => Origin::Command { folder, command: [options.command, options.args].concat() },
+        [_, ..] => Source::Command { folder, command: [options.command, options.args].concat() },
     };
     let name = if account.name.is_empty() { &account.id } else { &account.name };
     let record = Record {
@@ -99,12 +103,12 @@ pub(super) fn update(record: &mut Record, service: &Service, options: UpdateOpti
         let folder = folder(&service.source, &options.entrypoint)?;
         record.source.clone_from(&service.source);
         match &mut record.origin {
-            Origin::Cargo { folder: old, .. } | Origin::Command { folder: old, .. } => *old = folder,
+            Source::Cargo { folder: old, .. } | Source::Command { folder: old, .. } => *old = folder,
         }
     }
     match (&mut record.origin, given(options.bin)) {
-        (Origin::Cargo { program, .. }, Some(chosen)) => *program = Some(chosen),
-        (Origin::Command { .. }, Some(_)) => {
+        (Source::Cargo { program, .. }, Some(chosen)) => *program = Some(chosen),
+        (Source::Command { .. }, Some(_)) => {
             return Err(Error::bad_request(
                 "the service runs by a command; a program is chosen only of what is built",
             ));
@@ -123,19 +127,19 @@ pub(super) fn update(record: &mut Record, service: &Service, options: UpdateOpti
         record.environment.push((name, value));
     }
     match &mut record.origin {
-        Origin::Cargo { .. } if !options.command.is_empty() => {
+        Source::Cargo { .. } if !options.command.is_empty() => {
             let text = format!("{} is built from its sources: run it anew to give it a command", record.name);
             return Err(Error::bad_request(text));
         }
-        Origin::Cargo { arguments, .. } if !options.args.is_empty() => *arguments = options.args,
-        Origin::Command { command, .. } if !options.command.is_empty() => {
+        Source::Cargo { arguments, .. } if !options.args.is_empty() => *arguments = options.args,
+        Source::Command { command, .. } if !options.command.is_empty() => {
             *command = [options.command, options.args].concat();
         }
-        Origin::Command { .. } if !options.args.is_empty() => {
+        Source::Command { .. } if !options.args.is_empty() => {
             let text = format!("{} runs by a command: give it anew with its arguments", record.name);
             return Err(Error::bad_request(text));
         }
-        Origin::Cargo { .. } | Origin::Command { .. } => {}
+        Source::Cargo { .. } | Source::Command { .. } => {}
     }
     let added = service.metadata.iter().filter(|(key, _)| *key != "source");
     record.metadata.extend(added.map(|(key, value)| (key.clone(), value.clone())));
@@ -163,8 +167,8 @@ fn check_size(record: &Record) -> Result<()> {
         )));
     }
     let words = match &record.origin {
-        Origin::Cargo { arguments, .. } => arguments,
-        Origin::Command { command, .. } => command,
+        Source::Cargo { arguments, .. } => arguments,
+        Source::Command { command, .. } => command,
     };
     let longest = record.environment.iter().map(|(name, value)| name.len() + "=".len() + value.len());
     let longest = longest.chain(words.iter().map(String::len)).max().unwrap_or_default();
@@ -177,7 +181,7 @@ fn check_size(record: &Record) -> Result<()> {
     Ok(())
 }
 
-fn restart(word: &str) -> Result<Option<Restart>> {
+fn restart(word: &str) -> Result<Option<RestartPolicy>> {
     if word.is_empty() {
         return Ok(None);
     }
@@ -186,7 +190,7 @@ fn restart(word: &str) -> Result<Option<Restart>> {
             "a service is restarted when `unhealthy`, `ended` or `never`, not `{word}`"
         ))
     };
-    Restart::read(word).map(Some).ok_or_else(unknown)
+    RestartPolicy::read(word).map(Some).ok_or_else(unknown)
 }
 
 fn given(text: String) -> Option<String> {

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 use micro_sdk::{ServiceState, proto::runtime::Service};
 
-use super::record::{Origin, Record};
-use crate::supervisor::{Snapshot, State};
+use super::record::Record;
+use crate::supervisor::{Snapshot, Source, State};
 
 /// The state, as the wire tells of it.
 fn told(state: State) -> ServiceState {
@@ -50,7 +50,7 @@ pub(super) fn service(record: &Record, snapshot: Option<&Snapshot>) -> Service {
     add("owner", Some(record.owner.clone()));
     add("group", Some(record.namespace.clone()));
     add("source", Some(record.origin.folder().display().to_string()));
-    if let Origin::Command { command, .. } = &record.origin {
+    if let Source::Command { command, .. } = &record.origin {
         add("command", Some(command.join(" ")));
     }
     add("restart", (!record.restart.is_default()).then(|| record.restart.word().to_owned()));
