@@ -237,6 +237,27 @@ mod tests {
         assert_eq!(stored.read::<Config>().unwrap().environments["prod.eu"].address, "h:1");
     }
 
+    /// Homes have files of these forms: they are read for ever, and written so.
+    #[test]
+    fn the_forms_of_the_files_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = "environment = \"prod\"\n\n[namespaces]\nlocal = \"shop\"\n\n[environments.prod]\n\
+                      address = \"h:1\"\ndescription = \"in Europe\"\n";
+        std::fs::write(folder.path().join("config.toml"), config).unwrap();
+        let read: Config = Stored::config(folder.path()).read().unwrap();
+        assert_eq!((read.environment.as_deref(), &*read.namespaces["local"]), (Some("prod"), "shop"));
+        assert_eq!(read.environments["prod"].description, "in Europe");
+        assert_eq!(toml::to_string(&read).unwrap(), config);
+
+        let credentials = "[logins.local.shop]\nkind = \"account\"\nid = \"jane\"\naccess_token = \"a\"\n\
+                           refresh_token = \"r\"\nexpiry = 1893456000\n\n[logins.prod.micro]\nkind = \"anonymous\"\n";
+        std::fs::write(folder.path().join("credentials.toml"), credentials).unwrap();
+        let read: Credentials = Stored::credentials(folder.path()).read().unwrap();
+        assert_eq!(read.identity(LOCAL, "shop"), Identity::Account { id: "jane", access_token: "a" });
+        assert_eq!(read.get("prod", "micro"), Some(&Login::Anonymous));
+        assert_eq!(toml::to_string(&read).unwrap(), credentials);
+    }
+
     #[test]
     fn a_damaged_file_is_named_with_the_way_out_and_left_alone() {
         let folder = tempfile::tempdir().unwrap();

@@ -94,18 +94,8 @@ impl Request {
     }
 
     fn headers(&self, ui: &Ui) -> anyhow::Result<Vec<(HeaderName, String)>> {
-        self.metadata.iter().map(|pair| header("metadata", pair, ui)).collect()
+        self.metadata.iter().map(|pair| pairs::header("metadata", pair, ui)).collect()
     }
-}
-
-/// A header as a flag gives it.
-///
-/// # Errors
-/// It is none.
-pub(super) fn header(flag: &str, pair: &str, ui: &Ui) -> anyhow::Result<(HeaderName, String)> {
-    let (name, value) = pairs::split(flag, "header", pair, ui)?;
-    let unusable = |_| Failure::usage(format!("`{name}` cannot be the name of a header"));
-    Ok((HeaderName::try_from(name.to_ascii_lowercase()).map_err(unusable)?, value.to_owned()))
 }
 
 /// A call that can be made.

@@ -4,6 +4,7 @@
 use std::{
     fmt,
     path::PathBuf,
+    sync::OnceLock,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -18,7 +19,7 @@ use micro_sdk::{
 
 use super::{
     failure::{Failure, exit},
-    server::daemon,
+    server::daemon::Daemon,
     ui::Ui,
 };
 use crate::{
@@ -47,6 +48,8 @@ pub(crate) struct Context {
     /// Where the flags of every command come from.
     pub(crate) sources: Sources,
     config_file: Option<PathBuf>,
+    /// The configuration, once it was needed: a command keeps to what it read first.
+    config: OnceLock<Config>,
 }
 
 /// Where a setting comes from.
@@ -155,6 +158,7 @@ impl Context {
             limit: None,
             sources: Sources::default(),
             config_file,
+            config: OnceLock::new(),
         }
     }
 
@@ -171,6 +175,18 @@ impl Context {
         }
     }
 
+    /// What stands in the configuration, as this command read it first.
+    ///
+    /// # Errors
+    /// As [`Stored::read`].
+    pub(crate) fn config(&self) -> anyhow::Result<&Config> {
+        if let Some(config) = self.config.get() {
+            return Ok(config);
+        }
+        let read = self.stored_config().read()?;
+        Ok(self.config.get_or_init(|| read))
+    }
+
     /// The stored logins, beside the configuration.
     pub(crate) fn stored_credentials(&self) -> Stored {
         match self.config_file.as_ref().and_then(|file| file.parent()) {
@@ -184,7 +200,7 @@ impl Context {
     /// # Errors
     /// There is no such environment.
     pub(crate) fn environment(&self) -> anyhow::Result<(String, Environment)> {
-        self.environment_in(&self.stored_config().read()?)
+        self.environment_in(self.config()?)
     }
 
     /// The name of the environment that was chosen, whether it is there or not.
@@ -211,7 +227,7 @@ impl Context {
     /// # Errors
     /// The configuration cannot be read, or what was chosen cannot be a namespace.
     pub(crate) fn namespace(&self) -> anyhow::Result<String> {
-        self.namespace_in(&self.stored_config().read()?)
+        self.namespace_in(self.config()?)
     }
 
     fn namespace_in(&self, config: &Config) -> anyhow::Result<String> {
@@ -240,13 +256,13 @@ impl Context {
     }
 
     async fn connect_with(&self, start: bool) -> anyhow::Result<Connection> {
-        let config: Config = self.stored_config().read()?;
-        let (environment, place) = self.environment_in(&config)?;
-        let namespace = self.namespace_in(&config)?;
+        let config = self.config()?;
+        let (environment, place) = self.environment_in(config)?;
+        let namespace = self.namespace_in(config)?;
         let credentials: Credentials = self.stored_credentials().read()?;
         let identity = credentials.identity(&environment, &namespace);
         let channel = if environment == LOCAL {
-            let running = daemon::ensure(self, start).await?;
+            let running = self.daemon().ensure(start).await?;
             if identity == Identity::Nobody { nobodys(&running.state) } else { running.socket }
         } else {
             remote(&environment, &place)?
@@ -289,12 +305,17 @@ impl Context {
     async fn connect_anonymously_with(&self, start: bool) -> anyhow::Result<Connection> {
         let (environment, place) = self.environment()?;
         let channel = if environment == LOCAL {
-            nobodys(&daemon::ensure(self, start).await?.state)
+            nobodys(&self.daemon().ensure(start).await?.state)
         } else {
             remote(&environment, &place)?
         };
         channel.ready().await.with_context(|| format!("environment {environment}"))?;
         Ok(Connection { channel, token: None, namespace: self.namespace()?, timeout: self.timeout })
+    }
+
+    /// The server of this home.
+    pub(crate) fn daemon(&self) -> Daemon<'_> {
+        Daemon { home: &self.home, ui: &self.ui, timeout: self.timeout }
     }
 
     /// The state of the server of this home, if one was ever started.

@@ -155,13 +155,13 @@ fn known(config: &Config, name: &str) -> anyhow::Result<()> {
 }
 
 fn list(cx: &Context) -> anyhow::Result<()> {
-    let config: Config = cx.stored_config().read()?;
-    let current = cx.environment_name(&config);
+    let config = cx.config()?;
+    let current = cx.environment_name(config);
     let local = Environment {
         address: cx.state().map_or_else(|| "127.0.0.1:8081".to_owned(), |state| state.proxy),
         description: "Local running Micro Server".to_owned(),
     };
-    let mut all = config.environments;
+    let mut all = config.environments.clone();
     all.insert(LOCAL.to_owned(), local);
     if !all.contains_key(&current) {
         cx.ui.warn(format_args!("there is no environment `{current}`, which was chosen"));

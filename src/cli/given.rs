@@ -5,6 +5,8 @@ use std::{
     io::{self, Read as _},
 };
 
+use super::context::Context;
+
 /// The word for standard input.
 pub(super) const INPUT: &str = "-";
 
@@ -19,6 +21,23 @@ pub(super) fn content(place: &str) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     io::stdin().lock().read_to_end(&mut content)?;
     Ok(content)
+}
+
+/// A secret that was given, stands on standard input, or is asked for.
+///
+/// # Errors
+/// It cannot be read, or asked for.
+pub(super) async fn secret(
+    given: Option<String>,
+    prompt: &'static str,
+    flag: &str,
+    cx: &Context,
+) -> anyhow::Result<String> {
+    match given {
+        Some(given) if given == INPUT => cx.ui.line_of_input().await,
+        Some(given) => Ok(given),
+        None => cx.ui.ask_secret(prompt, flag).await,
+    }
 }
 
 /// That place, in the words of an error.

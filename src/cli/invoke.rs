@@ -14,14 +14,11 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::{
-    Globals,
-    call::header,
-    commands,
+    Globals, commands,
     context::{Context, within},
     discover, dynamic, elsewhere,
     failure::{Failure, exit},
-    given, known,
-    server::daemon,
+    given, known, pairs,
 };
 use crate::{config::LOCAL, json, names::BLOCKS, transcode};
 
@@ -89,7 +86,7 @@ pub(super) async fn run(words: &[OsString], cx: &Context) -> anyhow::Result<()> 
     };
     let mut client = connection.service(name, &found.namespace)?;
     for pair in dynamic::headers(matches) {
-        let (header, value) = header("header", &pair, &cx.ui)?;
+        let (header, value) = pairs::header("header", &pair, &cx.ui)?;
         client = client.with_header(header, &value)?;
     }
     let whole = dynamic::is_given(matches);
@@ -122,7 +119,7 @@ async fn refuse_typos(name: &str, cx: &Context) -> anyhow::Result<()> {
     if known::remembered(cx).services.iter().any(|known| known.service.name == name) {
         return Ok(());
     }
-    if cx.environment()?.0 == LOCAL && daemon::find(cx).await.is_none() {
+    if cx.environment()?.0 == LOCAL && cx.daemon().find().await.is_none() {
         return Err(unrecognized(name, "").hint(hint).into());
     }
     Ok(())

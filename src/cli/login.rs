@@ -6,9 +6,9 @@ use micro_sdk::{
 use serde_json::json;
 
 use super::{
-    auth,
     context::{Context, TOKEN_LIFE},
     failure::{Failure, exit},
+    given,
 };
 use crate::config::{Credentials, LOCAL};
 
@@ -51,7 +51,7 @@ impl Login {
             Some(id) => id,
             None => cx.ui.ask("Enter username", "--username").await?,
         };
-        let secret = auth::secret::given(self.password, "Enter password", "--password", cx).await?;
+        let secret = given::secret(self.password, "Enter password", "--password", cx).await?;
         if secret.is_empty() {
             return Err(Failure::usage("--password is empty").into());
         }

@@ -1,6 +1,8 @@
 //! `NAME=VALUE`, as the flags for variables, metadata and headers take it. A comma belongs to the value: the flag is
 //! given again for another pair.
 
+use http::HeaderName;
+
 use super::{failure::Failure, ui::Ui};
 
 /// Takes a pair of this flag apart; `what` is what the pair is.
@@ -21,6 +23,16 @@ pub(super) fn split<'a>(
         ui.say(note);
     }
     Ok((name.trim(), value))
+}
+
+/// A header as a flag gives it.
+///
+/// # Errors
+/// It is none.
+pub(super) fn header(flag: &str, pair: &str, ui: &Ui) -> anyhow::Result<(HeaderName, String)> {
+    let (name, value) = split(flag, "header", pair, ui)?;
+    let unusable = |_| Failure::usage(format!("`{name}` cannot be the name of a header"));
+    Ok((HeaderName::try_from(name.to_ascii_lowercase()).map_err(unusable)?, value.to_owned()))
 }
 
 /// What is said of a value within which another pair seems to stand; none of any other value.

@@ -10,7 +10,6 @@ use clap::Args;
 use super::{
     context::Context,
     failure::{Failure, exit},
-    server::daemon,
 };
 
 /// The service that is made.
@@ -50,7 +49,7 @@ impl Quickstart {
         tour.step("Build it and run it; the first build compiles the SDK and takes a while", &["run", "."])?;
         tour.step("See how it does", &["status"])?;
         tour.step("Call it from the command line", &[NAME, "call", "--name=Jane"])?;
-        let state = daemon::find(cx).await.context("the server has ended meanwhile")?;
+        let state = cx.daemon().find().await.context("the server has ended meanwhile")?;
         let url = format!("http://{}/{NAME}/Call?name=John", state.api);
         cx.ui.line(format_args!("\n# Call it over HTTP\n$ curl \"{url}\""))?;
         // The server of this home is never behind a proxy.

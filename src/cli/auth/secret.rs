@@ -3,7 +3,10 @@ use micro_sdk::{blocks::auth::AccountsClient, proto::auth::ChangeSecretRequest};
 use serde_json::json;
 
 use super::options;
-use crate::cli::context::{Connection, Context};
+use crate::cli::{
+    context::{Connection, Context},
+    given,
+};
 
 /// Change the secret of an account; every login of it ends.
 #[derive(Args)]
@@ -21,23 +24,9 @@ pub(super) struct NewSecret {
 impl NewSecret {
     pub(super) async fn update(self, cx: &Context) -> anyhow::Result<()> {
         let Self { id, old_secret, new_secret } = self;
-        let new_secret = given(new_secret, "Enter the new secret", "--new-secret", cx).await?;
+        let new_secret = given::secret(new_secret, "Enter the new secret", "--new-secret", cx).await?;
         change(&id, old_secret.unwrap_or_default(), new_secret, &cx.connect().await?).await?;
         Ok(cx.ui.done("Account updated", &json!({ "id": id }))?)
-    }
-}
-
-/// A secret that was given, stands on standard input, or is asked for.
-pub(in crate::cli) async fn given(
-    given: Option<String>,
-    prompt: &'static str,
-    flag: &str,
-    cx: &Context,
-) -> anyhow::Result<String> {
-    match given {
-        Some(given) if given == "-" => cx.ui.line_of_input().await,
-        Some(given) => Ok(given),
-        None => cx.ui.ask_secret(prompt, flag).await,
     }
 }
 

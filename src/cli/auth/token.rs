@@ -3,10 +3,10 @@ use clap::Args;
 use micro_sdk::{blocks::auth::AuthClient, proto::auth::TokenRequest};
 use serde_json::json;
 
-use super::{options, secret, time};
+use super::{options, time};
 use crate::cli::{
     context::{Context, TOKEN_LIFE},
-    login,
+    given, login,
 };
 
 /// Create a token of an account, for a program that cannot log in.
@@ -26,12 +26,12 @@ pub(super) struct NewToken {
 
 impl NewToken {
     pub(super) async fn create(self, cx: &Context) -> anyhow::Result<()> {
-        let given = secret::given(self.secret, "Enter its secret", "--secret", cx).await?;
+        let secret = given::secret(self.secret, "Enter its secret", "--secret", cx).await?;
         let connection = cx.connect_anonymously().await?;
         let auth: AuthClient = connection.block("auth")?;
         let request = TokenRequest {
             id: self.id,
-            secret: given,
+            secret,
             token_expiry: self.expiry,
             options: Some(options(&connection)),
             ..TokenRequest::default()

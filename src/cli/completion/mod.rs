@@ -5,7 +5,6 @@ mod files;
 mod words;
 
 use std::{
-    collections::BTreeSet,
     ffi::OsString,
     io::{self, Write as _},
     process::ExitCode,
@@ -13,7 +12,7 @@ use std::{
 };
 
 use clap::{Args, Command, ValueEnum};
-use clap_complete::engine::{self, ArgValueCandidates, CompletionCandidate};
+use clap_complete::engine::{self, ArgValueCandidates, CompletionCandidate, SubcommandCandidates};
 
 use super::{
     commands,
@@ -23,7 +22,7 @@ use super::{
     ui::{Output, Ui, harmless},
 };
 use crate::{
-    config::{Config, LOCAL},
+    config::LOCAL,
     names::{self, BLOCKS},
     paths::Home,
 };
@@ -130,14 +129,15 @@ fn command(typed: &[OsString]) -> Command {
             let command = dynamic::completable(&schema, &typed[at..], &root);
             root.subcommand(command)
         }
-        None => {
-            let begun = typed.last().map(String::as_str).unwrap_or_default();
-            let known = names().into_iter().filter(|(name, _)| name.starts_with(begun));
-            let known = known.filter(|(name, _)| !commands::NAMES.contains(&name.as_str()));
-            let known: Vec<Command> = known.map(|(name, about)| Command::new(name).about(about)).collect();
-            root.subcommands(known)
-        }
+        // The engine asks for them where a command can stand: not behind `--env `.
+        None => root.allow_external_subcommands(true).add(SubcommandCandidates::new(commands_of_services)),
     }
+}
+
+/// The commands that services and building blocks are, without those that a built-in command hides.
+fn commands_of_services() -> Vec<CompletionCandidate> {
+    let names = names().into_iter().filter(|(name, _)| !commands::NAMES.contains(&name.as_str()));
+    names.map(|named| candidate(named).tag(Some("Commands".into()))).collect()
 }
 
 /// The names of the services and building blocks, for arguments that take one to call.
@@ -187,18 +187,15 @@ pub(super) fn endpoints() -> ArgValueCandidates {
 pub(super) fn environments() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
         let Some(cx) = context() else { return Vec::new() };
-        let config: Config = cx.stored_config().read().unwrap_or_default();
-        let names = config.environments.into_keys().chain([LOCAL.to_owned()]);
-        names.map(CompletionCandidate::new).collect()
+        let names = cx.config().into_iter().flat_map(|config| config.environments.keys().cloned());
+        names.chain([LOCAL.to_owned()]).map(CompletionCandidate::new).collect()
     })
 }
 
 /// What a running server answers within the budget.
 pub(super) fn answered<T>(ask: impl AsyncFnOnce(Connection) -> anyhow::Result<T>) -> Option<T> {
     let cx = context()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
-    let asking = async { ask(cx.connect_if_running().await?).await };
-    runtime.block_on(async { tokio::time::timeout(BUDGET, asking).await }).ok()?.ok()
+    live(async { ask(cx.connect_if_running().await?).await })
 }
 
 /// The surroundings of the command that is being typed, by its flags and by variables.
@@ -211,22 +208,6 @@ fn context() -> Option<Context> {
     let home = Home::find().ok()?;
     home.secure().ok()?;
     Some(Context::new(home, ui, chosen, BUDGET, globals.config))
-}
-
-/// The keys of the config, for arguments that take one; none when the server is away.
-pub(super) fn config_keys() -> ArgValueCandidates {
-    ArgValueCandidates::new(|| {
-        let Some(cx) = context() else { return Vec::new() };
-        let entries = live(async {
-            let connection = cx.connect_if_running().await?;
-            super::config::list(&connection, String::new(), false).await
-        });
-        let paths: Vec<String> = entries.unwrap_or_default().into_iter().map(|entry| entry.path).collect();
-        let above = |path: &str| path.match_indices('.').map(|(end, _)| path[..end].to_owned()).collect();
-        let objects: BTreeSet<String> =
-            paths.iter().flat_map(|path| -> Vec<String> { above(path) }).collect();
-        objects.into_iter().chain(paths).map(CompletionCandidate::new).collect()
-    })
 }
 
 /// What the server answers within the budget.

@@ -1,14 +1,14 @@
 use clap::Args;
 use micro_sdk::proto::config::DeleteRequest;
 
-use super::client;
-use crate::cli::{completion, context::Context};
+use super::{client, completion};
+use crate::cli::context::Context;
 
 /// Delete a key, with all below it.
 #[derive(Args)]
 pub(super) struct Del {
     /// The key.
-    #[arg(add = completion::config_keys())]
+    #[arg(add = completion::keys())]
     key: String,
     /// Only if the key is at this revision.
     #[arg(long, value_name = "REVISION")]

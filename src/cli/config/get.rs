@@ -2,9 +2,8 @@ use clap::Args;
 use micro_sdk::proto::config::{GetRequest, Options};
 use serde_json::Value;
 
-use super::{client, parsed};
+use super::{client, completion, parsed};
 use crate::cli::{
-    completion,
     context::Context,
     failure::{Failure, exit},
     ui::Output,
@@ -14,7 +13,7 @@ use crate::cli::{
 #[derive(Args)]
 pub(super) struct Get {
     /// The key.
-    #[arg(add = completion::config_keys(), required_unless_present = "all")]
+    #[arg(add = completion::keys(), required_unless_present = "all")]
     key: Option<String>,
     /// Show secrets in clear.
     #[arg(short, long)]

@@ -2,8 +2,8 @@ use clap::Args;
 use micro_sdk::proto::config::Entry;
 use serde_json::{Value, json};
 
-use super::parsed;
-use crate::cli::{completion, context::Context, ui::Output};
+use super::{completion, parsed};
+use crate::cli::{context::Context, ui::Output};
 
 /// Characters of a value that a table shows.
 const WIDTH: usize = 60;
@@ -12,7 +12,7 @@ const WIDTH: usize = 60;
 #[derive(Args)]
 pub(super) struct List {
     /// Only what is at or below this key.
-    #[arg(add = completion::config_keys())]
+    #[arg(add = completion::keys())]
     prefix: Option<String>,
     /// Show secrets in clear.
     #[arg(short, long)]

@@ -1,5 +1,6 @@
 //! `micro config`: the settings of a namespace.
 
+mod completion;
 mod del;
 mod get;
 mod list;

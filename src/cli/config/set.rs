@@ -4,9 +4,9 @@ use micro_sdk::proto::config::{Options, SetRequest, Value as Wire};
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use super::client;
+use super::{client, completion};
 use crate::{
-    cli::{completion, context::Context, failure::Failure, given},
+    cli::{self, context::Context, failure::Failure, given},
     json as notation,
 };
 
@@ -19,10 +19,10 @@ use crate::{
 #[derive(Args)]
 pub(super) struct Set {
     /// The key; an empty one merges an object into the whole.
-    #[arg(add = completion::config_keys())]
+    #[arg(add = completion::keys())]
     key: String,
     /// JSON or text; `@FILE` reads it from a file, `-` from standard input.
-    #[arg(allow_negative_numbers = true, add = completion::contents())]
+    #[arg(allow_negative_numbers = true, add = cli::completion::contents())]
     value: String,
     /// Keep it encrypted, and show it to nobody who does not ask for it. What is a secret stays one,
     /// unless `--secret=false` says otherwise.

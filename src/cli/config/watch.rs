@@ -2,9 +2,8 @@ use clap::Args;
 use micro_sdk::proto::config::{Options, WatchRequest, WatchResponse};
 use serde_json::{Value, json};
 
-use super::{client, parsed};
+use super::{client, completion, parsed};
 use crate::cli::{
-    completion,
     context::{Context, within},
     failure::{Failure, exit},
 };
@@ -13,7 +12,7 @@ use crate::cli::{
 #[derive(Args)]
 pub(super) struct Watch {
     /// The key; without one, everything is watched.
-    #[arg(add = completion::config_keys())]
+    #[arg(add = completion::keys())]
     key: Option<String>,
     /// Show secrets in clear.
     #[arg(short, long)]

@@ -9,6 +9,7 @@
 mod command;
 mod convert;
 mod describe;
+mod described;
 mod descriptors;
 mod flags;
 #[cfg(any(test, fuzzing))]
@@ -28,13 +29,14 @@ mod words;
 mod tests;
 
 pub(crate) use command::{command, matched};
+pub(crate) use described::Schema;
 pub(crate) use descriptors::Descriptors;
 #[cfg(test)]
 pub(crate) use flags::RESERVED;
 pub(crate) use flags::escaped;
 pub(crate) use globals::{first_word, globals_among};
 pub(crate) use request::{Request, headers, is_given, request};
-pub(crate) use schema::{Schema, Service};
+pub(crate) use schema::Service;
 pub(crate) use suggest::similar;
 pub(crate) use values::{Registered, Value};
 pub(crate) use words::{completable, example_call, resolve};

@@ -1,7 +1,6 @@
 //! What is known of a service: its endpoints, their fields and types. It is kept on disk for completion, so every
 //! type here is serialisable. Where it comes from is the business of `descriptors` and `values`.
 
-use super::descriptors::Descriptors;
 use super::names::fold;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -123,25 +122,6 @@ pub(crate) enum Kind {
     Unknown(String),
 }
 
-/// What is known of a service, of which a line needs a part.
-pub(crate) enum Schema {
-    /// What it registered, whole.
-    Whole(Service),
-    /// Its descriptors.
-    Descriptors {
-        /// They.
-        set: Descriptors,
-        /// The name it is registered with.
-        name: String,
-        /// Its version.
-        version: String,
-        /// What it is for, where its own handler does not say so.
-        about: String,
-        /// The endpoints it registered, where others may stand in the set.
-        registered: Option<Vec<String>>,
-    },
-}
-
 /// The part of a schema that a line needs.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Wanted {
@@ -175,59 +155,6 @@ impl Wanted {
     /// Whether the level below this depth is listed.
     pub(super) fn shows_below(&self, depth: usize) -> bool {
         depth < self.levels
-    }
-}
-
-impl Schema {
-    /// The endpoints, without their fields.
-    pub(crate) fn outline(&self, comments: bool) -> Service {
-        self.describe(&Wanted { comments, ..Wanted::default() })
-    }
-
-    /// What is wanted of it.
-    pub(super) fn describe(&self, wanted: &Wanted) -> Service {
-        match self {
-            Self::Whole(service) => {
-                let mut service = service.clone();
-                for endpoint in &mut service.endpoints {
-                    if wanted.is_for(&endpoint.name) {
-                        trim(&mut endpoint.fields, "", 1, wanted);
-                    } else {
-                        endpoint.fields.clear();
-                    }
-                }
-                service
-            }
-            Self::Descriptors { set, name, version, about, registered } => {
-                let mut service = set.describe(name, version, wanted);
-                if let Some(registered) = registered {
-                    service = service.only(registered);
-                }
-                if service.about.is_empty() {
-                    service.about.clone_from(about);
-                }
-                if let (true, 1, Some(about)) =
-                    (service.about.is_empty(), service.handlers.len(), service.handlers.values().next())
-                {
-                    service.about.clone_from(about);
-                }
-                service
-            }
-        }
-    }
-}
-
-/// Leaves out the fields below a place that nobody wants.
-fn trim(fields: &mut [Field], place: &str, depth: usize, wanted: &Wanted) {
-    for field in fields {
-        let place = format!("{place}{}", fold(&field.name));
-        if let Kind::Message { fields, .. } = &mut field.kind {
-            if wanted.is_typed_below(&place) || wanted.shows_below(depth) {
-                trim(fields, &place, depth + 1, wanted);
-            } else {
-                fields.clear();
-            }
-        }
     }
 }
 

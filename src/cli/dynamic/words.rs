@@ -5,10 +5,11 @@
 use super::Error;
 use super::command::command;
 use super::describe::{assignment, example};
+use super::described::Schema;
 use super::flags::{Flag, escaped, find, flags};
 use super::globals::{Globals, HELP_ALL, is_help};
 use super::names::fold;
-use super::schema::{Endpoint, MAX_DEPTH, Schema, Service, Wanted};
+use super::schema::{Endpoint, MAX_DEPTH, Service, Wanted};
 use super::suggest::{alternatives, similar};
 use super::tree::{Place, places};
 use clap::Command;

@@ -108,7 +108,7 @@ async fn foreground(options: Options, daemonized: bool, cx: &Context) -> anyhow:
     if daemonized {
         rustix::process::setsid().context("cannot leave the terminal")?;
     }
-    log::begin(daemonized.then(|| daemon::log_file(cx)).as_deref());
+    log::begin(daemonized.then(|| cx.daemon().log_file()).as_deref());
     let ui = cx.ui.clone();
     let ready = move |state: &State| {
         if daemonized {
@@ -121,7 +121,7 @@ async fn foreground(options: Options, daemonized: bool, cx: &Context) -> anyhow:
             ));
         }
     };
-    let settings = options.settings(cx)?;
+    let settings = options.settings(&cx.home)?;
     // Builds need it, the start does not; `micro run` unpacks it too if it comes first.
     let data = cx.home.data.clone();
     tokio::task::spawn_blocking(move || {
@@ -137,9 +137,9 @@ impl Start {
         if self.fresh {
             server::forget_start(&cx.home)?;
         }
-        let options = self.options.over_remembered(cx);
+        let options = self.options.over_remembered(&cx.home, &cx.ui);
         let arguments = options.arguments();
-        let (state, started) = daemon::start_once(cx, &arguments).await?;
+        let (state, started) = cx.daemon().start_once(&arguments).await?;
         if started {
             cx.ui.say(format_args!("the micro server is running (pid {})", state.pid));
         } else {
@@ -170,7 +170,7 @@ fn show(state: &State, cx: &Context) {
 }
 
 async fn stop(cx: &Context) -> anyhow::Result<()> {
-    match daemon::stop(cx).await? {
+    match cx.daemon().stop().await? {
         Some(pid) => cx.ui.say(format_args!("the micro server (pid {pid}) has stopped")),
         None => cx.ui.say("no micro server runs"),
     }
@@ -178,7 +178,7 @@ async fn stop(cx: &Context) -> anyhow::Result<()> {
 }
 
 async fn status(cx: &Context) -> anyhow::Result<()> {
-    let state = match daemon::probe(cx).await {
+    let state = match cx.daemon().probe().await {
         Probe::Answers(running) => running.state,
         Probe::Silent(pid) => return Err(daemon::silent(pid)),
         Probe::Nothing => return Err(daemon::nothing()),
@@ -207,7 +207,7 @@ async fn status(cx: &Context) -> anyhow::Result<()> {
 
 impl Logs {
     async fn run(self, cx: &Context) -> anyhow::Result<()> {
-        let path = daemon::log_file(cx);
+        let path = cx.daemon().log_file();
         let hint = "only a server in the background keeps one: start it with `micro server start`";
         let missing =
             || Failure::new(exit::NOT_FOUND, format!("there is no log `{}`", path.display())).hint(hint);

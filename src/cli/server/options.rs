@@ -6,8 +6,9 @@ use std::time::Duration;
 use clap::{Args, Parser, builder::FalseyValueParser, value_parser};
 use ipnet::IpNet;
 
-use super::super::{context::Context, failure::Failure};
+use super::super::{failure::Failure, ui::Ui};
 use crate::{
+    paths::Home,
     scaffold::sdk,
     server::{self, BrowserPolicy, Settings},
 };
@@ -155,21 +156,21 @@ fn head(text: &str) -> anyhow::Result<usize> {
 impl Options {
     /// The options of a server that a command starts by itself: what variables say, else as it was
     /// started before.
-    pub(super) fn of_autostart(cx: &Context) -> anyhow::Result<Self> {
+    pub(super) fn of_autostart(home: &Home, ui: &Ui) -> anyhow::Result<Self> {
         let given = Line::try_parse_from(["server"]).map_err(|error| Failure::usage(error.to_string()))?;
-        Ok(given.options.over_remembered(cx))
+        Ok(given.options.over_remembered(home, ui))
     }
 
     /// These options, and for what they do not say those of the start before.
-    pub(super) fn over_remembered(self, cx: &Context) -> Self {
-        let Some(before) = server::remembered_start(&cx.home) else { return self };
+    pub(super) fn over_remembered(self, home: &Home, ui: &Ui) -> Self {
+        let Some(before) = server::remembered_start(home) else { return self };
         let words = ["server".to_owned()].into_iter().chain(before.arguments);
         match Line::try_parse_from(words) {
             Ok(before) => self.over(before.options),
             Err(error) => {
                 let error = error.to_string();
                 let what = error.lines().next().unwrap_or_default();
-                cx.ui.warn(format_args!("the options of the start before cannot be used: {what}"));
+                ui.warn(format_args!("the options of the start before cannot be used: {what}"));
                 self
             }
         }
@@ -204,20 +205,20 @@ impl Options {
         }
     }
 
-    pub(super) fn settings(self, cx: &Context) -> anyhow::Result<Settings> {
+    pub(super) fn settings(self, home: &Home) -> anyhow::Result<Settings> {
         let arguments = self.arguments();
         let address = |given: Option<&str>, default| {
             let text = if self.isolated { FREE } else { given.unwrap_or(default) };
             server::address(text).map_err(|e| Failure::usage(format!("{e:#}")))
         };
         Ok(Settings {
-            home: cx.home.clone(),
+            home: home.clone(),
             api: address(self.api_address.as_deref(), API)?,
             proxy: address(self.proxy_address.as_deref(), PROXY)?,
             network: address(self.network_address.as_deref(), NETWORK)?,
             welcome: BrowserPolicy { hosts: self.hosts, origins: self.origins },
             nodes_from: self.nodes_from,
-            sdk: Some(sdk::folder(&cx.home.data)?),
+            sdk: Some(sdk::folder(&home.data)?),
             arguments,
             insecure: self.insecure,
             grace: self.grace.unwrap_or(GRACE),

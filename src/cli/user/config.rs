@@ -9,7 +9,7 @@ use crate::{
         env,
         failure::{Failure, exit},
     },
-    config::{Config, Credentials, Identity},
+    config::{Credentials, Identity},
     names,
     paths::{HOME_VARIABLE, Home},
 };
@@ -81,7 +81,7 @@ fn list(cx: &Context) -> anyhow::Result<()> {
 
 /// Every setting that is in effect, and where it comes from.
 fn settings(cx: &Context) -> anyhow::Result<Vec<Setting>> {
-    let config: Config = cx.stored_config().read()?;
+    let config = cx.config()?;
     let credentials: Credentials = cx.stored_credentials().read()?;
     let (environment, _) = cx.environment()?;
     let namespace = cx.namespace()?;

@@ -15,7 +15,7 @@ use crate::{
         context::Context,
         duration,
         failure::{Failure, exit},
-        login,
+        given, login,
     },
     config::{Config, Credentials, Identity, LOCAL},
     names,
@@ -137,10 +137,10 @@ async fn set_password(old: Option<String>, new: Option<String>, cx: &Context) ->
     };
     let old = match old {
         None if is_owner => String::new(),
-        old => auth::secret::given(old, "Enter current password", "--old-password", cx).await?,
+        old => given::secret(old, "Enter current password", "--old-password", cx).await?,
     };
     let asked = new.is_none();
-    let new = auth::secret::given(new, "Enter a new password", "--new-password", cx).await?;
+    let new = given::secret(new, "Enter a new password", "--new-password", cx).await?;
     if asked && cx.ui.ask_secret("Verify your password", "--new-password").await? != new {
         return Err(Failure::usage("the passwords do not match: nothing was changed").into());
     }

@@ -58,7 +58,7 @@ pub(super) fn of(
             bail!("no Rust code can be generated from {}: {reason}", culprit(sources, style));
         }
     };
-    let wanted = well_known::is_generated(sources);
+    let wanted = well_known::is_generated(sources.iter().map(|source| &source.file));
     let is_standard =
         |module: &Module| well_known::PACKAGES.contains(&&*module.parts().collect::<Vec<_>>().join("."));
     let mut modules: Vec<_> =
@@ -89,11 +89,6 @@ fn culprit(sources: &[Source], style: Style) -> String {
     first.map_or_else(|| "the services".to_owned(), |index| format!("`{}`", sources[index].place(&[])))
 }
 
-/// The name of a field that is a map of enums. prost makes functions of it, and of `r#type` it cannot.
-pub(super) fn member_of_map(name: &str) -> String {
-    if names::is_keyword(name) { format!("{name}_") } else { name.to_owned() }
-}
-
 /// Gives the fields that are maps of enums their names.
 fn rename_maps<'a>(items: impl IntoIterator<Item = &'a mut syn::Item>) {
     for item in items {
@@ -106,7 +101,7 @@ fn rename_maps<'a>(items: impl IntoIterator<Item = &'a mut syn::Item>) {
                     if let Some(ident) = &mut field.ident
                         && let Some(bare) = ident.to_string().strip_prefix("r#")
                     {
-                        *ident = Ident::new(&member_of_map(bare), ident.span());
+                        *ident = Ident::new(&names::member_of_map(bare), ident.span());
                     }
                 }
             }

@@ -280,7 +280,7 @@ impl Field {
                 && entry.field.get(1).is_some_and(|value| value.r#type() == Type::Enum)
         });
         if is_map_of_enums {
-            let member = super::code::member_of_map(&member);
+            let member = member_of_map(&member);
             let accessors = vec![format!("get_{member}"), format!("insert_{member}")];
             return Self { member, accessors };
         }
@@ -298,4 +298,9 @@ impl Field {
 
 pub(super) fn is_keyword(name: &str) -> bool {
     module_name(name).starts_with("r#")
+}
+
+/// The name of a field that is a map of enums. prost makes functions of it, and of `r#type` it cannot.
+pub(super) fn member_of_map(name: &str) -> String {
+    if is_keyword(name) { format!("{name}_") } else { name.to_owned() }
 }

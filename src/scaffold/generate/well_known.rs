@@ -4,8 +4,6 @@
 use prost_build::Config;
 use prost_types::{FileDescriptorProto, field_descriptor_proto::Type};
 
-use super::sources::Source;
-
 const PACKAGE: &str = "google.protobuf";
 
 /// The packages of protobuf itself.
@@ -57,13 +55,13 @@ pub(super) fn is_standard(file: &FileDescriptorProto) -> bool {
 }
 
 /// Whether the other files use a type of these that the SDK does not have.
-pub(super) fn is_generated(sources: &[Source]) -> bool {
-    let own = sources.iter().filter(|source| !is_standard(&source.file));
-    own.into_iter().any(|source| {
-        let methods = source.file.service.iter().flat_map(|service| &service.method);
+pub(super) fn is_generated<'a>(files: impl Iterator<Item = &'a FileDescriptorProto>) -> bool {
+    let mut own = files.filter(|file| !is_standard(file));
+    own.any(|file| {
+        let methods = file.service.iter().flat_map(|service| &service.method);
         let mut used: Vec<&str> =
             methods.flat_map(|method| [method.input_type(), method.output_type()]).collect();
-        let mut messages: Vec<_> = source.file.message_type.iter().collect();
+        let mut messages: Vec<_> = file.message_type.iter().collect();
         while let Some(message) = messages.pop() {
             messages.extend(&message.nested_type);
             let fields = message.field.iter();
