@@ -11,11 +11,6 @@ use std::{
 };
 
 use http::{Request, Response, Uri, uri};
-use hyper::{
-    body::Incoming,
-    client::conn::http2::{Builder, SendRequest},
-};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, UnixStream},
@@ -24,20 +19,14 @@ use tokio::{
 };
 use tonic::body::Body;
 
-use crate::{Address, Error, Result, header, local};
+use crate::{
+    Address, Error, Result,
+    http2::{self, Failed, Incoming, Sender},
+    local,
+};
 
 /// How long a connection may take to come up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often an idle connection is checked.
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
-/// How long the other side may take to answer that.
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// The flow-control window of a stream, in bytes: the most that waits for a receiver that does not read.
-pub const STREAM_WINDOW: u32 = 64 << 10;
-/// The flow-control window of a connection, in bytes: the largest there is (RFC 9113, section 6.9.1),
-/// so that streams which nobody reads never hold up the others of their connection.
-pub const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
-
 /// Looks at a TCP connection that came up, by its own end and the other one, before anything is
 /// sent on it. An error closes it and is what [`Channel::open`] ends with.
 pub type Check =
@@ -51,7 +40,7 @@ struct Inner {
     address: Address,
     check: Option<Box<Check>>,
     authority: uri::Authority,
-    current: RwLock<Option<SendRequest<Body>>>,
+    current: RwLock<Option<Sender>>,
     connecting: Mutex<()>,
     broken: watch::Sender<u64>,
 }
@@ -166,18 +155,12 @@ impl Channel {
 
     /// The open connection, once it can take a request; none if it is closed.
     async fn current(&self) -> Option<Connection> {
-        let mut sender = self
-            .0
-            .current
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-            .filter(|s| !s.is_closed())?;
+        let mut sender = self.0.current.read().unwrap_or_else(PoisonError::into_inner).clone()?;
         sender.ready().await.ok()?;
         Some(Connection { sender, authority: self.0.authority.clone() })
     }
 
-    async fn dial(&self) -> io::Result<SendRequest<Body>> {
+    async fn dial(&self) -> io::Result<Sender> {
         match &self.0.address {
             Address::Tcp(address) => {
                 let stream = TcpStream::connect(address).await?;
@@ -203,24 +186,14 @@ impl Channel {
         }
     }
 
-    async fn handshake<S>(&self, stream: S) -> io::Result<SendRequest<Body>>
+    async fn handshake<S>(&self, stream: S) -> io::Result<Sender>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (sender, connection) = Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .keep_alive_interval(KEEP_ALIVE_INTERVAL)
-            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_header_list_size(header::MOST)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(io::Error::other)?;
+        let (sender, connection) = http2::begin(stream).await.map_err(io::Error::other)?;
         let broken = self.0.broken.clone();
         tokio::spawn(async move {
-            // How it ended does not matter: each request on it learns its own fate.
-            drop(connection.await);
+            connection.await;
             broken.send_modify(|count| *count += 1);
         });
         Ok(sender)
@@ -245,7 +218,7 @@ pub struct Unsent {
 /// An open connection that was ready when it was handed out.
 #[derive(Debug)]
 pub struct Connection {
-    sender: SendRequest<Body>,
+    sender: Sender,
     authority: uri::Authority,
 }
 
@@ -269,9 +242,8 @@ impl Connection {
         parts.path_and_query.get_or_insert_with(|| uri::PathAndQuery::from_static("/"));
         *request.uri_mut() = Uri::from_parts(parts)
             .map_err(|e| Unsent { error: Error::bad_request(e.to_string()), request: None })?;
-        self.sender.try_send_request(request).await.map_err(|mut failed| {
-            let request = failed.take_message().map(Box::new);
-            let text = format!("the connection to {} broke: {}", self.authority, failed.into_error());
+        self.sender.send(request).await.map_err(|Failed { error, request }| {
+            let text = format!("the connection to {} broke: {error}", self.authority);
             Unsent { error: Error::unavailable(text), request }
         })
     }

@@ -18,7 +18,6 @@ use http::{
     header::{AUTHORIZATION, CONTENT_TYPE},
     uri::PathAndQuery,
 };
-use hyper::body::Incoming;
 use prost::Message;
 use tokio::time::timeout;
 use tokio_stream::{Stream, StreamExt as _, once};
@@ -30,6 +29,7 @@ use crate::{
     context::not_connected,
     error::INSTEAD,
     header,
+    http2::Incoming,
     message::{Queue, decode, encode},
     platform::Platform,
 };

@@ -14,8 +14,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body::{Body as _, Frame};
-use hyper::body::Incoming;
-use micro_sdk::{Error, Result, Unsent, header, shortened};
+use micro_sdk::{Error, Incoming, Result, Unsent, header, shortened};
 use tokio::time::{Sleep, sleep};
 use tonic::{Status, body::Body};
 
@@ -157,8 +156,7 @@ impl Hook<Incoming> for InTime {
                 Next::Pass(Some(Ok(frame)))
             }
             Some(Err(error)) => {
-                let text = format!("the connection to the service broke: {error}");
-                Next::Last(Err(Error::unavailable(text).with_id("micro.network").into()))
+                Next::Last(Err(Error::unavailable(error.message()).with_id("micro.network").into()))
             }
             None => Next::Pass(None),
         })

@@ -1,0 +1,405 @@
+//! The client's side of an HTTP/2 connection (RFC 9113), on `h2` itself: the head of a request and the
+//! first of its body leave in one write, and a call whose body is there at once needs no task of its own.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use h2::{
+    Ping, PingPong, Reason, RecvStream, SendStream,
+    client::{Builder, SendRequest},
+};
+use http::{
+    HeaderMap, HeaderName, Request, Response,
+    header::{CONNECTION, TE, TRANSFER_ENCODING, UPGRADE},
+};
+use http_body::{Body as _, Frame, SizeHint};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::oneshot,
+    time::{sleep, timeout},
+};
+use tonic::{Status, body::Body};
+
+use crate::header;
+
+/// The flow-control window of a stream, in bytes: the most that waits for a receiver that does not read.
+pub const STREAM_WINDOW: u32 = 64 << 10;
+/// The flow-control window of a connection, in bytes: the largest there is (RFC 9113, section 6.9.1),
+/// so that streams which nobody reads never hold up the others of their connection.
+pub const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
+/// How many bytes of a stream may wait to be written.
+const SEND_BUFFER: usize = 1 << 20;
+/// How long the other side of a connection with calls may be silent.
+const PATIENCE: Patience = Patience {
+    look: Duration::from_secs(10),
+    silence: Duration::from_secs(20),
+    answer: Duration::from_secs(10),
+};
+/// Headers of HTTP/1 that say how a connection is used (RFC 9110, section 7.6.1), which HTTP/2 has not.
+const OF_CONNECTIONS: [HeaderName; 4] = [
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+/// Sends requests on a connection.
+#[derive(Clone)]
+pub(crate) struct Sender {
+    requests: SendRequest<Bytes>,
+    activity: Arc<Activity>,
+}
+
+/// How patient a connection is.
+struct Patience {
+    /// How often signs of life are looked for.
+    look: Duration,
+    /// After how long without one the other side is asked for one.
+    silence: Duration,
+    /// How long its answer may take.
+    answer: Duration,
+}
+
+/// What tells whether the other side is still there.
+#[derive(Default)]
+struct Activity {
+    /// How many calls are open.
+    open: AtomicUsize,
+    /// Grows with all that is heard of the other side.
+    heard: AtomicU64,
+}
+
+impl Activity {
+    fn hear(&self) {
+        self.heard.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A call that is open.
+struct Open(Arc<Activity>);
+
+impl Open {
+    fn new(activity: &Arc<Activity>) -> Self {
+        activity.open.fetch_add(1, Ordering::Relaxed);
+        Self(activity.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Why a request has no response; the request itself, if it was not sent.
+pub(crate) struct Failed {
+    pub(crate) error: h2::Error,
+    pub(crate) request: Option<Box<Request<Body>>>,
+}
+
+/// Begins HTTP/2 on a stream. The connection lives while the future is polled that comes with it, and ends
+/// by itself when it was closed, is silent for too long, or nobody can send on it any more.
+///
+/// # Errors
+/// The stream breaks.
+pub(crate) async fn begin<S>(
+    stream: S,
+) -> Result<(Sender, impl Future<Output = ()> + Send + 'static), h2::Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    begin_with(stream, PATIENCE).await
+}
+
+async fn begin_with<S>(
+    stream: S,
+    patience: Patience,
+) -> Result<(Sender, impl Future<Output = ()> + Send + 'static), h2::Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (requests, mut connection) = Builder::new()
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(header::MOST)
+        .max_send_buffer_size(SEND_BUFFER)
+        .enable_push(false)
+        .handshake(stream)
+        .await?;
+    let activity = Arc::new(Activity::default());
+    let silence = silence(connection.ping_pong(), activity.clone(), patience);
+    let connection = async move {
+        // How it ended does not matter: each request on it learns its own fate.
+        tokio::select! {
+            _ = connection => {}
+            () = silence => {}
+        }
+    };
+    Ok((Sender { requests, activity }, connection))
+}
+
+/// Waits until the other side of a connection with calls answers nothing any more.
+async fn silence(pings: Option<PingPong>, activity: Arc<Activity>, patience: Patience) {
+    let Some(mut pings) = pings else { return std::future::pending().await };
+    let (mut before, mut quiet) = (0, Duration::ZERO);
+    loop {
+        sleep(patience.look).await;
+        let heard = activity.heard.load(Ordering::Relaxed);
+        let is_quiet = heard == before && activity.open.load(Ordering::Relaxed) > 0;
+        quiet = if is_quiet { quiet + patience.look } else { Duration::ZERO };
+        before = heard;
+        if quiet >= patience.silence {
+            match timeout(patience.answer, pings.ping(Ping::opaque())).await {
+                Ok(Ok(_)) => quiet = Duration::ZERO,
+                Ok(Err(_)) | Err(_) => return,
+            }
+        }
+    }
+}
+
+impl Sender {
+    /// Waits until a request can be sent.
+    ///
+    /// # Errors
+    /// The connection is closed.
+    pub(crate) async fn ready(&mut self) -> Result<(), h2::Error> {
+        std::future::poll_fn(|cx| self.requests.poll_ready(cx)).await
+    }
+
+    /// Sends a request and returns the head of the response. The body of the request goes on being sent while
+    /// the response, or what is returned of it, is there.
+    ///
+    /// # Errors
+    /// The connection broke, or the other side broke the call off.
+    pub(crate) async fn send(&mut self, request: Request<Body>) -> Result<Response<Incoming>, Failed> {
+        if let Err(error) = self.ready().await {
+            return Err(Failed { error, request: Some(Box::new(request)) });
+        }
+        let lost = |error| Failed { error, request: None };
+        let (head, body) = request.into_parts();
+        let mut head = Request::from_parts(head, ());
+        strip(head.headers_mut());
+        let has_body = !body.is_end_stream();
+        let (response, stream) = self.requests.send_request(head, !has_body).map_err(lost)?;
+        let open = Open::new(&self.activity);
+        let mut upload = None;
+        if has_body {
+            let mut sending = Sending { stream, body, chunk: None, begun: false, unwanted: None };
+            let begun = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut sending).poll(cx))).await;
+            if begun.is_pending() {
+                let (wanted, unwanted) = oneshot::channel();
+                sending.unwanted = Some(unwanted);
+                tokio::spawn(sending);
+                upload = Some(wanted);
+            }
+        }
+        let response = response.await.map_err(lost)?;
+        open.0.hear();
+        Ok(response.map(|stream| Incoming { stream, ended: false, open, _upload: upload }))
+    }
+}
+
+/// Takes out what HTTP/2 has no headers for.
+fn strip(headers: &mut HeaderMap) {
+    for name in &OF_CONNECTIONS {
+        headers.remove(name);
+    }
+    if headers.get(TE).is_some_and(|te| te != "trailers") {
+        headers.remove(TE);
+    }
+    if let Some(named) = headers.remove(CONNECTION) {
+        for name in named.to_str().unwrap_or_default().split(',') {
+            headers.remove(name.trim());
+        }
+    }
+}
+
+/// The body of a request on its way. It ends by itself, when the other side wants no more of it, or when
+/// nobody waits for the response any more, which breaks the call off.
+struct Sending {
+    stream: SendStream<Bytes>,
+    body: Body,
+    /// Read and not sent: there is no room, or it is not known whether it is the last.
+    chunk: Option<Bytes>,
+    /// The first chunk was sent, or did not come together with the head.
+    begun: bool,
+    /// Resolves when nobody waits for the response; none while the head is being sent.
+    unwanted: Option<oneshot::Receiver<()>>,
+}
+
+impl Future for Sending {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let me = &mut *self;
+        if let Some(unwanted) = &mut me.unwanted {
+            if Pin::new(unwanted).poll(cx).is_ready() {
+                me.stream.send_reset(Reason::CANCEL);
+                return Poll::Ready(());
+            }
+            if me.stream.poll_reset(cx).is_ready() {
+                return Poll::Ready(());
+            }
+        }
+        match ready!(me.send(cx)) {
+            // What went wrong shows in the response.
+            Ok(()) | Err(Broken::Connection) => {}
+            Err(Broken::Body) => me.stream.send_reset(Reason::INTERNAL_ERROR),
+        }
+        Poll::Ready(())
+    }
+}
+
+/// Why a body is not sent whole.
+enum Broken {
+    Body,
+    Connection,
+}
+
+impl From<h2::Error> for Broken {
+    fn from(_: h2::Error) -> Self {
+        Self::Connection
+    }
+}
+
+impl Sending {
+    fn send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        loop {
+            if let Some(chunk) = self.chunk.take() {
+                // The first chunk, which is there already, waits where it leaves together with the head.
+                let fits = !self.begun || chunk.is_empty() || self.has_room(cx)?;
+                if !fits {
+                    self.chunk = Some(chunk);
+                    return Poll::Pending;
+                }
+                self.begun = true;
+                let is_last = self.body.is_end_stream();
+                self.stream.send_data(chunk, is_last)?;
+                if is_last {
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            let polled = Pin::new(&mut self.body).poll_frame(cx);
+            self.begun |= polled.is_pending();
+            match ready!(polled) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(chunk) => self.chunk = Some(chunk),
+                    Err(frame) => {
+                        let Ok(trailers) = frame.into_trailers() else { continue };
+                        self.stream.reserve_capacity(0);
+                        self.stream.send_trailers(trailers)?;
+                        return Poll::Ready(Ok(()));
+                    }
+                },
+                Some(Err(_)) => return Poll::Ready(Err(Broken::Body)),
+                None => {
+                    self.stream.send_data(Bytes::new(), true)?;
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        }
+    }
+
+    /// Whether more can be sent. Only a byte is asked for: a claim on all of a chunk would keep the window of
+    /// the connection from other streams while it waits.
+    fn has_room(&mut self, cx: &mut Context<'_>) -> Result<bool, Broken> {
+        self.stream.reserve_capacity(1);
+        loop {
+            if self.stream.capacity() > 0 {
+                return Ok(true);
+            }
+            match self.stream.poll_capacity(cx) {
+                Poll::Ready(Some(Ok(_))) => {}
+                Poll::Ready(Some(Err(_)) | None) => return Err(Broken::Connection),
+                Poll::Pending => return Ok(false),
+            }
+        }
+    }
+}
+
+/// The body of a response, as it comes in. To drop it ends the call, also while the request is being sent.
+pub struct Incoming {
+    stream: RecvStream,
+    /// All data has come; trailers may follow.
+    ended: bool,
+    open: Open,
+    _upload: Option<oneshot::Sender<()>>,
+}
+
+impl http_body::Body for Incoming {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let me = &mut *self;
+        if !me.ended {
+            match ready!(me.stream.poll_data(cx)) {
+                Some(Ok(data)) => {
+                    me.open.0.hear();
+                    // It fails for a stream that is gone, whose window does not matter.
+                    drop(me.stream.flow_control().release_capacity(data.len()));
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                Some(Err(error)) => {
+                    me.ended = true;
+                    return Poll::Ready(broken(&error).map(Err));
+                }
+                None => me.ended = true,
+            }
+        }
+        Poll::Ready(match ready!(me.stream.poll_trailers(cx)) {
+            Ok(trailers) => {
+                me.open.0.hear();
+                trailers.map(|trailers| Ok(Frame::trailers(trailers)))
+            }
+            Err(error) => broken(&error).map(Err),
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.stream.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if self.is_end_stream() { SizeHint::with_exact(0) } else { SizeHint::default() }
+    }
+}
+
+impl fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Incoming").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender").finish_non_exhaustive()
+    }
+}
+
+/// The status of a call whose response broke off (gRPC over HTTP/2, "Errors"); none where the other side has
+/// said all that it wants to.
+fn broken(error: &h2::Error) -> Option<Status> {
+    let text = format!("the connection broke: {error}");
+    Some(match error.reason() {
+        Some(Reason::NO_ERROR | Reason::CANCEL) => return None,
+        Some(Reason::ENHANCE_YOUR_CALM) => Status::resource_exhausted(text),
+        Some(reason) if reason != Reason::REFUSED_STREAM && error.is_reset() => Status::internal(text),
+        Some(_) | None => Status::unavailable(text),
+    })
+}
+
+#[cfg(test)]
+mod tests;
