@@ -9,8 +9,10 @@ import harness
 from harness import Figure, Rows
 
 SIZES = {"small": 4, "1kb": 1024}
-# The floor program that a row is compared with.
+# The floor program that a row is compared with by CPU time.
 FLOORS = {"api-small-64": "gateway", "proxy-small-64": "forwarder"}
+# The one whose ratio to the direct call stands beside that of a row: what the libraries leave.
+ALONE = {"api-small-1": "gateway", "proxy-token-small-1": "forwarder", "proxy-token-1kb-1": "forwarder"}
 
 
 # Each row: the door, the size of the message, how many calls are in flight.
@@ -71,6 +73,22 @@ class Doors:
         self.bench.show(Figure(name, ratios.median, "x direct", note))
         if name in FLOORS:
             self.compare(name, protocol, address, size, token)
+        if name in ALONE:
+            self.show_floor(name, protocol, size, token)
+
+    def show_floor(self, name, protocol, size, token):
+        """The floor program in the place of the server."""
+        with self.bench.floor(ALONE[name], self.direct, self.prefix) as floor:
+            ratios, direct, through = harness.pairs(
+                self.bench.pairs,
+                lambda: self.calls("grpc", self.direct, size),
+                lambda: self.calls(protocol, floor["address"], size, floor["pid"], token),
+            )
+        note = (
+            f"{harness.median(direct, 'figure'):,.0f}/s -> {harness.median(through, 'figure'):,.0f}/s; "
+            f"CPU {harness.median(through, 'cpu'):.1f} us/request; {ratios.note()}"
+        )
+        self.bench.show(Figure(f"{name} {ALONE[name]}", ratios.median, "x direct", note))
 
     def compare(self, name, protocol, address, size, token):
         """CPU time a request, beside that of the floor program."""
