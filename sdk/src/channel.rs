@@ -123,7 +123,7 @@ impl Channel {
     /// # Errors
     /// No connection comes up within five seconds, or the check refused it.
     pub async fn open(&self) -> io::Result<Connection> {
-        if let Some(connection) = self.current().await {
+        if let Some(connection) = self.current() {
             return Ok(connection);
         }
         // Apart: what it takes to connect would be carried, and copied, by each call.
@@ -145,18 +145,20 @@ impl Channel {
 
     async fn connect_in_turn(&self) -> io::Result<Connection> {
         let _one_at_a_time = self.0.connecting.lock().await;
-        if let Some(connection) = self.current().await {
+        if let Some(connection) = self.current() {
             return Ok(connection);
         }
         let sender = self.dial().await?;
         *self.0.current.write().unwrap_or_else(PoisonError::into_inner) = Some(sender);
-        self.current().await.ok_or_else(|| io::Error::other("closed at once"))
+        self.current().ok_or_else(|| io::Error::other("closed at once"))
     }
 
-    /// The open connection, once it can take a request; none if it is closed.
-    async fn current(&self) -> Option<Connection> {
-        let mut sender = self.0.current.read().unwrap_or_else(PoisonError::into_inner).clone()?;
-        sender.ready().await.ok()?;
+    /// The open connection; none if there is none, or it is closed.
+    fn current(&self) -> Option<Connection> {
+        let sender = self.0.current.read().unwrap_or_else(PoisonError::into_inner).clone()?;
+        if sender.is_closed() {
+            return None;
+        }
         Some(Connection { sender, authority: self.0.authority.clone() })
     }
 
@@ -227,7 +229,7 @@ impl Connection {
     ///
     /// # Errors
     /// 503 when the connection broke; the request may have been seen by the other side.
-    pub async fn send(&mut self, request: Request<Body>) -> Result<Response<Incoming>> {
+    pub async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>> {
         self.try_send(request).await.map_err(|unsent| unsent.error)
     }
 
@@ -235,15 +237,15 @@ impl Connection {
     ///
     /// # Errors
     /// 503 when the connection broke.
-    pub async fn try_send(&mut self, mut request: Request<Body>) -> Result<Response<Incoming>, Unsent> {
+    pub async fn try_send(&self, mut request: Request<Body>) -> Result<Response<Incoming>, Unsent> {
         let mut parts = std::mem::take(request.uri_mut()).into_parts();
         parts.scheme = Some(uri::Scheme::HTTP);
         parts.authority = Some(self.authority.clone());
         parts.path_and_query.get_or_insert_with(|| uri::PathAndQuery::from_static("/"));
         *request.uri_mut() = Uri::from_parts(parts)
             .map_err(|e| Unsent { error: Error::bad_request(e.to_string()), request: None })?;
-        self.sender.send(request).await.map_err(|Failed { error, request }| {
-            let text = format!("the connection to {} broke: {error}", self.authority);
+        self.sender.send(request).await.map_err(|Failed { reason, request }| {
+            let text = format!("the connection to {} broke: {reason}", self.authority);
             Unsent { error: Error::unavailable(text), request }
         })
     }

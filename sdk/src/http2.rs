@@ -2,13 +2,15 @@
 //! first of its body leave in one write, and a call whose body is there at once needs no task of its own.
 
 use std::{
+    error::Error as _,
     fmt,
+    future::poll_fn,
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
@@ -24,7 +26,7 @@ use http::{
 use http_body::{Body as _, Frame, SizeHint};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::oneshot,
+    sync::{Mutex, oneshot},
     time::{sleep, timeout},
 };
 use tonic::{Status, body::Body};
@@ -38,6 +40,8 @@ pub const STREAM_WINDOW: u32 = 64 << 10;
 pub const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 /// How many bytes of a stream may wait to be written.
 const SEND_BUFFER: usize = 1 << 20;
+/// How many calls may be open before the other side has said how many it takes.
+const FIRST_STREAMS: usize = 100;
 /// How long the other side of a connection with calls may be silent.
 const PATIENCE: Patience = Patience {
     look: Duration::from_secs(10),
@@ -55,7 +59,9 @@ const OF_CONNECTIONS: [HeaderName; 4] = [
 /// Sends requests on a connection.
 #[derive(Clone)]
 pub(crate) struct Sender {
-    requests: SendRequest<Bytes>,
+    /// Locked until a request has its stream, so that of those beyond the limit of the other side one waits
+    /// in `h2`, and the others here, where they can still be taken back.
+    requests: Arc<Mutex<SendRequest<Bytes>>>,
     activity: Arc<Activity>,
 }
 
@@ -74,13 +80,22 @@ struct Patience {
 struct Activity {
     /// How many calls are open.
     open: AtomicUsize,
+    /// How many calls were begun.
+    begun: AtomicU64,
     /// Grows with all that is heard of the other side.
     heard: AtomicU64,
+    /// The other side was silent for too long, for which the connection was closed.
+    silent: AtomicBool,
 }
 
 impl Activity {
     fn hear(&self) {
         self.heard.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What is wrong with the connection, or with a call.
+    fn words(&self, error: &h2::Error) -> String {
+        if self.silent.load(Ordering::Relaxed) { "it did not answer".to_owned() } else { error.to_string() }
     }
 }
 
@@ -90,6 +105,7 @@ struct Open(Arc<Activity>);
 impl Open {
     fn new(activity: &Arc<Activity>) -> Self {
         activity.open.fetch_add(1, Ordering::Relaxed);
+        activity.begun.fetch_add(1, Ordering::Relaxed);
         Self(activity.clone())
     }
 }
@@ -100,9 +116,10 @@ impl Drop for Open {
     }
 }
 
-/// Why a request has no response; the request itself, if it was not sent.
+/// Why a request has no response.
 pub(crate) struct Failed {
-    pub(crate) error: h2::Error,
+    pub(crate) reason: String,
+    /// The request, if it is certain that nothing of it was sent.
     pub(crate) request: Option<Box<Request<Body>>>,
 }
 
@@ -132,6 +149,7 @@ where
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(header::MOST)
         .max_send_buffer_size(SEND_BUFFER)
+        .initial_max_send_streams(FIRST_STREAMS)
         .enable_push(false)
         .handshake(stream)
         .await?;
@@ -144,57 +162,67 @@ where
             () = silence => {}
         }
     };
-    Ok((Sender { requests, activity }, connection))
+    Ok((Sender { requests: Arc::new(Mutex::new(requests)), activity }, connection))
 }
 
 /// Waits until the other side of a connection with calls answers nothing any more.
 async fn silence(pings: Option<PingPong>, activity: Arc<Activity>, patience: Patience) {
     let Some(mut pings) = pings else { return std::future::pending().await };
-    let (mut before, mut quiet) = (0, Duration::ZERO);
+    let (mut heard, mut begun, mut quiet) = (0, 0, Duration::ZERO);
     loop {
         sleep(patience.look).await;
-        let heard = activity.heard.load(Ordering::Relaxed);
-        let is_quiet = heard == before && activity.open.load(Ordering::Relaxed) > 0;
-        quiet = if is_quiet { quiet + patience.look } else { Duration::ZERO };
-        before = heard;
-        if quiet >= patience.silence {
+        let (heard_before, begun_before) = (heard, begun);
+        heard = activity.heard.load(Ordering::Relaxed);
+        begun = activity.begun.load(Ordering::Relaxed);
+        quiet = if heard == heard_before { quiet + patience.look } else { Duration::ZERO };
+        // Calls that were begun and given up meanwhile count too.
+        let asked = begun != begun_before || activity.open.load(Ordering::Relaxed) > 0;
+        if asked && quiet >= patience.silence {
             match timeout(patience.answer, pings.ping(Ping::opaque())).await {
                 Ok(Ok(_)) => quiet = Duration::ZERO,
-                Ok(Err(_)) | Err(_) => return,
+                Ok(Err(_)) => return,
+                Err(_) => {
+                    activity.silent.store(true, Ordering::Relaxed);
+                    return;
+                }
             }
         }
     }
 }
 
 impl Sender {
-    /// Waits until a request can be sent.
-    ///
-    /// # Errors
-    /// The connection is closed.
-    pub(crate) async fn ready(&mut self) -> Result<(), h2::Error> {
-        std::future::poll_fn(|cx| self.requests.poll_ready(cx)).await
+    /// Whether nothing can be sent any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        // It is in use otherwise.
+        let Ok(mut requests) = self.requests.try_lock() else { return false };
+        let polled = requests.poll_ready(&mut Context::from_waker(Waker::noop()));
+        matches!(polled, Poll::Ready(Err(_)))
     }
 
-    /// Sends a request and returns the head of the response. The body of the request goes on being sent while
-    /// the response, or what is returned of it, is there.
+    /// Sends a request and returns the head of the response. The rest of the body is sent in the background
+    /// while this future, or the body that it returned, is held.
     ///
     /// # Errors
-    /// The connection broke, or the other side broke the call off.
-    pub(crate) async fn send(&mut self, request: Request<Body>) -> Result<Response<Incoming>, Failed> {
-        if let Err(error) = self.ready().await {
-            return Err(Failed { error, request: Some(Box::new(request)) });
+    /// The connection broke, the other side broke the call off, or the body of the request failed.
+    pub(crate) async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, Failed> {
+        let lost = |error: h2::Error| Failed { reason: self.activity.words(&error), request: None };
+        let mut requests = self.requests.lock().await;
+        if let Err(error) = poll_fn(|cx| requests.poll_ready(cx)).await {
+            return Err(Failed { reason: self.activity.words(&error), request: Some(Box::new(request)) });
         }
-        let lost = |error| Failed { error, request: None };
         let (head, body) = request.into_parts();
         let mut head = Request::from_parts(head, ());
         strip(head.headers_mut());
         let has_body = !body.is_end_stream();
-        let (response, stream) = self.requests.send_request(head, !has_body).map_err(lost)?;
+        let (response, stream) = requests.send_request(head, !has_body).map_err(lost)?;
         let open = Open::new(&self.activity);
+        // Where more calls are open than the other side takes, this one waits for its stream.
+        poll_fn(|cx| requests.poll_ready(cx)).await.map_err(lost)?;
+        drop(requests);
         let mut upload = None;
         if has_body {
             let mut sending = Sending { stream, body, chunk: None, begun: false, unwanted: None };
-            let begun = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut sending).poll(cx))).await;
+            let begun = poll_fn(|cx| Poll::Ready(Pin::new(&mut sending).poll(cx))).await;
             if begun.is_pending() {
                 let (wanted, unwanted) = oneshot::channel();
                 sending.unwanted = Some(unwanted);
@@ -228,7 +256,7 @@ fn strip(headers: &mut HeaderMap) {
 struct Sending {
     stream: SendStream<Bytes>,
     body: Body,
-    /// Read and not sent: there is no room, or it is not known whether it is the last.
+    /// Read and not sent, for want of room.
     chunk: Option<Bytes>,
     /// The first chunk was sent, or did not come together with the head.
     begun: bool,
@@ -250,29 +278,30 @@ impl Future for Sending {
                 return Poll::Ready(());
             }
         }
-        match ready!(me.send(cx)) {
-            // What went wrong shows in the response.
-            Ok(()) | Err(Broken::Connection) => {}
-            Err(Broken::Body) => me.stream.send_reset(Reason::INTERNAL_ERROR),
+        // What went wrong shows in the response too.
+        if let Err(reason) = ready!(me.send(cx)) {
+            me.stream.send_reset(reason);
         }
         Poll::Ready(())
     }
 }
 
-/// Why a body is not sent whole.
-enum Broken {
-    Body,
-    Connection,
-}
-
-impl From<h2::Error> for Broken {
-    fn from(_: h2::Error) -> Self {
-        Self::Connection
+/// Why a stream is reset whose body failed: for what the stream was reset that the body came by, if it was.
+fn reason(error: &Status) -> Reason {
+    let mut source = error.source();
+    while let Some(error) = source {
+        if let Some(reason) = error.downcast_ref::<h2::Error>().and_then(h2::Error::reason) {
+            return reason;
+        }
+        source = error.source();
     }
+    Reason::INTERNAL_ERROR
 }
 
 impl Sending {
-    fn send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+    /// Sends the body. An error is the reason for which the stream is to be reset.
+    fn send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Reason>> {
+        let refused = |_: h2::Error| Reason::INTERNAL_ERROR;
         loop {
             if let Some(chunk) = self.chunk.take() {
                 // The first chunk, which is there already, waits where it leaves together with the head.
@@ -283,7 +312,7 @@ impl Sending {
                 }
                 self.begun = true;
                 let is_last = self.body.is_end_stream();
-                self.stream.send_data(chunk, is_last)?;
+                self.stream.send_data(chunk, is_last).map_err(refused)?;
                 if is_last {
                     return Poll::Ready(Ok(()));
                 }
@@ -296,13 +325,13 @@ impl Sending {
                     Err(frame) => {
                         let Ok(trailers) = frame.into_trailers() else { continue };
                         self.stream.reserve_capacity(0);
-                        self.stream.send_trailers(trailers)?;
+                        self.stream.send_trailers(trailers).map_err(refused)?;
                         return Poll::Ready(Ok(()));
                     }
                 },
-                Some(Err(_)) => return Poll::Ready(Err(Broken::Body)),
+                Some(Err(error)) => return Poll::Ready(Err(reason(&error))),
                 None => {
-                    self.stream.send_data(Bytes::new(), true)?;
+                    self.stream.send_data(Bytes::new(), true).map_err(refused)?;
                     return Poll::Ready(Ok(()));
                 }
             }
@@ -310,8 +339,8 @@ impl Sending {
     }
 
     /// Whether more can be sent. Only a byte is asked for: a claim on all of a chunk would keep the window of
-    /// the connection from other streams while it waits.
-    fn has_room(&mut self, cx: &mut Context<'_>) -> Result<bool, Broken> {
+    /// the connection from other streams while it waits. An error is as that of [`Self::send`].
+    fn has_room(&mut self, cx: &mut Context<'_>) -> Result<bool, Reason> {
         self.stream.reserve_capacity(1);
         loop {
             if self.stream.capacity() > 0 {
@@ -319,7 +348,7 @@ impl Sending {
             }
             match self.stream.poll_capacity(cx) {
                 Poll::Ready(Some(Ok(_))) => {}
-                Poll::Ready(Some(Err(_)) | None) => return Err(Broken::Connection),
+                Poll::Ready(Some(Err(_)) | None) => return Err(Reason::INTERNAL_ERROR),
                 Poll::Pending => return Ok(false),
             }
         }
@@ -354,7 +383,7 @@ impl http_body::Body for Incoming {
                 }
                 Some(Err(error)) => {
                     me.ended = true;
-                    return Poll::Ready(broken(&error).map(Err));
+                    return Poll::Ready(Some(Err(me.broken(&error))));
                 }
                 None => me.ended = true,
             }
@@ -364,7 +393,7 @@ impl http_body::Body for Incoming {
                 me.open.0.hear();
                 trailers.map(|trailers| Ok(Frame::trailers(trailers)))
             }
-            Err(error) => broken(&error).map(Err),
+            Err(error) => Some(Err(me.broken(&error))),
         })
     }
 
@@ -389,16 +418,19 @@ impl fmt::Debug for Sender {
     }
 }
 
-/// The status of a call whose response broke off (gRPC over HTTP/2, "Errors"); none where the other side has
-/// said all that it wants to.
-fn broken(error: &h2::Error) -> Option<Status> {
-    let text = format!("the connection broke: {error}");
-    Some(match error.reason() {
-        Some(Reason::NO_ERROR | Reason::CANCEL) => return None,
-        Some(Reason::ENHANCE_YOUR_CALM) => Status::resource_exhausted(text),
-        Some(reason) if reason != Reason::REFUSED_STREAM && error.is_reset() => Status::internal(text),
-        Some(_) | None => Status::unavailable(text),
-    })
+impl Incoming {
+    /// The status of a call whose response broke off: of the reasons that gRPC has codes for ("gRPC over
+    /// HTTP/2", errors), those that say that the other side goes, or does not want the call, are all one here.
+    fn broken(&self, error: &h2::Error) -> Status {
+        let text = format!("the connection broke: {}", self.open.0.words(error));
+        match error.reason() {
+            Some(Reason::REFUSED_STREAM | Reason::CANCEL | Reason::ENHANCE_YOUR_CALM) | None => {
+                Status::unavailable(text)
+            }
+            Some(_) if error.is_reset() => Status::internal(text),
+            Some(_) => Status::unavailable(text),
+        }
+    }
 }
 
 #[cfg(test)]

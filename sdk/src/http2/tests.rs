@@ -52,16 +52,24 @@ type Call = (Request<RecvStream>, server::SendResponse<Bytes>);
 
 /// A connection, how often it wrote, and the calls that come out of it.
 async fn connected() -> (Sender, Arc<AtomicUsize>, mpsc::Receiver<Call>) {
+    connected_to(server::Builder::new(), PATIENCE).await
+}
+
+async fn connected_to(
+    server: server::Builder,
+    patience: Patience,
+) -> (Sender, Arc<AtomicUsize>, mpsc::Receiver<Call>) {
     let (ours, theirs) = duplex(1 << 20);
     let (calls, incoming) = mpsc::channel(8);
     tokio::spawn(async move {
-        let mut server = server::handshake(theirs).await.unwrap();
+        let mut server = server.handshake(theirs).await.unwrap();
         while let Some(Ok(call)) = server.accept().await {
             calls.send(call).await.unwrap();
         }
     });
     let writes = Arc::new(AtomicUsize::new(0));
-    let (sender, connection) = begin(Counted { stream: ours, writes: writes.clone() }).await.unwrap();
+    let (sender, connection) =
+        begin_with(Counted { stream: ours, writes: writes.clone() }, patience).await.unwrap();
     tokio::spawn(connection);
     (sender, writes, incoming)
 }
@@ -99,7 +107,7 @@ async fn all(mut stream: RecvStream) -> Vec<u8> {
 
 #[tokio::test]
 async fn the_head_and_a_body_that_is_there_leave_in_one_write() {
-    let (mut sender, writes, mut calls) = connected().await;
+    let (sender, writes, mut calls) = connected().await;
     for round in 0..2 {
         let mut request = post(whole("hello"));
         request.headers_mut().extend([
@@ -111,9 +119,9 @@ async fn the_head_and_a_body_that_is_there_leave_in_one_write() {
         let before = writes.load(Ordering::Relaxed);
         let served = async {
             let (request, respond) = calls.recv().await.unwrap();
-            let written = writes.load(Ordering::Relaxed) - before;
             let (head, body) = request.into_parts();
             assert_eq!(all(body).await, b"hello");
+            let written = writes.load(Ordering::Relaxed) - before;
             answer(respond);
             (head, written)
         };
@@ -130,7 +138,7 @@ async fn the_head_and_a_body_that_is_there_leave_in_one_write() {
 
 #[tokio::test]
 async fn a_body_larger_than_all_windows_comes_whole_and_no_faster_than_it_is_read() {
-    let (mut sender, _, mut calls) = connected().await;
+    let (sender, _, mut calls) = connected().await;
     let (chunks, body) = streamed();
     let uploading = tokio::spawn(async move {
         for _ in 0..64 {
@@ -154,7 +162,7 @@ async fn a_body_larger_than_all_windows_comes_whole_and_no_faster_than_it_is_rea
 
 #[tokio::test]
 async fn a_request_comes_back_from_a_connection_that_is_closed() {
-    let (mut sender, _, calls) = connected().await;
+    let (sender, _, calls) = connected().await;
     drop(calls);
     // The first one is refused while the other side goes.
     drop(sender.send(post(whole("a"))).await);
@@ -169,7 +177,7 @@ async fn who_does_not_wait_for_the_response_breaks_the_call_off() {
     for waits_for_the_head in [false, true] {
         let (chunks, body) = streamed();
         chunks.send(Ok(Frame::data(Bytes::from_static(b"a")))).await.unwrap();
-        let mut own = sender.clone();
+        let own = sender.clone();
         let sending = tokio::spawn(async move { own.send(post(body)).await });
         let (request, mut respond) = calls.recv().await.unwrap();
         let mut content = request.into_body();
@@ -191,7 +199,7 @@ async fn who_does_not_wait_for_the_response_breaks_the_call_off() {
 async fn a_body_that_fails_is_not_taken_for_a_whole_one() {
     let (sender, _, mut calls) = connected().await;
     let (chunks, body) = streamed();
-    let mut own = sender.clone();
+    let own = sender.clone();
     let sending = tokio::spawn(async move { own.send(post(body)).await });
     let (request, _respond) = calls.recv().await.unwrap();
     chunks.send(Ok(Frame::data(Bytes::from_static(b"a")))).await.unwrap();
@@ -202,28 +210,28 @@ async fn a_body_that_fails_is_not_taken_for_a_whole_one() {
     assert_eq!(error.reason(), Some(Reason::INTERNAL_ERROR));
     assert!(sending.await.unwrap().is_err());
 
-    // One that has failed before anything was sent is not sent at all.
     let (chunks, body) = streamed();
     chunks.send(Err(Status::aborted("x"))).await.unwrap();
-    assert!(sender.clone().send(post(body)).await.is_err());
+    assert!(sender.send(post(body)).await.is_err(), "it failed before anything was sent");
 }
 
 #[tokio::test]
 async fn a_response_that_breaks_off_says_so() {
     for (reason, code) in [
-        (Reason::INTERNAL_ERROR, Some(tonic::Code::Internal)),
-        (Reason::ENHANCE_YOUR_CALM, Some(tonic::Code::ResourceExhausted)),
-        (Reason::REFUSED_STREAM, Some(tonic::Code::Unavailable)),
-        (Reason::NO_ERROR, None),
+        (Reason::INTERNAL_ERROR, tonic::Code::Internal),
+        (Reason::NO_ERROR, tonic::Code::Internal),
+        (Reason::CANCEL, tonic::Code::Unavailable),
+        (Reason::ENHANCE_YOUR_CALM, tonic::Code::Unavailable),
+        (Reason::REFUSED_STREAM, tonic::Code::Unavailable),
     ] {
-        let (mut sender, _, mut calls) = connected().await;
+        let (sender, _, mut calls) = connected().await;
         let sending = tokio::spawn(async move { sender.send(post(whole("a"))).await.ok().unwrap() });
         let (_request, mut respond) = calls.recv().await.unwrap();
         let mut stream = respond.send_response(Response::new(()), false).unwrap();
         let response = sending.await.unwrap();
         stream.send_reset(reason);
         let ended = response.into_body().collect().await;
-        assert_eq!(ended.err().map(|status| status.code()), code, "{reason:?}");
+        assert_eq!(ended.err().map(|status| status.code()), Some(code), "{reason:?}");
     }
 }
 
@@ -234,7 +242,7 @@ async fn a_side_that_is_silent_loses_its_calls_and_one_without_calls_is_left_alo
     // It takes all that comes, and answers nothing after its settings.
     let (ours, theirs) = duplex(1 << 20);
     let silent = tokio::spawn(async move { server::handshake(theirs).await.unwrap() });
-    let (mut sender, connection) = begin_with(ours, patience).await.unwrap();
+    let (sender, connection) = begin_with(ours, patience).await.unwrap();
     let connection = tokio::spawn(connection);
     let _server: server::Connection<_, Bytes> = silent.await.unwrap();
     sleep(10 * (silence + look + answer)).await;
@@ -245,4 +253,90 @@ async fn a_side_that_is_silent_loses_its_calls_and_one_without_calls_is_left_alo
     assert!(failed.request.is_none(), "it may have been seen");
     assert!(begun.elapsed() >= silence, "{:?}", begun.elapsed());
     connection.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_side_that_is_quiet_and_answers_when_asked_keeps_its_calls() {
+    let [look, silence, longest] = [5, 10, 1000].map(Duration::from_millis);
+    let patience = Patience { look, silence, answer: longest };
+    let (sender, _, mut calls) = connected_to(server::Builder::new(), patience).await;
+    let sending = tokio::spawn(async move { sender.send(post(whole("a"))).await });
+    let (_request, respond) = calls.recv().await.unwrap();
+    // It is asked some times meanwhile.
+    sleep(10 * (silence + look)).await;
+    answer(respond);
+    assert!(sending.await.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn calls_beyond_the_limit_of_the_other_side_wait_here_and_can_be_given_up() {
+    let mut server = server::Builder::new();
+    server.max_concurrent_streams(1);
+    let (sender, _, mut calls) = connected_to(server, PATIENCE).await;
+    let first = tokio::spawn({
+        let own = sender.clone();
+        async move { own.send(post(whole("first"))).await.ok().unwrap().into_body().collect().await }
+    });
+    let (_request, respond) = calls.recv().await.unwrap();
+    let given_up: Vec<_> = (0..30)
+        .map(|_| {
+            let own = sender.clone();
+            tokio::spawn(async move { own.send(post(whole("given up"))).await.map(drop).map_err(drop) })
+        })
+        .collect();
+    tokio::task::yield_now().await;
+    for call in given_up {
+        call.abort();
+        assert!(call.await.unwrap_err().is_cancelled());
+    }
+    answer(respond);
+    first.await.unwrap().unwrap();
+    let last = tokio::spawn(async move { sender.send(post(whole("last"))).await.ok().unwrap() });
+    let (request, respond) = loop {
+        let (request, respond) = calls.recv().await.unwrap();
+        let (head, mut body) = request.into_parts();
+        // The one that had been given to `h2` may still show, and is reset.
+        match body.data().await {
+            Some(Ok(data)) if data == "last" => break (head, respond),
+            Some(Ok(data)) => panic!("{data:?} was sent after it was given up"),
+            Some(Err(_)) | None => {}
+        }
+    };
+    drop(request);
+    answer(respond);
+    assert_eq!(last.await.unwrap().status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_body_that_was_reset_resets_for_the_same_reason() {
+    let (sender, _, mut calls) = connected().await;
+    // A call whose body comes by another connection, on which it is given up.
+    let (front, _, mut fronts) = connected().await;
+    let (chunks, upload) = streamed();
+    let fronting = tokio::spawn(async move { front.send(post(upload)).await });
+    let (request, _respond) = fronts.recv().await.unwrap();
+    let passed = passed_on(request.into_body());
+    let sending = tokio::spawn(async move { sender.send(post(passed)).await });
+    let (request, _respond) = calls.recv().await.unwrap();
+    let mut content = request.into_body();
+    chunks.send(Ok(Frame::data(Bytes::from_static(b"a")))).await.unwrap();
+    assert_eq!(content.data().await.unwrap().unwrap(), "a");
+    fronting.abort();
+    assert_eq!(content.data().await.unwrap().unwrap_err().reason(), Some(Reason::CANCEL));
+    assert!(sending.await.unwrap().is_err());
+}
+
+/// What comes in as the body of another request.
+fn passed_on(mut stream: RecvStream) -> Body {
+    let (chunks, body) = streamed();
+    tokio::spawn(async move {
+        while let Some(data) = stream.data().await {
+            let passed = data.map(Frame::data).map_err(|error| Status::from_error(Box::new(error)));
+            let failed = passed.is_err();
+            if chunks.send(passed).await.is_err() || failed {
+                return;
+            }
+        }
+    });
+    body
 }
