@@ -119,6 +119,10 @@ for program in cc "${compiler%% *}"; do
         "install one: Debian, Ubuntu: apt install gcc libc6-dev; Fedora: dnf install gcc; macOS: xcode-select --install"
 done
 
+# The allocator, which Linux alone takes from jemalloc, is built with it.
+[ "$(uname)" != Linux ] || has make || fail "make is missing; the allocator in micro is built with it" \
+    "install it: Debian, Ubuntu: apt install make; Fedora: dnf install make"
+
 if [ -n "$prefix" ]; then
     mkdir -p -- "$prefix" || fail "cannot create $prefix"
     prefix=$(CDPATH='' cd -- "$prefix" && pwd)

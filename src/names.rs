@@ -60,6 +60,20 @@ const RESERVED: [&str; 15] = [
 pub(crate) const RULE: &str = "a name is made of lower-case letters, digits and hyphens, starts with a letter, \
      may have several such parts joined by dots, each at most 63 long";
 
+/// A name of which the case does not count. Each letter for itself: `str::to_lowercase` writes a sigma in
+/// two ways, depending on what stands around it, so that a part of a name would not be that of the whole.
+pub(crate) fn lowered(name: &str) -> String {
+    if name.is_ascii() {
+        return name.to_ascii_lowercase();
+    }
+    name.chars().flat_map(char::to_lowercase).map(|c| if c == 'ς' { 'σ' } else { c }).collect()
+}
+
+/// An endpoint without what may differ in its spelling: a call finds it, and a rule is about it, in any.
+pub(crate) fn folded(endpoint: &str) -> String {
+    lowered(endpoint).replace(['-', '_'], "")
+}
+
 /// Why a name is refused.
 #[derive(Debug, Error)]
 pub(crate) enum Refused {

@@ -1,8 +1,9 @@
 //! The client's side of an HTTP/2 connection (RFC 9113), on `h2` itself: the head of a request and the
 //! first of its body leave in one write, and a call whose body is there at once needs no task of its own.
 
+mod sending;
+
 use std::{
-    error::Error as _,
     fmt,
     future::poll_fn,
     pin::Pin,
@@ -17,7 +18,7 @@ use std::{
 use bytes::Bytes;
 use h2::{
     Ping, PingPong, Reason, RecvStream, SendStream,
-    client::{Builder, SendRequest},
+    client::{Builder, ResponseFuture, SendRequest},
 };
 use http::{
     HeaderMap, HeaderName, Request, Response,
@@ -26,12 +27,13 @@ use http::{
 use http_body::{Body as _, Frame, SizeHint};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::{Mutex, oneshot},
+    sync::{Mutex, MutexGuard, oneshot},
     time::{sleep, timeout},
 };
 use tonic::{Status, body::Body};
 
 use crate::header;
+use sending::Sending;
 
 /// The flow-control window of a stream, in bytes: the most that waits for a receiver that does not read.
 pub const STREAM_WINDOW: u32 = 64 << 10;
@@ -158,6 +160,7 @@ where
     let connection = async move {
         // How it ended does not matter: each request on it learns its own fate.
         tokio::select! {
+            biased;
             _ = connection => {}
             () = silence => {}
         }
@@ -205,34 +208,111 @@ impl Sender {
     /// # Errors
     /// The connection broke, the other side broke the call off, or the body of the request failed.
     pub(crate) async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, Failed> {
-        let lost = |error: h2::Error| Failed { reason: self.activity.words(&error), request: None };
-        let mut requests = self.requests.lock().await;
-        if let Err(error) = poll_fn(|cx| requests.poll_ready(cx)).await {
-            return Err(Failed { reason: self.activity.words(&error), request: Some(Box::new(request)) });
+        let Call { response, open, upload } = match self.begin(request) {
+            Ok(call) => call,
+            Err(waits) => waits.await?,
+        };
+        let response = response.await.map_err(|error| self.lost(&error))?;
+        open.0.hear();
+        Ok(response.map(|stream| Incoming { stream, ended: false, open, _upload: upload }))
+    }
+
+    /// Begins a call at once; what it has to wait for else is boxed, since each call would carry it.
+    fn begin(&self, request: Request<Body>) -> Result<Call, Begun<'_>> {
+        let mut cx = Context::from_waker(Waker::noop());
+        let Ok(mut requests) = self.requests.try_lock() else {
+            return Err(Box::pin(async move { self.begin_with(self.requests.lock().await, request).await }));
+        };
+        if !matches!(requests.poll_ready(&mut cx), Poll::Ready(Ok(()))) {
+            return Err(Box::pin(self.begin_with(requests, request)));
         }
+        let sent = match self.send_head(&mut requests, request) {
+            Ok(sent) => sent,
+            Err(failed) => return Err(Box::pin(std::future::ready(Err(failed)))),
+        };
+        match requests.poll_ready(&mut cx) {
+            Poll::Ready(Ok(())) => Ok(sent.begin_body()),
+            Poll::Ready(Err(_)) | Poll::Pending => Err(Box::pin(self.begin_body_with(requests, sent))),
+        }
+    }
+
+    /// Begins a call when a request can be sent.
+    async fn begin_with(
+        &self,
+        mut requests: MutexGuard<'_, SendRequest<Bytes>>,
+        request: Request<Body>,
+    ) -> Result<Call, Failed> {
+        if let Err(error) = poll_fn(|cx| requests.poll_ready(cx)).await {
+            return Err(Failed { request: Some(Box::new(request)), ..self.lost(&error) });
+        }
+        let sent = self.send_head(&mut requests, request)?;
+        self.begin_body_with(requests, sent).await
+    }
+
+    /// Begins to send the body of a request when it has its stream: where more calls are open than the other
+    /// side takes, it waits for one.
+    async fn begin_body_with(
+        &self,
+        mut requests: MutexGuard<'_, SendRequest<Bytes>>,
+        sent: Sent,
+    ) -> Result<Call, Failed> {
+        poll_fn(|cx| requests.poll_ready(cx)).await.map_err(|error| self.lost(&error))?;
+        drop(requests);
+        Ok(sent.begin_body())
+    }
+
+    fn send_head(&self, requests: &mut SendRequest<Bytes>, request: Request<Body>) -> Result<Sent, Failed> {
         let (head, body) = request.into_parts();
         let mut head = Request::from_parts(head, ());
         strip(head.headers_mut());
-        let has_body = !body.is_end_stream();
-        let (response, stream) = requests.send_request(head, !has_body).map_err(lost)?;
-        let open = Open::new(&self.activity);
-        // Where more calls are open than the other side takes, this one waits for its stream.
-        poll_fn(|cx| requests.poll_ready(cx)).await.map_err(lost)?;
-        drop(requests);
+        let body = Some(body).filter(|body| !body.is_end_stream());
+        let sent = requests.send_request(head, body.is_none());
+        let (response, stream) = sent.map_err(|error| self.lost(&error))?;
+        Ok(Sent { response, stream, body, open: Open::new(&self.activity) })
+    }
+
+    /// Why a request failed that may have been seen.
+    fn lost(&self, error: &h2::Error) -> Failed {
+        Failed { reason: self.activity.words(error), request: None }
+    }
+}
+
+/// A call that is begun later.
+type Begun<'a> = Pin<Box<dyn Future<Output = Result<Call, Failed>> + Send + 'a>>;
+
+/// A request of which the head is on its way.
+struct Sent {
+    response: ResponseFuture,
+    stream: SendStream<Bytes>,
+    /// None where there is none.
+    body: Option<Body>,
+    open: Open,
+}
+
+/// A request on its way.
+struct Call {
+    response: ResponseFuture,
+    open: Open,
+    /// Ends the sending of the body when it is dropped; none once all of it was sent.
+    upload: Option<oneshot::Sender<()>>,
+}
+
+impl Sent {
+    /// Sends what is there of the body, and the rest in a task.
+    fn begin_body(self) -> Call {
+        let Self { response, stream, body, open } = self;
         let mut upload = None;
-        if has_body {
-            let mut sending = Sending { stream, body, chunk: None, begun: false, unwanted: None };
-            let begun = poll_fn(|cx| Poll::Ready(Pin::new(&mut sending).poll(cx))).await;
-            if begun.is_pending() {
+        if let Some(body) = body {
+            let mut sending = Sending::new(stream, body);
+            // The task asks again for all that this leaves open.
+            let mut cx = Context::from_waker(Waker::noop());
+            if Pin::new(&mut sending).poll(&mut cx).is_pending() {
                 let (wanted, unwanted) = oneshot::channel();
-                sending.unwanted = Some(unwanted);
-                tokio::spawn(sending);
+                tokio::spawn(sending.unless(unwanted));
                 upload = Some(wanted);
             }
         }
-        let response = response.await.map_err(lost)?;
-        open.0.hear();
-        Ok(response.map(|stream| Incoming { stream, ended: false, open, _upload: upload }))
+        Call { response, open, upload }
     }
 }
 
@@ -247,110 +327,6 @@ fn strip(headers: &mut HeaderMap) {
     if let Some(named) = headers.remove(CONNECTION) {
         for name in named.to_str().unwrap_or_default().split(',') {
             headers.remove(name.trim());
-        }
-    }
-}
-
-/// The body of a request on its way. It ends by itself, when the other side wants no more of it, or when
-/// nobody waits for the response any more, which breaks the call off.
-struct Sending {
-    stream: SendStream<Bytes>,
-    body: Body,
-    /// Read and not sent, for want of room.
-    chunk: Option<Bytes>,
-    /// The first chunk was sent, or did not come together with the head.
-    begun: bool,
-    /// Resolves when nobody waits for the response; none while the head is being sent.
-    unwanted: Option<oneshot::Receiver<()>>,
-}
-
-impl Future for Sending {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let me = &mut *self;
-        if let Some(unwanted) = &mut me.unwanted {
-            if Pin::new(unwanted).poll(cx).is_ready() {
-                me.stream.send_reset(Reason::CANCEL);
-                return Poll::Ready(());
-            }
-            if me.stream.poll_reset(cx).is_ready() {
-                return Poll::Ready(());
-            }
-        }
-        // What went wrong shows in the response too.
-        if let Err(reason) = ready!(me.send(cx)) {
-            me.stream.send_reset(reason);
-        }
-        Poll::Ready(())
-    }
-}
-
-/// Why a stream is reset whose body failed: for what the stream was reset that the body came by, if it was.
-fn reason(error: &Status) -> Reason {
-    let mut source = error.source();
-    while let Some(error) = source {
-        if let Some(reason) = error.downcast_ref::<h2::Error>().and_then(h2::Error::reason) {
-            return reason;
-        }
-        source = error.source();
-    }
-    Reason::INTERNAL_ERROR
-}
-
-impl Sending {
-    /// Sends the body. An error is the reason for which the stream is to be reset.
-    fn send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Reason>> {
-        let refused = |_: h2::Error| Reason::INTERNAL_ERROR;
-        loop {
-            if let Some(chunk) = self.chunk.take() {
-                // The first chunk, which is there already, waits where it leaves together with the head.
-                let fits = !self.begun || chunk.is_empty() || self.has_room(cx)?;
-                if !fits {
-                    self.chunk = Some(chunk);
-                    return Poll::Pending;
-                }
-                self.begun = true;
-                let is_last = self.body.is_end_stream();
-                self.stream.send_data(chunk, is_last).map_err(refused)?;
-                if is_last {
-                    return Poll::Ready(Ok(()));
-                }
-            }
-            let polled = Pin::new(&mut self.body).poll_frame(cx);
-            self.begun |= polled.is_pending();
-            match ready!(polled) {
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(chunk) => self.chunk = Some(chunk),
-                    Err(frame) => {
-                        let Ok(trailers) = frame.into_trailers() else { continue };
-                        self.stream.reserve_capacity(0);
-                        self.stream.send_trailers(trailers).map_err(refused)?;
-                        return Poll::Ready(Ok(()));
-                    }
-                },
-                Some(Err(error)) => return Poll::Ready(Err(reason(&error))),
-                None => {
-                    self.stream.send_data(Bytes::new(), true).map_err(refused)?;
-                    return Poll::Ready(Ok(()));
-                }
-            }
-        }
-    }
-
-    /// Whether more can be sent. Only a byte is asked for: a claim on all of a chunk would keep the window of
-    /// the connection from other streams while it waits. An error is as that of [`Self::send`].
-    fn has_room(&mut self, cx: &mut Context<'_>) -> Result<bool, Reason> {
-        self.stream.reserve_capacity(1);
-        loop {
-            if self.stream.capacity() > 0 {
-                return Ok(true);
-            }
-            match self.stream.poll_capacity(cx) {
-                Poll::Ready(Some(Ok(_))) => {}
-                Poll::Ready(Some(Err(_)) | None) => return Err(Reason::INTERNAL_ERROR),
-                Poll::Pending => return Ok(false),
-            }
         }
     }
 }

@@ -41,7 +41,7 @@ struct Inner {
     /// For how many seconds tokens are asked for.
     life: u32,
     token: Mutex<Option<Token>>,
-    /// Of tokens, by their SHA-256, since callers choose how long a token is.
+    /// The accounts that tokens prove, by the SHA-256 of a token, since callers choose how long it is.
     accounts: Mutex<HashMap<[u8; 32], (Account, Instant)>>,
 }
 

@@ -49,7 +49,7 @@ pub(crate) trait Log: Send + Sync + 'static {
     /// Deletes the records below the offset `below`; all of them if it is beyond the last.
     async fn trim(&self, log: &str, below: u64) -> Result<(), Error>;
 
-    /// The names that begin with `prefix` of the logs that were ever appended to, in bytewise order.
+    /// Names with this prefix of all logs ever appended to, also those trimmed empty, sorted bytewise.
     async fn logs(&self, prefix: &str) -> Result<Vec<String>, Error>;
 }
 

@@ -141,7 +141,7 @@ pub(crate) fn is_not_running(error: &Error) -> bool {
 
 /// The connection to the server could not be made, or broke: no server has put its name to it.
 fn is_unreachable(error: &Error) -> bool {
-    let broke = ["cannot connect to", "broke:", "h2 protocol error", "error reading a body"];
+    let broke = ["cannot connect to", "broke:"];
     error.id.is_empty()
         && matches!(error.code, 500 | 503)
         && broke.iter().any(|words| error.detail.contains(words))
@@ -243,6 +243,7 @@ mod tests {
             (Error::timeout("x"), 6),
             (Error::unavailable("cannot connect to 127.0.0.1:1"), 3),
             (Error::unavailable("the connection to localhost broke: closed"), 3),
+            (Error::internal("the connection broke: stream error received"), 3),
             // What the server says of a service, or one of another, is no word about the server.
             (Error::unavailable("a ended (exited with code 3)").with_id("micro.runtime"), 8),
             (Error::unavailable("a closed the connection: it broke: x").with_id("micro.network"), 7),

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{config::LOCAL, names::BLOCKS, private};
 
-/// Of a namespace with more services than this, only the names are asked for: what each of them can be
+/// In a namespace with more services than this only their names are fetched: what each of them can be
 /// asked would take longer than a key press may.
 const WHOLE: usize = 64;
 

@@ -85,11 +85,11 @@ impl Budget {
 pub(super) struct Purse {
     budget: Arc<Budget>,
     peer: Peer,
-    /// Of its address, or of the services' socket; the owner has none.
+    /// What its address, or the services' socket, holds; the owner has no such limit.
     place: Option<Counter>,
     /// The user of this machine behind it, once that was asked; none where it cannot be proven.
     uid: OnceLock<Option<u32>>,
-    /// Of that user.
+    /// What that user holds.
     user: OnceLock<Counter>,
 }
 

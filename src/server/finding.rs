@@ -5,7 +5,7 @@ use micro_sdk::{Error, Result, header};
 
 use super::{peer::Peer, router::Router, target::Target};
 use crate::{
-    services::{PLATFORM, auth::Caller},
+    services::{auth::Caller, rules_of},
     sockets,
 };
 
@@ -57,7 +57,7 @@ impl Router {
         let may = |target: &Target, home: &str| {
             self.allows(caller, home, target) || self.may_allow(caller, home, target)
         };
-        let goes = match (may(&first, namespace), may(&other, if block { PLATFORM } else { namespace })) {
+        let goes = match (may(&first, namespace), may(&other, rules_of(block, namespace))) {
             (false, true) => other,
             (true, true) if self.knows(namespace, &first.service).await? => first,
             (true, true) if self.knows(namespace, &other.service).await? => other,

@@ -60,11 +60,11 @@ fn timeouts(headers: &HeaderMap) {
 
 fn strangers(uri: http::Uri, headers: HeaderMap) {
     const PAGE: &str = "https://app.test";
-    let welcome = BrowserPolicy { hosts: vec!["micro.test".into()], origins: vec![PAGE.into()] };
+    let browsers = BrowserPolicy { hosts: vec!["micro.test".into()], origins: vec![PAGE.into()] };
     let mut request = Request::new(());
     *request.uri_mut() = uri;
     *request.headers_mut() = headers;
-    if welcome.check(&request).is_err() {
+    if browsers.check(&request).is_err() {
         return;
     }
     let headers = request.headers();

@@ -63,8 +63,9 @@ impl Limits {
 pub(super) struct Heads {
     limits: Limits,
     part: Part,
-    /// Of the head that is being collected: how much was looked at, and the lines in it.
+    /// How many bytes of the head that is being collected were looked at.
     looked: usize,
+    /// How many lines those bytes have.
     lines: usize,
 }
 

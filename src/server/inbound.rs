@@ -203,8 +203,9 @@ pub(super) struct Inbound {
     terms: Terms,
     meter: Arc<Meter>,
     head: [u8; HEAD],
-    /// Of the head of a message, what has come; of the message, what is missing.
+    /// How many bytes of the head of a message have come.
     had: usize,
+    /// How many bytes of the message are missing.
     missing: usize,
     progress: Option<Progress>,
 }

@@ -137,8 +137,8 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&State) + Send) -
     let blocks = Blocks::open(blocks).await?;
     let budget = Budget::new(settings.bytes);
     let presence = Presence::new(home.clone(), lock, local, state.clone(), blocks.clone());
-    let (welcome, heads) = (settings.welcome.clone(), settings.heads);
-    let router = Router::new(blocks.clone(), welcome, budget.clone(), heads, presence.state())?;
+    let (browsers, heads) = (settings.browsers.clone(), settings.heads);
+    let router = Router::new(blocks.clone(), browsers, budget.clone(), heads, presence.state())?;
 
     let connections = Tasks::default();
     let own = rustix::process::getuid().as_raw();

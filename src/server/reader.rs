@@ -48,11 +48,11 @@ pub(super) struct Reader<S> {
     /// Counts the head that is not whole yet.
     hold: Hold,
     held: usize,
-    /// Until the first head, or the beginning of HTTP/2, has come.
+    /// By when the first head, or the preface of HTTP/2, has to come; none once it has.
     deadline: Option<Pin<Box<Sleep>>>,
-    /// Of the beginning of HTTP/2, what has not come.
+    /// How many bytes of the preface of HTTP/2 have not come.
     missing: usize,
-    /// Those of HTTP/2.
+    /// What is counted of the frames of HTTP/2; none for HTTP/1.
     frames: Option<Frames>,
     ended: bool,
     refusal: Option<Bytes>,

@@ -25,8 +25,8 @@ use super::{
     upstream::trailers,
 };
 use crate::services::{
-    PLATFORM,
     auth::{Auth, Caller, Resource},
+    rules_of,
 };
 
 /// A call that was allowed.
@@ -61,7 +61,7 @@ impl Granted {
             return Err(Error::unauthorized("the token was revoked: log in again").with_id("auth"));
         }
         let Target { service, endpoint } = &self.target;
-        let namespace = if self.block { PLATFORM } else { &self.namespace };
+        let namespace = rules_of(self.block, &self.namespace);
         let resource = Resource { namespace, service, endpoint };
         self.auth.authorise(&self.caller, resource).map_err(|e| e.with_id("auth"))?;
         self.epoch.store(epoch, Ordering::Relaxed);

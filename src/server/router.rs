@@ -39,6 +39,7 @@ use crate::{
         auth::Caller,
         methods::Method,
         registry::{Schema, Target as Nodes},
+        rules_of,
     },
     transcode::{self, Weights},
 };
@@ -54,7 +55,7 @@ struct Inner {
     blocks: Arc<Blocks>,
     schema: Arc<Schema>,
     weights: Arc<Weights>,
-    welcome: BrowserPolicy,
+    browsers: BrowserPolicy,
     heads: Limits,
     waiting: Waiting,
     /// Stands for the connection of requests that carry none.
@@ -126,7 +127,7 @@ impl Route {
 impl Router {
     pub(super) fn new(
         blocks: Arc<Blocks>,
-        welcome: BrowserPolicy,
+        browsers: BrowserPolicy,
         budget: Arc<Budget>,
         heads: Limits,
         state: watch::Receiver<State>,
@@ -136,10 +137,10 @@ impl Router {
         let pool = method.map(|method| method.parent_pool().clone()).unwrap_or_default();
         let weights = Arc::new(Weights::of(&pool));
         let (waiting, unknown) = (Waiting::new(blocks.clone()), Connection::new(budget, Peer::Unknown));
-        Ok(Self(Arc::new(Inner { blocks, schema, weights, welcome, heads, waiting, unknown, state })))
+        Ok(Self(Arc::new(Inner { blocks, schema, weights, browsers, heads, waiting, unknown, state })))
     }
 
-    /// The connection a request came by; one of nobody, who is not trusted, where that is not known.
+    /// The connection that a request came by; where that is not known, one of an unknown peer, who is not trusted.
     pub(super) fn connection<'a>(&'a self, extensions: &'a http::Extensions) -> &'a Arc<Connection> {
         extensions.get().unwrap_or(&self.0.unknown)
     }
@@ -148,8 +149,8 @@ impl Router {
         &self.0.blocks
     }
 
-    pub(super) fn welcome(&self) -> &BrowserPolicy {
-        &self.0.welcome
+    pub(super) fn browsers(&self) -> &BrowserPolicy {
+        &self.0.browsers
     }
 
     /// Lets the head of a request in, or not.
@@ -158,7 +159,7 @@ impl Router {
     /// 431 for one that is too large, else as [`BrowserPolicy::check`].
     pub(super) fn admit<B>(&self, request: &Request<B>) -> Result<()> {
         self.0.heads.check(request).map_err(|error| error.with_id("micro.server"))?;
-        self.0.welcome.check(request)
+        self.0.browsers.check(request)
     }
 
     /// What tokens can be verified with, as a JSON web key set.
@@ -274,7 +275,7 @@ impl Router {
             target = Box::pin(self.known(&caller, &asked, target, otherwise)).await?;
         }
         let block = self.0.blocks.find(&target.service);
-        let home = if block.is_some() { PLATFORM } else { asked.as_str() };
+        let home = rules_of(block.is_some(), &asked);
         let mut allowed = self.allows(&caller, home, &target);
         // Before anything is looked up for the call.
         if !allowed && !self.may_allow(&caller, home, &target) {

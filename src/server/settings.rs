@@ -42,7 +42,7 @@ pub(crate) struct Settings {
     pub(crate) proxy: Place,
     /// The services' side.
     pub(crate) network: Place,
-    pub(crate) welcome: BrowserPolicy,
+    pub(crate) browsers: BrowserPolicy,
     /// Networks whose hosts may have nodes of services, beside this machine.
     pub(crate) nodes_from: Vec<IpNet>,
     /// The unpacked SDK for the builds of services that need it.

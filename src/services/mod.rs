@@ -15,6 +15,7 @@ pub(crate) mod transfers;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use micro_sdk::{Error, Result, Router, handler::Handler};
+use serde::Serialize;
 
 use crate::{
     backend::{self, Database, Entry, Kv, Range},
@@ -24,6 +25,20 @@ use crate::{
 
 /// The namespace the building blocks live in, and whose administrators may enter every other.
 pub(crate) const PLATFORM: &str = names::DEFAULT_NAMESPACE;
+
+/// The namespace whose rules decide about a call: that of the platform for a building block, which serves
+/// every namespace, else that of the service.
+pub(crate) const fn rules_of(is_block: bool, namespace: &str) -> &str {
+    if is_block { PLATFORM } else { namespace }
+}
+
+/// What is stored of a value, as JSON.
+///
+/// # Errors
+/// 500 for a value that JSON has no form for.
+fn encode(value: &impl Serialize) -> Result<Vec<u8>> {
+    serde_json::to_vec(value).map_err(|error| Error::internal(format!("cannot be stored: {error}")))
+}
 
 /// What the building blocks are opened with.
 pub(crate) struct Settings {

@@ -12,7 +12,7 @@ pub(crate) enum Schema {
     Whole(Service),
     /// Its descriptors.
     Descriptors {
-        /// They.
+        /// All its messages and services, decoded as they are needed.
         set: Descriptors,
         /// The name it is registered with.
         name: String,

@@ -116,7 +116,7 @@ fn record(line: &str) -> Value {
 struct Sink {
     file: Option<PathBuf>,
     written: u64,
-    /// Of the newest file, which may be removed.
+    /// Tells the newest file from one in its place: it may be removed.
     identity: Option<Identity>,
 }
 

@@ -216,7 +216,7 @@ impl Options {
             api: address(self.api_address.as_deref(), API)?,
             proxy: address(self.proxy_address.as_deref(), PROXY)?,
             network: address(self.network_address.as_deref(), NETWORK)?,
-            welcome: BrowserPolicy { hosts: self.hosts, origins: self.origins },
+            browsers: BrowserPolicy { hosts: self.hosts, origins: self.origins },
             nodes_from: self.nodes_from,
             sdk: Some(sdk::folder(&home.data)?),
             arguments,

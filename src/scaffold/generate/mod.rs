@@ -176,7 +176,10 @@ fn write_if_changed(path: &Path, content: &[u8]) -> io::Result<bool> {
     fs::create_dir_all(folder)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = folder.join(format!(".{name}.{}", std::process::id()));
-    fs::write(&temporary, content)?;
-    fs::rename(&temporary, path)?;
-    Ok(true)
+    let written = fs::write(&temporary, content).and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        // The first error is the one to tell.
+        drop(fs::remove_file(&temporary));
+    }
+    written.map(|()| true)
 }

@@ -105,7 +105,7 @@ impl Api {
             return if request.method() == Method::HEAD { without_body(refusal) } else { refusal };
         }
         let origin =
-            router.welcome().origin(request.headers()).and_then(|origin| HeaderValue::from_str(origin).ok());
+            router.browsers().origin(request.headers()).and_then(|origin| HeaderValue::from_str(origin).ok());
         let asked = (request.method() == Method::OPTIONS).then(|| page_headers(request.headers()));
         let mut response = if asked.is_some() {
             StatusCode::NO_CONTENT.into_response()

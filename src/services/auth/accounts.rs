@@ -22,7 +22,7 @@ use super::{
 use crate::{
     backend::{self, Commit, Kv, Range},
     names,
-    services::{PLATFORM, every},
+    services::{PLATFORM, encode, every},
 };
 
 const TABLE: &str = "auth";
@@ -467,10 +467,6 @@ pub(super) fn unique() -> String {
 fn decode(id: &str, entry: &backend::Entry) -> Result<Record> {
     let damaged = |e| Error::internal(format!("the stored account {id} is damaged: {e}"));
     serde_json::from_slice(&entry.value).map_err(damaged)
-}
-
-fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>> {
-    serde_json::to_vec(value).map_err(|e| Error::internal(e.to_string()))
 }
 
 fn put_refresh(commit: Commit, namespace: &str, token: &str, refresh: &Refresh) -> Result<Commit> {

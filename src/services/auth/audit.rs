@@ -61,7 +61,7 @@ pub(super) struct Note {
 }
 
 impl Note {
-    /// Of something that `caller` did, or was refused, in a namespace.
+    /// Notes what `caller` did, or was refused, in a namespace.
     pub(super) fn new(caller: &Caller, namespace: &str, action: &str, granted: bool, subject: &str) -> Self {
         let account = caller.account.as_deref();
         Self {

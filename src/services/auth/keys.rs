@@ -52,7 +52,7 @@ impl Public {
 
 /// The keys at one moment.
 pub(super) struct Ring {
-    /// Of the tokens it signs.
+    /// The header of the tokens that it signs.
     pub(super) header: Header,
     /// The key that signs.
     pub(super) signing: EncodingKey,

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     backend::{Commit, Entry, Kv},
-    services::every,
+    services::{encode, every},
 };
 
 /// The trees, by namespace.
@@ -227,8 +227,4 @@ impl Space {
     fn history_key(&self, revision: u64) -> Vec<u8> {
         format!("{}/{revision:016x}", self.namespace).into_bytes()
     }
-}
-
-fn encode(value: &impl serde::Serialize) -> Result<Vec<u8>> {
-    serde_json::to_vec(value).map_err(|e| Error::internal(format!("cannot encode the config: {e}")))
 }

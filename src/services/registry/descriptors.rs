@@ -17,7 +17,8 @@ use tokio::task::JoinError;
 
 use crate::{
     backend::{Commit, Kv, Range},
-    editions, names,
+    editions,
+    names::{self, folded},
 };
 
 /// The table they are stored in.
@@ -67,8 +68,8 @@ impl Schema {
         for method in pool.services().flat_map(|service| service.methods().collect::<Vec<_>>()) {
             let endpoint = format!("{}.{}", method.parent_service().name(), method.name());
             let package = method.parent_service().package_name().to_owned();
-            schema.packages.insert((package, fold(&endpoint)), method.clone());
-            schema.folded.insert(fold(&endpoint), endpoint.clone());
+            schema.packages.insert((package, folded(&endpoint)), method.clone());
+            schema.folded.insert(folded(&endpoint), endpoint.clone());
             schema.methods.insert(endpoint, method);
         }
         Ok(schema)
@@ -76,21 +77,17 @@ impl Schema {
 
     /// The method of an endpoint `Handler.Method`; upper and lower case, `-` and `_` may differ.
     pub(crate) fn method(&self, endpoint: &str) -> Option<&MethodDescriptor> {
-        self.methods.get(endpoint).or_else(|| self.methods.get(self.folded.get(&fold(endpoint))?))
+        self.methods.get(endpoint).or_else(|| self.methods.get(self.folded.get(&folded(endpoint))?))
     }
 
     /// The method of an endpoint in one package, where several have handlers of the same name.
     pub(crate) fn method_in(&self, package: &str, endpoint: &str) -> Option<&MethodDescriptor> {
-        self.packages.get(&(package.to_owned(), fold(endpoint)))
+        self.packages.get(&(package.to_owned(), folded(endpoint)))
     }
 }
 
 fn invalid(why: impl fmt::Display) -> Error {
     Error::bad_request(format!("invalid descriptors: {why}"))
-}
-
-fn fold(endpoint: &str) -> String {
-    endpoint.chars().filter(|c| !matches!(c, '-' | '_')).flat_map(char::to_lowercase).collect()
 }
 
 /// A stored schema.

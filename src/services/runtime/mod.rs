@@ -220,7 +220,7 @@ impl blocks::runtime::Runtime for Runtime {
         // One that was killed before can still be purged.
         let record = record.filter(|record| options.purge || !record.killed).ok_or_else(|| unknown(&id))?;
         let running = self.supervisor.snapshot(&id).and_then(|snapshot| snapshot.build);
-        // First the wish, then the deed: a server that is killed in between does not bring it back.
+        // The record comes first: a server that is killed in between does not bring the service back.
         self.records.kill(&record).await?;
         match self.supervisor.remove(&id).await {
             Ok(()) | Err(supervisor::Error::Unknown(_)) => {}

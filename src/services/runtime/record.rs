@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     backend::{Commit, Kv},
-    services::{every, secrets::Secrets},
+    services::{encode, every, secrets::Secrets},
     supervisor::{BuildEnvironment, Id, RestartPolicy, Source, Spec},
 };
 
@@ -169,14 +169,13 @@ impl Records {
     }
 
     fn encode(&self, record: &Record) -> Result<Vec<u8>> {
-        let broken = |e: serde_json::Error| Error::internal(e.to_string());
         let mut stored = record.clone();
         let environment = std::mem::take(&mut stored.environment);
         if !environment.is_empty() {
-            let text = serde_json::to_string(&environment).map_err(broken)?;
+            let text = serde_json::to_string(&environment).map_err(|e| Error::internal(e.to_string()))?;
             stored.sealed = Some(self.secrets.seal(&record.namespace, &place(&record.id()), &text)?);
         }
-        serde_json::to_vec(&stored).map_err(broken)
+        encode(&stored)
     }
 
     fn unseal(&self, mut record: Record) -> Result<Record> {

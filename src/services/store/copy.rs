@@ -47,7 +47,7 @@ struct Spool {
 }
 
 impl Snapshots {
-    /// Of a database; the copies are kept on the disk that `folder` is on.
+    /// Makes copies of this database, on the disk that `folder` is on.
     pub(super) fn new(kv: Arc<dyn Kv>, folder: Arc<Path>) -> Self {
         Self { kv, folder, places: Transfers::new(AT_ONCE, "snapshots") }
     }

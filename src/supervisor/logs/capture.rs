@@ -38,7 +38,7 @@ const RATE: u64 = 8 << 20;
 /// read at once, so that lines of both pipes keep their order.
 const GATHER: Duration = Duration::from_millis(3);
 
-/// Of how many bytes there is little; a pipe has room for twice as many, at least.
+/// A read of fewer bytes than this counts as little; a pipe has room for twice as many, at least.
 const LITTLE: usize = 4 * 1024;
 
 /// How long a begun line waits for its end before it is shown without.

@@ -7,8 +7,9 @@ use micro_sdk::proto::auth::{Access, Account, Resource, Rule};
 
 use super::{
     ANY,
-    set::{Set, Stored, Subject, lowered},
+    set::{Set, Stored, Subject},
 };
+use crate::names::lowered;
 
 /// Types, as the callers of rules write them.
 const TYPES: [&str; 4] = ["service", "config", "table", "blob"];

@@ -20,7 +20,7 @@ use micro_sdk::{
 
 use crate::{
     backend::{self, Commit, Kv},
-    services::every,
+    services::{encode, every},
 };
 
 pub(super) use set::Subject;
@@ -171,10 +171,6 @@ impl Rules {
         self.change(namespace, |set| set.remove(id));
         Ok(true)
     }
-}
-
-fn encode(rule: &Stored) -> Result<Vec<u8>> {
-    serde_json::to_vec(rule).map_err(|e| Error::internal(e.to_string()))
 }
 
 fn decode(value: &[u8]) -> Result<Stored> {

@@ -12,6 +12,8 @@ use micro_sdk::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::names::{folded, lowered};
+
 /// The id of the rule that every namespace begins with.
 pub(super) const DEFAULT: &str = "default";
 /// Stands for anything.
@@ -115,15 +117,6 @@ impl Stored {
     }
 }
 
-/// A name of which the case does not count. Each letter for itself: `str::to_lowercase` writes a sigma in
-/// two ways, depending on what stands around it, so that a part of a name would not be that of the whole.
-pub(super) fn lowered(name: &str) -> String {
-    if name.is_ascii() {
-        return name.to_ascii_lowercase();
-    }
-    name.chars().flat_map(char::to_lowercase).map(|c| if c == 'ς' { 'σ' } else { c }).collect()
-}
-
 /// What a rule may be about.
 #[derive(Clone, Copy, Debug)]
 pub(in super::super) struct Subject<'a> {
@@ -155,17 +148,12 @@ type List = Vec<Arc<Stored>>;
 #[derive(Debug, Default)]
 pub(super) struct Set {
     by_id: HashMap<String, Arc<Stored>>,
-    /// Of all their texts.
+    /// The size of all their texts.
     bytes: usize,
     /// By type, name and endpoint in lower case.
     index: HashMap<String, BTreeMap<String, HashMap<String, List>>>,
     /// How rules spell the endpoints that are the same but for case, `-` and `_`, and how many do.
     spellings: HashMap<String, BTreeMap<String, usize>>,
-}
-
-/// An endpoint without what may differ in its spelling.
-fn folded(endpoint: &str) -> String {
-    lowered(endpoint).replace(['-', '_'], "")
 }
 
 impl Set {
