@@ -155,7 +155,7 @@ impl Channel {
 
     /// The open connection; none if there is none, or it is closed.
     fn current(&self) -> Option<Connection> {
-        let sender = self.0.current.read().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let mut sender = self.0.current.read().unwrap_or_else(PoisonError::into_inner).clone()?;
         if sender.is_closed() {
             return None;
         }
@@ -192,7 +192,7 @@ impl Channel {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (sender, connection) = http2::begin(stream).await.map_err(io::Error::other)?;
+        let (sender, connection) = http2::connect(stream).await.map_err(io::Error::other)?;
         let broken = self.0.broken.clone();
         tokio::spawn(async move {
             connection.await;
@@ -229,7 +229,7 @@ impl Connection {
     ///
     /// # Errors
     /// 503 when the connection broke; the request may have been seen by the other side.
-    pub async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>> {
+    pub async fn send(&mut self, request: Request<Body>) -> Result<Response<Incoming>> {
         self.try_send(request).await.map_err(|unsent| unsent.error)
     }
 
@@ -237,7 +237,7 @@ impl Connection {
     ///
     /// # Errors
     /// 503 when the connection broke.
-    pub async fn try_send(&self, mut request: Request<Body>) -> Result<Response<Incoming>, Unsent> {
+    pub async fn try_send(&mut self, mut request: Request<Body>) -> Result<Response<Incoming>, Unsent> {
         let mut parts = std::mem::take(request.uri_mut()).into_parts();
         parts.scheme = Some(uri::Scheme::HTTP);
         parts.authority = Some(self.authority.clone());

@@ -5,8 +5,7 @@ mod sending;
 
 use std::{
     fmt,
-    future::poll_fn,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -27,7 +26,7 @@ use http::{
 use http_body::{Body as _, Frame, SizeHint};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::{Mutex, MutexGuard, oneshot},
+    sync::{Notify, oneshot},
     time::{sleep, timeout},
 };
 use tonic::{Status, body::Body};
@@ -42,6 +41,8 @@ pub const STREAM_WINDOW: u32 = 64 << 10;
 pub const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 /// How many bytes of a stream may wait to be written.
 const SEND_BUFFER: usize = 1 << 20;
+/// How often a call that waits for its turn looks whether the other side takes more by now.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How many calls may be open before the other side has said how many it takes.
 const FIRST_STREAMS: usize = 100;
 /// How long the other side of a connection with calls may be silent.
@@ -61,9 +62,7 @@ const OF_CONNECTIONS: [HeaderName; 4] = [
 /// Sends requests on a connection.
 #[derive(Clone)]
 pub(crate) struct Sender {
-    /// Locked until a request has its stream, so that of those beyond the limit of the other side one waits
-    /// in `h2`, and the others here, where they can still be taken back.
-    requests: Arc<Mutex<SendRequest<Bytes>>>,
+    requests: SendRequest<Bytes>,
     activity: Arc<Activity>,
 }
 
@@ -80,8 +79,10 @@ struct Patience {
 /// What tells whether the other side is still there.
 #[derive(Default)]
 struct Activity {
-    /// How many calls are open.
+    /// How many calls are open, which the other side limits.
     open: AtomicUsize,
+    /// Told when one of them has ended, or the connection.
+    freed: Notify,
     /// How many calls were begun.
     begun: AtomicU64,
     /// Grows with all that is heard of the other side.
@@ -95,6 +96,11 @@ impl Activity {
         self.heard.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Why a request failed that may have been seen.
+    fn lost(&self, error: &h2::Error) -> Failed {
+        Failed { reason: self.words(error), request: None }
+    }
+
     /// What is wrong with the connection, or with a call.
     fn words(&self, error: &h2::Error) -> String {
         if self.silent.load(Ordering::Relaxed) { "it did not answer".to_owned() } else { error.to_string() }
@@ -102,19 +108,32 @@ impl Activity {
 }
 
 /// A call that is open.
-struct Open(Arc<Activity>);
+struct Open {
+    activity: Arc<Activity>,
+    ended: bool,
+}
 
 impl Open {
-    fn new(activity: &Arc<Activity>) -> Self {
-        activity.open.fetch_add(1, Ordering::Relaxed);
+    /// None where as many as `most` are open.
+    fn new(activity: &Arc<Activity>, most: usize) -> Option<Self> {
+        let more = |open| (open < most).then_some(open + 1);
+        activity.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
         activity.begun.fetch_add(1, Ordering::Relaxed);
-        Self(activity.clone())
+        Some(Self { activity: activity.clone(), ended: false })
+    }
+
+    /// It counts no more.
+    fn end(&mut self) {
+        if !std::mem::replace(&mut self.ended, true) {
+            self.activity.open.fetch_sub(1, Ordering::Relaxed);
+            self.activity.freed.notify_waiters();
+        }
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.end();
     }
 }
 
@@ -130,16 +149,16 @@ pub(crate) struct Failed {
 ///
 /// # Errors
 /// The stream breaks.
-pub(crate) async fn begin<S>(
+pub(crate) async fn connect<S>(
     stream: S,
 ) -> Result<(Sender, impl Future<Output = ()> + Send + 'static), h2::Error>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    begin_with(stream, PATIENCE).await
+    connect_with(stream, PATIENCE).await
 }
 
-async fn begin_with<S>(
+async fn connect_with<S>(
     stream: S,
     patience: Patience,
 ) -> Result<(Sender, impl Future<Output = ()> + Send + 'static), h2::Error>
@@ -157,6 +176,7 @@ where
         .await?;
     let activity = Arc::new(Activity::default());
     let silence = silence(connection.ping_pong(), activity.clone(), patience);
+    let ended = activity.clone();
     let connection = async move {
         // How it ended does not matter: each request on it learns its own fate.
         tokio::select! {
@@ -164,8 +184,9 @@ where
             _ = connection => {}
             () = silence => {}
         }
+        ended.freed.notify_waiters();
     };
-    Ok((Sender { requests: Arc::new(Mutex::new(requests)), activity }, connection))
+    Ok((Sender { requests, activity }, connection))
 }
 
 /// Waits until the other side of a connection with calls answers nothing any more.
@@ -195,125 +216,107 @@ async fn silence(pings: Option<PingPong>, activity: Arc<Activity>, patience: Pat
 
 impl Sender {
     /// Whether nothing can be sent any more.
-    pub(crate) fn is_closed(&self) -> bool {
-        // It is in use otherwise.
-        let Ok(mut requests) = self.requests.try_lock() else { return false };
-        let polled = requests.poll_ready(&mut Context::from_waker(Waker::noop()));
-        matches!(polled, Poll::Ready(Err(_)))
+    pub(crate) fn is_closed(&mut self) -> bool {
+        matches!(self.requests.poll_ready(&mut Context::from_waker(Waker::noop())), Poll::Ready(Err(_)))
     }
 
-    /// Sends a request and returns the head of the response. The rest of the body is sent in the background
-    /// while this future, or the body that it returned, is held.
+    /// Sends a request and returns the head of the response. The rest of the body is sent in the background,
+    /// by the runtime of tokio that this is called in, while this future, or the body that it returned, is
+    /// held. Where as many calls are open as the other side takes, it waits for one to end.
     ///
     /// # Errors
     /// The connection broke, the other side broke the call off, or the body of the request failed.
-    pub(crate) async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, Failed> {
-        let Call { response, open, upload } = match self.begin(request) {
-            Ok(call) => call,
-            Err(waits) => waits.await?,
-        };
-        let response = response.await.map_err(|error| self.lost(&error))?;
-        open.0.hear();
-        Ok(response.map(|stream| Incoming { stream, ended: false, open, _upload: upload }))
-    }
-
-    /// Begins a call at once; what it has to wait for else is boxed, since each call would carry it.
-    fn begin(&self, request: Request<Body>) -> Result<Call, Begun<'_>> {
-        let mut cx = Context::from_waker(Waker::noop());
-        let Ok(mut requests) = self.requests.try_lock() else {
-            return Err(Box::pin(async move { self.begin_with(self.requests.lock().await, request).await }));
-        };
-        if !matches!(requests.poll_ready(&mut cx), Poll::Ready(Ok(()))) {
-            return Err(Box::pin(self.begin_with(requests, request)));
-        }
-        let sent = match self.send_head(&mut requests, request) {
-            Ok(sent) => sent,
-            Err(failed) => return Err(Box::pin(std::future::ready(Err(failed)))),
-        };
-        match requests.poll_ready(&mut cx) {
-            Poll::Ready(Ok(())) => Ok(sent.begin_body()),
-            Poll::Ready(Err(_)) | Poll::Pending => Err(Box::pin(self.begin_body_with(requests, sent))),
-        }
-    }
-
-    /// Begins a call when a request can be sent.
-    async fn begin_with(
-        &self,
-        mut requests: MutexGuard<'_, SendRequest<Bytes>>,
+    pub(crate) fn send(
+        &mut self,
         request: Request<Body>,
-    ) -> Result<Call, Failed> {
-        if let Err(error) = poll_fn(|cx| requests.poll_ready(cx)).await {
-            return Err(Failed { request: Some(Box::new(request)), ..self.lost(&error) });
+    ) -> impl Future<Output = Result<Response<Incoming>, Failed>> + Send {
+        let begun = match self.open() {
+            Some(open) => Ok(self.begin(open, request)),
+            // Apart: what it takes to wait would be carried, and copied, by each call.
+            None => Err(Box::pin(async move {
+                let open = self.room().await;
+                self.begin(open, request)
+            })),
+        };
+        async move {
+            let Call { response, open, upload } = match begun {
+                Ok(call) => call?,
+                Err(waits) => waits.await?,
+            };
+            let response = response.await.map_err(|error| open.activity.lost(&error))?;
+            open.activity.hear();
+            Ok(response.map(|stream| Incoming { stream, ended: false, open, _upload: upload }))
         }
-        let sent = self.send_head(&mut requests, request)?;
-        self.begin_body_with(requests, sent).await
     }
 
-    /// Begins to send the body of a request when it has its stream: where more calls are open than the other
-    /// side takes, it waits for one.
-    async fn begin_body_with(
-        &self,
-        mut requests: MutexGuard<'_, SendRequest<Bytes>>,
-        sent: Sent,
-    ) -> Result<Call, Failed> {
-        poll_fn(|cx| requests.poll_ready(cx)).await.map_err(|error| self.lost(&error))?;
-        drop(requests);
-        Ok(sent.begin_body())
-    }
-
-    fn send_head(&self, requests: &mut SendRequest<Bytes>, request: Request<Body>) -> Result<Sent, Failed> {
+    /// Sends the head of a request and what is there of its body.
+    fn begin(&mut self, open: Open, request: Request<Body>) -> Result<Call, Failed> {
+        match self.requests.poll_ready(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(error)) => {
+                return Err(Failed { request: Some(Box::new(request)), ..self.activity.lost(&error) });
+            }
+            // The request before has no stream yet: another handle does not wait for that.
+            Poll::Pending => self.requests = self.requests.clone(),
+        }
         let (head, body) = request.into_parts();
         let mut head = Request::from_parts(head, ());
         strip(head.headers_mut());
         let body = Some(body).filter(|body| !body.is_end_stream());
-        let sent = requests.send_request(head, body.is_none());
-        let (response, stream) = sent.map_err(|error| self.lost(&error))?;
-        Ok(Sent { response, stream, body, open: Open::new(&self.activity) })
+        let sent = self.requests.send_request(head, body.is_none());
+        let (response, stream) = sent.map_err(|error| self.activity.lost(&error))?;
+        Ok(Call { response, open, upload: body.and_then(|body| upload(stream, body)) })
     }
 
-    /// Why a request failed that may have been seen.
-    fn lost(&self, error: &h2::Error) -> Failed {
-        Failed { reason: self.activity.words(error), request: None }
+    /// Counts a call; none if the other side takes no more.
+    fn open(&self) -> Option<Open> {
+        Open::new(&self.activity, self.requests.current_max_send_streams())
     }
-}
 
-/// A call that is begun later.
-type Begun<'a> = Pin<Box<dyn Future<Output = Result<Call, Failed>> + Send + 'a>>;
-
-/// A request of which the head is on its way.
-struct Sent {
-    response: ResponseFuture,
-    stream: SendStream<Bytes>,
-    /// None where there is none.
-    body: Option<Body>,
-    open: Open,
+    /// Waits until the other side takes one more call, or the connection is closed, which shows as it is used.
+    /// Nothing is held meanwhile: a future that nobody polls keeps no other call from its turn.
+    async fn room(&mut self) -> Open {
+        let activity = self.activity.clone();
+        loop {
+            let mut freed = pin!(activity.freed.notified());
+            // Before it is looked, so that no end is missed.
+            freed.as_mut().enable();
+            if let Some(open) = self.open() {
+                return open;
+            }
+            if self.is_closed()
+                && let Some(open) = Open::new(&activity, usize::MAX)
+            {
+                return open;
+            }
+            // The limit itself may change, which nobody tells.
+            drop(timeout(LOOK_AGAIN, freed).await);
+        }
+    }
 }
 
 /// A request on its way.
 struct Call {
     response: ResponseFuture,
     open: Open,
-    /// Ends the sending of the body when it is dropped; none once all of it was sent.
-    upload: Option<oneshot::Sender<()>>,
+    /// None once all of the body was sent.
+    upload: Option<Upload>,
 }
 
-impl Sent {
-    /// Sends what is there of the body, and the rest in a task.
-    fn begin_body(self) -> Call {
-        let Self { response, stream, body, open } = self;
-        let mut upload = None;
-        if let Some(body) = body {
-            let mut sending = Sending::new(stream, body);
-            // The task asks again for all that this leaves open.
-            let mut cx = Context::from_waker(Waker::noop());
-            if Pin::new(&mut sending).poll(&mut cx).is_pending() {
-                let (wanted, unwanted) = oneshot::channel();
-                tokio::spawn(sending.unless(unwanted));
-                upload = Some(wanted);
-            }
-        }
-        Call { response, open, upload }
+/// A body that is being sent, for as long as this is held.
+type Upload = oneshot::Sender<()>;
+
+/// Sends what is there of a body, and the rest in a task, which ends when what is returned is dropped; none
+/// if nothing is left to send.
+fn upload(stream: SendStream<Bytes>, body: Body) -> Option<Upload> {
+    let mut sending = Sending::new(stream, body);
+    // The task asks again for all that this leaves open.
+    if Pin::new(&mut sending).poll(&mut Context::from_waker(Waker::noop())).is_ready() {
+        return None;
     }
+    let (wanted, unwanted) = oneshot::channel();
+    tokio::spawn(sending.unless(unwanted));
+    Some(wanted)
 }
 
 /// Takes out what HTTP/2 has no headers for.
@@ -337,7 +340,8 @@ pub struct Incoming {
     /// All data has come; trailers may follow.
     ended: bool,
     open: Open,
-    _upload: Option<oneshot::Sender<()>>,
+    /// Ends the sending of the request when it is dropped.
+    _upload: Option<Upload>,
 }
 
 impl http_body::Body for Incoming {
@@ -352,21 +356,24 @@ impl http_body::Body for Incoming {
         if !me.ended {
             match ready!(me.stream.poll_data(cx)) {
                 Some(Ok(data)) => {
-                    me.open.0.hear();
+                    me.open.activity.hear();
                     // It fails for a stream that is gone, whose window does not matter.
                     drop(me.stream.flow_control().release_capacity(data.len()));
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
                 Some(Err(error)) => {
                     me.ended = true;
+                    me.open.end();
                     return Poll::Ready(Some(Err(me.broken(&error))));
                 }
                 None => me.ended = true,
             }
         }
-        Poll::Ready(match ready!(me.stream.poll_trailers(cx)) {
+        let trailers = ready!(me.stream.poll_trailers(cx));
+        me.open.end();
+        Poll::Ready(match trailers {
             Ok(trailers) => {
-                me.open.0.hear();
+                me.open.activity.hear();
                 trailers.map(|trailers| Ok(Frame::trailers(trailers)))
             }
             Err(error) => Some(Err(me.broken(&error))),
@@ -398,7 +405,7 @@ impl Incoming {
     /// The status of a call whose response broke off: of the reasons that gRPC has codes for ("gRPC over
     /// HTTP/2", errors), those that say that the other side goes, or does not want the call, are all one here.
     fn broken(&self, error: &h2::Error) -> Status {
-        let text = format!("the connection broke: {}", self.open.0.words(error));
+        let text = format!("the connection broke: {}", self.open.activity.words(error));
         match error.reason() {
             Some(Reason::REFUSED_STREAM | Reason::CANCEL | Reason::ENHANCE_YOUR_CALM) | None => {
                 Status::unavailable(text)

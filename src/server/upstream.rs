@@ -83,7 +83,7 @@ async fn send(
             continue;
         }
         match node.channel.open().await {
-            Ok(connection) => {
+            Ok(mut connection) => {
                 let in_flight = node.begin();
                 match connection.try_send(request).await {
                     Ok(mut response) => {

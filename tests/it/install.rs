@@ -140,6 +140,14 @@ fn what_is_missing_is_named_with_the_remedy() {
     command.env("PATH", machine.programs()).stdin(File::open(script()).unwrap());
     let missing = outcome(&mut command);
     assert!(missing.code == Some(1) && missing.stderr.contains("git is missing"), "{missing:#?}");
+
+    // Without make, which Linux alone needs; the script goes no further than to look whether git is there.
+    if cfg!(target_os = "linux") {
+        machine.program("git", "#!/bin/sh\nexit 1\n");
+        command.stdin(File::open(script()).unwrap());
+        let missing = outcome(&mut command);
+        assert!(missing.code == Some(1) && missing.stderr.contains("make is missing"), "{missing:#?}");
+    }
 }
 
 #[test]

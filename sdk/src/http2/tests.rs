@@ -1,6 +1,7 @@
 //! A connection to a server of `h2`, which shows what was sent frame by frame.
 
 use std::{
+    future::poll_fn,
     io,
     sync::atomic::{AtomicUsize, Ordering},
 };
@@ -69,7 +70,7 @@ async fn connected_to(
     });
     let writes = Arc::new(AtomicUsize::new(0));
     let (sender, connection) =
-        begin_with(Counted { stream: ours, writes: writes.clone() }, patience).await.unwrap();
+        connect_with(Counted { stream: ours, writes: writes.clone() }, patience).await.unwrap();
     tokio::spawn(connection);
     (sender, writes, incoming)
 }
@@ -107,7 +108,7 @@ async fn all(mut stream: RecvStream) -> Vec<u8> {
 
 #[tokio::test]
 async fn the_head_and_a_body_that_is_there_leave_in_one_write() {
-    let (sender, writes, mut calls) = connected().await;
+    let (mut sender, writes, mut calls) = connected().await;
     for round in 0..2 {
         let mut request = post(whole("hello"));
         request.headers_mut().extend([
@@ -138,7 +139,7 @@ async fn the_head_and_a_body_that_is_there_leave_in_one_write() {
 
 #[tokio::test]
 async fn a_body_larger_than_all_windows_comes_whole_and_no_faster_than_it_is_read() {
-    let (sender, _, mut calls) = connected().await;
+    let (mut sender, _, mut calls) = connected().await;
     let (chunks, body) = streamed();
     let uploading = tokio::spawn(async move {
         for _ in 0..64 {
@@ -162,7 +163,7 @@ async fn a_body_larger_than_all_windows_comes_whole_and_no_faster_than_it_is_rea
 
 #[tokio::test]
 async fn a_request_comes_back_from_a_connection_that_is_closed() {
-    let (sender, _, calls) = connected().await;
+    let (mut sender, _, calls) = connected().await;
     drop(calls);
     // The first one is refused while the other side goes.
     drop(sender.send(post(whole("a"))).await);
@@ -177,7 +178,7 @@ async fn who_does_not_wait_for_the_response_breaks_the_call_off() {
     for waits_for_the_head in [false, true] {
         let (chunks, body) = streamed();
         chunks.send(Ok(Frame::data(Bytes::from_static(b"a")))).await.unwrap();
-        let own = sender.clone();
+        let mut own = sender.clone();
         let sending = tokio::spawn(async move { own.send(post(body)).await });
         let (request, mut respond) = calls.recv().await.unwrap();
         let mut content = request.into_body();
@@ -197,9 +198,9 @@ async fn who_does_not_wait_for_the_response_breaks_the_call_off() {
 
 #[tokio::test]
 async fn a_body_that_fails_is_not_taken_for_a_whole_one() {
-    let (sender, _, mut calls) = connected().await;
+    let (mut sender, _, mut calls) = connected().await;
     let (chunks, body) = streamed();
-    let own = sender.clone();
+    let mut own = sender.clone();
     let sending = tokio::spawn(async move { own.send(post(body)).await });
     let (request, _respond) = calls.recv().await.unwrap();
     chunks.send(Ok(Frame::data(Bytes::from_static(b"a")))).await.unwrap();
@@ -224,7 +225,7 @@ async fn a_response_that_breaks_off_says_so() {
         (Reason::ENHANCE_YOUR_CALM, tonic::Code::Unavailable),
         (Reason::REFUSED_STREAM, tonic::Code::Unavailable),
     ] {
-        let (sender, _, mut calls) = connected().await;
+        let (mut sender, _, mut calls) = connected().await;
         let sending = tokio::spawn(async move { sender.send(post(whole("a"))).await.ok().unwrap() });
         let (_request, mut respond) = calls.recv().await.unwrap();
         let mut stream = respond.send_response(Response::new(()), false).unwrap();
@@ -242,7 +243,7 @@ async fn a_side_that_is_silent_loses_its_calls_and_one_without_calls_is_left_alo
     // It takes all that comes, and answers nothing after its settings.
     let (ours, theirs) = duplex(1 << 20);
     let silent = tokio::spawn(async move { server::handshake(theirs).await.unwrap() });
-    let (sender, connection) = begin_with(ours, patience).await.unwrap();
+    let (mut sender, connection) = connect_with(ours, patience).await.unwrap();
     let connection = tokio::spawn(connection);
     let _server: server::Connection<_, Bytes> = silent.await.unwrap();
     sleep(10 * (silence + look + answer)).await;
@@ -257,13 +258,13 @@ async fn a_side_that_is_silent_loses_its_calls_and_one_without_calls_is_left_alo
 
 #[tokio::test]
 async fn a_side_that_is_quiet_and_answers_when_asked_keeps_its_calls() {
-    let [look, silence, longest] = [5, 10, 1000].map(Duration::from_millis);
+    let [look, silence, longest] = [5, 10, 100].map(Duration::from_millis);
     let patience = Patience { look, silence, answer: longest };
-    let (sender, _, mut calls) = connected_to(server::Builder::new(), patience).await;
+    let (mut sender, _, mut calls) = connected_to(server::Builder::new(), patience).await;
     let sending = tokio::spawn(async move { sender.send(post(whole("a"))).await });
     let (_request, respond) = calls.recv().await.unwrap();
     // It is asked some times meanwhile.
-    sleep(10 * (silence + look)).await;
+    sleep(3 * (silence + look + longest)).await;
     answer(respond);
     assert!(sending.await.unwrap().is_ok());
 }
@@ -274,13 +275,13 @@ async fn calls_beyond_the_limit_of_the_other_side_wait_here_and_can_be_given_up(
     server.max_concurrent_streams(1);
     let (sender, _, mut calls) = connected_to(server, PATIENCE).await;
     let first = tokio::spawn({
-        let own = sender.clone();
+        let mut own = sender.clone();
         async move { own.send(post(whole("first"))).await.ok().unwrap().into_body().collect().await }
     });
     let (_request, respond) = calls.recv().await.unwrap();
     let given_up: Vec<_> = (0..30)
         .map(|_| {
-            let own = sender.clone();
+            let mut own = sender.clone();
             tokio::spawn(async move { own.send(post(whole("given up"))).await.map(drop).map_err(drop) })
         })
         .collect();
@@ -289,29 +290,66 @@ async fn calls_beyond_the_limit_of_the_other_side_wait_here_and_can_be_given_up(
         call.abort();
         assert!(call.await.unwrap_err().is_cancelled());
     }
+    // One that nobody polls for a while, and that is not given up either, keeps no other from its turn.
+    let mut own = sender.clone();
+    let mut unpolled = Box::pin(async move { own.send(post(whole("unpolled"))).await });
+    assert!(poll_fn(|cx| Poll::Ready(unpolled.as_mut().poll(cx))).await.is_pending());
     answer(respond);
     first.await.unwrap().unwrap();
-    let last = tokio::spawn(async move { sender.send(post(whole("last"))).await.ok().unwrap() });
-    let (request, respond) = loop {
+    for text in ["second", "third"] {
+        let mut own = sender.clone();
+        let sending = tokio::spawn(async move {
+            own.send(post(whole(text))).await.ok().unwrap().into_body().collect().await
+        });
         let (request, respond) = calls.recv().await.unwrap();
-        let (head, mut body) = request.into_parts();
-        // The one that had been given to `h2` may still show, and is reset.
-        match body.data().await {
-            Some(Ok(data)) if data == "last" => break (head, respond),
-            Some(Ok(data)) => panic!("{data:?} was sent after it was given up"),
-            Some(Err(_)) | None => {}
-        }
+        assert_eq!(all(request.into_body()).await, text.as_bytes(), "nothing that was given up is sent");
+        answer(respond);
+        sending.await.unwrap().unwrap();
+    }
+    let (response, ()) = tokio::join!(unpolled, async {
+        let (_request, respond) = calls.recv().await.unwrap();
+        answer(respond);
+    });
+    assert!(response.is_ok());
+}
+
+#[tokio::test]
+async fn calls_that_wait_for_their_turn_come_back_when_the_connection_ends() {
+    let (ours, theirs) = duplex(1 << 20);
+    let ((accepted, first_is_there), (leave, left)) = (oneshot::channel(), oneshot::channel::<()>());
+    tokio::spawn(async move {
+        let mut builder = server::Builder::new();
+        let mut server: server::Connection<_, Bytes> =
+            builder.max_concurrent_streams(1).handshake(theirs).await.unwrap();
+        let _call = server.accept().await;
+        accepted.send(()).unwrap();
+        drop(left.await);
+    });
+    let (sender, connection) = connect(ours).await.unwrap();
+    tokio::spawn(connection);
+    let send = |text| {
+        let mut own = sender.clone();
+        tokio::spawn(async move { own.send(post(whole(text))).await })
     };
-    drop(request);
-    answer(respond);
-    assert_eq!(last.await.unwrap().status(), StatusCode::OK);
+    let first = send("first");
+    first_is_there.await.unwrap();
+    let others = [send("second"), send("third")];
+    tokio::task::yield_now().await;
+    let mut asked = sender.clone();
+    assert!(!asked.is_closed());
+    drop(leave);
+    assert!(first.await.unwrap().err().unwrap().request.is_none(), "it may have been seen");
+    for other in others {
+        assert!(other.await.unwrap().err().unwrap().request.is_some(), "nothing of it was sent");
+    }
+    assert!(asked.is_closed());
 }
 
 #[tokio::test]
 async fn a_body_that_was_reset_resets_for_the_same_reason() {
-    let (sender, _, mut calls) = connected().await;
+    let (mut sender, _, mut calls) = connected().await;
     // A call whose body comes by another connection, on which it is given up.
-    let (front, _, mut fronts) = connected().await;
+    let (mut front, _, mut fronts) = connected().await;
     let (chunks, upload) = streamed();
     let fronting = tokio::spawn(async move { front.send(post(upload)).await });
     let (request, _respond) = fronts.recv().await.unwrap();
