@@ -277,6 +277,17 @@ mod tests {
         folder
     }
 
+    /// Homes have files in these forms: commands read them of servers of any version.
+    #[test]
+    fn the_form_of_the_state_stays() {
+        let form = r#"{"pid":7,"version":"0.1.0","socket":"/run/micro.sock","api":"127.0.0.1:8080","proxy":"127.0.0.1:8081","network":"127.0.0.1:8443","also":["[::1]:8080"],"grace":10000,"arguments":["--isolated"]}"#;
+        let state: State = serde_json::from_str(form).unwrap();
+        assert_eq!(serde_json::to_string(&state).unwrap(), form);
+        let older = r#"{"pid":7,"version":"0.1.0","socket":"/s","api":"a","proxy":"p","network":"n"}"#;
+        let older: State = serde_json::from_str(older).unwrap();
+        assert_eq!((older.grace, older.also.len(), older.troubles.len()), (0, 0, 0));
+    }
+
     #[test]
     fn a_namespace_knows_every_user_or_one_user_stands_for_the_others() {
         for (map, whole) in [

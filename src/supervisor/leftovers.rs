@@ -219,3 +219,20 @@ fn is_still(pid: u32, started: &str) -> bool {
 fn raw(pid: u32) -> Option<Pid> {
     Pid::from_raw(i32::try_from(pid).ok().filter(|pid| *pid > 1)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server finds what the one before it left in this form, also after an update of micro.
+    #[test]
+    fn the_stored_form_stays() {
+        for form in [
+            r#"{"instance":"a","boot":"b","leader":{"pid":7,"started":"42"}}"#,
+            r#"{"instance":"a","boot":null,"leader":null}"#,
+        ] {
+            let record: Record = serde_json::from_str(form).unwrap();
+            assert_eq!(serde_json::to_string(&record).unwrap(), form);
+        }
+    }
+}

@@ -376,6 +376,14 @@ mod tests {
         records.into_iter().map(|record| (record.subject, record.count)).collect()
     }
 
+    /// Databases have notes in this form: they are read for ever, and written so.
+    #[test]
+    fn the_stored_form_stays() {
+        let form = r#"{"action":"login","granted":false,"account":"jane","issuer":"shop","peer":"127.0.0.1","namespace":"shop","subject":"x","detail":"","count":3}"#;
+        let stored: Stored = serde_json::from_str(form).unwrap();
+        assert_eq!(serde_json::to_string(&stored).unwrap(), form);
+    }
+
     #[tokio::test]
     async fn each_namespace_has_its_own_notes_and_the_last_are_told_in_order() {
         let (audit, _tasks) = audit().await;
