@@ -76,7 +76,7 @@ struct Patience {
     answer: Duration,
 }
 
-/// What tells whether the other side is still there.
+/// What is known of a connection: its calls, and whether the other side is still there.
 #[derive(Default)]
 struct Activity {
     /// How many calls are open, which the other side limits.
@@ -402,16 +402,16 @@ impl fmt::Debug for Sender {
 }
 
 impl Incoming {
-    /// The status of a call whose response broke off: of the reasons that gRPC has codes for ("gRPC over
-    /// HTTP/2", errors), those that say that the other side goes, or does not want the call, are all one here.
+    /// The status of a call whose response broke off. gRPC ("gRPC over HTTP/2", errors) has a code for each
+    /// reason of a reset; here it is UNAVAILABLE where the other side gives the call up or the connection is
+    /// lost, and INTERNAL for all other resets.
     fn broken(&self, error: &h2::Error) -> Status {
         let text = format!("the connection broke: {}", self.open.activity.words(error));
-        match error.reason() {
-            Some(Reason::REFUSED_STREAM | Reason::CANCEL | Reason::ENHANCE_YOUR_CALM) | None => {
-                Status::unavailable(text)
-            }
-            Some(_) if error.is_reset() => Status::internal(text),
-            Some(_) => Status::unavailable(text),
+        let gives_up = [Reason::REFUSED_STREAM, Reason::CANCEL, Reason::ENHANCE_YOUR_CALM];
+        if error.is_reset() && error.reason().is_none_or(|reason| !gives_up.contains(&reason)) {
+            Status::internal(text)
+        } else {
+            Status::unavailable(text)
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Where a connection comes from: by that it is trusted, counted and told apart.
+//! Where a connection comes from, which decides how far it is trusted and whose share of memory it uses.
 
 use crate::sockets;
 

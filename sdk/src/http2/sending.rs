@@ -47,17 +47,6 @@ impl Future for Sending {
     }
 }
 
-impl Sending {
-    pub(super) fn new(stream: SendStream<Bytes>, body: Body) -> Self {
-        Self { stream, body, chunk: None, begun: false, unwanted: None }
-    }
-
-    /// Breaks off when this resolves: nobody waits for the response any more.
-    pub(super) fn unless(self, unwanted: oneshot::Receiver<()>) -> Self {
-        Self { unwanted: Some(unwanted), ..self }
-    }
-}
-
 /// Why a stream is reset whose body failed: for what the stream was reset that the body came by, if it was.
 fn reason(error: &Status) -> Reason {
     let mut source = error.source();
@@ -71,12 +60,21 @@ fn reason(error: &Status) -> Reason {
 }
 
 impl Sending {
+    pub(super) fn new(stream: SendStream<Bytes>, body: Body) -> Self {
+        Self { stream, body, chunk: None, begun: false, unwanted: None }
+    }
+
+    /// Breaks off when this resolves: nobody waits for the response any more.
+    pub(super) fn unless(self, unwanted: oneshot::Receiver<()>) -> Self {
+        Self { unwanted: Some(unwanted), ..self }
+    }
+
     /// Sends the body. An error is the reason for which the stream is to be reset.
     fn send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Reason>> {
         let refused = |_: h2::Error| Reason::INTERNAL_ERROR;
         loop {
             if let Some(chunk) = self.chunk.take() {
-                // The first chunk, which is there already, waits where it leaves together with the head.
+                // The first chunk is handed to `h2` whatever the window is, to leave together with the head.
                 let fits = !self.begun || chunk.is_empty() || self.has_room(cx)?;
                 if !fits {
                     self.chunk = Some(chunk);
