@@ -320,7 +320,7 @@ impl Context {
 
     /// The state of the server of this home, if one was ever started.
     pub(crate) fn state(&self) -> Option<State> {
-        State::read(&self.home.data).ok()
+        self.daemon().state()
     }
 
     /// A token that lasts, renewed if it has to be. Commands that run at once renew it once.

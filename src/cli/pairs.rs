@@ -25,10 +25,10 @@ pub(super) fn split<'a>(
     Ok((name.trim(), value))
 }
 
-/// A header as a flag gives it.
+/// A header as this flag gives it, its name in lower case.
 ///
 /// # Errors
-/// It is none.
+/// As [`split`], or the name cannot be that of a header.
 pub(super) fn header(flag: &str, pair: &str, ui: &Ui) -> anyhow::Result<(HeaderName, String)> {
     let (name, value) = split(flag, "header", pair, ui)?;
     let unusable = |_| Failure::usage(format!("`{name}` cannot be the name of a header"));

@@ -319,7 +319,7 @@ impl Daemon<'_> {
     }
 
     /// What the last server of this home wrote of itself, if one was ever started.
-    fn state(&self) -> Option<State> {
+    pub(crate) fn state(&self) -> Option<State> {
         State::read(&self.home.data).ok()
     }
 }
