@@ -18,6 +18,7 @@ mod private;
 mod scaffold;
 mod server;
 mod services;
+mod similar;
 mod sockets;
 mod supervisor;
 mod tasks;

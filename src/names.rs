@@ -74,6 +74,12 @@ pub(crate) fn folded(endpoint: &str) -> String {
     lowered(endpoint).replace(['-', '_'], "")
 }
 
+/// What the spellings of one name have in common, `PingPong`, `ping-pong` and `ping.pong`: no case, no
+/// separators.
+pub(crate) fn loose(name: &str) -> String {
+    lowered(name).replace(['-', '_', '.'], "")
+}
+
 /// Why a name is refused.
 #[derive(Debug, Error)]
 pub(crate) enum Refused {
@@ -215,6 +221,13 @@ fn is_hidden(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn spellings_of_one_name_fold_to_the_same() {
+        for name in ["PingPong", "ping-pong", "ping_pong", "PING-PONG", "pingPong"] {
+            assert_eq!(loose(name), "pingpong");
+        }
+    }
 
     #[test]
     fn names_made_here_follow_the_rule() {

@@ -1,3 +1,5 @@
+//! `micro call`: a call with its request as JSON.
+
 use clap::Args;
 use http::HeaderName;
 use micro_sdk::{Address, Channel};
@@ -6,12 +8,12 @@ use serde_json::Value;
 use super::{
     completion,
     context::{Connection, Context},
-    discover, dynamic,
+    discover,
     failure::{self, Failure, exit},
     invoke, pairs,
     ui::Ui,
 };
-use crate::json;
+use crate::{json, similar::similar};
 
 /// Call an endpoint of a service with a JSON request.
 ///
@@ -142,7 +144,7 @@ async fn check(cx: &Context, connection: &Connection, service: &str, endpoint: &
     let endpoints = found.schema.outline(false).endpoints;
     let Some(known) = endpoints.iter().find(|known| known.name == endpoint) else {
         let names = endpoints.iter().map(|known| known.name.as_str());
-        return match dynamic::similar(endpoint, names).first() {
+        return match similar(endpoint, names).first() {
             Some(near) => {
                 Err(Failure::new(exit::NOT_FOUND, format!("service {service} has no endpoint {endpoint}"))
                     .hint(format!("did you mean `{near}`?"))

@@ -1,3 +1,5 @@
+//! `micro clean`.
+
 use clap::Args;
 use indicatif::HumanBytes;
 use micro_sdk::{

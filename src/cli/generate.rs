@@ -1,3 +1,5 @@
+//! `micro gen`: code from .proto files.
+
 use std::{collections::HashSet, path::PathBuf};
 
 use clap::Args;

@@ -1,3 +1,5 @@
+//! `micro get service`: what the registry knows of a service.
+
 use clap::{Args, Subcommand};
 use micro_sdk::{
     NODE_REFUSED,

@@ -45,10 +45,10 @@ pub(super) fn name(place: &str) -> String {
     if place == INPUT { "standard input".to_owned() } else { format!("`{place}`") }
 }
 
-/// The place that a word names; none for a word that is the content itself. `@-` is a file of that name.
+/// The place that a word names; none for a word that is the content itself. As for curl, `@-` is standard
+/// input and `@./-` a file of that name.
 pub(super) fn place(word: &str) -> Option<&str> {
-    let file = |file| if file == INPUT { "./-" } else { file };
-    if word == INPUT { Some(word) } else { word.strip_prefix('@').map(file) }
+    if word == INPUT { Some(word) } else { word.strip_prefix('@') }
 }
 
 #[cfg(test)]
@@ -57,9 +57,15 @@ mod tests {
 
     #[test]
     fn a_word_is_a_file_standard_input_or_the_content() {
-        for (word, expected) in
-            [("@f", Some("f")), ("-", Some("-")), ("@-", Some("./-")), ("f", None), ("", None), ("--", None)]
-        {
+        for (word, expected) in [
+            ("@f", Some("f")),
+            ("-", Some("-")),
+            ("@-", Some("-")),
+            ("@./-", Some("./-")),
+            ("f", None),
+            ("", None),
+            ("--", None),
+        ] {
             assert_eq!(place(word), expected, "{word}");
         }
         assert_eq!((name("-"), name("f")), ("standard input".to_owned(), "`f`".to_owned()));

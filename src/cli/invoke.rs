@@ -20,7 +20,7 @@ use super::{
     failure::{Failure, exit},
     given, known, pairs,
 };
-use crate::{config::LOCAL, json, names::BLOCKS, transcode};
+use crate::{config::LOCAL, json, names::BLOCKS, similar::similar, transcode};
 
 /// How many services a hint names.
 const SHOWN: usize = 10;
@@ -113,7 +113,7 @@ pub(super) async fn run(words: &[OsString], cx: &Context) -> anyhow::Result<()> 
 
 /// A near miss of a command is told without starting a server to look for a service.
 async fn refuse_typos(name: &str, cx: &Context) -> anyhow::Result<()> {
-    let near = dynamic::similar(name, commands::NAMES.iter().copied());
+    let near = similar(name, commands::NAMES.iter().copied());
     let near = near.first().map(|near| elsewhere::instead(near));
     let Some(hint) = elsewhere::hint(name).or(near) else { return Ok(()) };
     if known::remembered(cx).services.iter().any(|known| known.service.name == name) {
@@ -136,7 +136,7 @@ async fn unknown(cx: &Context, connection: &super::context::Connection, name: &s
     let registered: Vec<String> = services.iter().map(|service| service.name.clone()).collect();
     drop(known::learn(cx, connection, services).await);
     let known = commands::NAMES.iter().copied().chain(registered.iter().map(String::as_str));
-    let near = dynamic::similar(name, known);
+    let near = similar(name, known);
     let near = near.first().map(|near| elsewhere::instead(near));
     failure.hint(elsewhere::hint(name).or(near).unwrap_or_else(|| services_here(&registered))).into()
 }

@@ -1,3 +1,5 @@
+//! `micro kill`.
+
 use clap::Args;
 use micro_sdk::{
     blocks::runtime::RuntimeClient,

@@ -1,3 +1,5 @@
+//! `micro login`.
+
 use clap::Args;
 use micro_sdk::{
     blocks::auth::AuthClient,

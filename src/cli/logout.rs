@@ -1,3 +1,5 @@
+//! `micro logout`.
+
 use clap::Args;
 use micro_sdk::{
     blocks::auth::AuthClient,

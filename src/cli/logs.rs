@@ -1,3 +1,5 @@
+//! `micro logs`: the output of a service.
+
 use std::time::Duration;
 
 use clap::Args;

@@ -1,3 +1,5 @@
+//! `micro new`: scaffolds a service.
+
 use std::{
     env,
     path::{Component, Path, PathBuf},

@@ -1,3 +1,5 @@
+//! `micro quickstart`: the whole tour in one command.
+
 use std::{
     env, fs,
     path::{Path, PathBuf},

@@ -1,3 +1,5 @@
+//! `micro run`: builds a service and starts it.
+
 use clap::Args;
 use micro_sdk::{
     ServiceState,

@@ -1,3 +1,5 @@
+//! `micro services`.
+
 use clap::Args;
 
 use super::{context::Context, discover, known};

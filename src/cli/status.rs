@@ -1,3 +1,5 @@
+//! `micro status`: the services of the runtime.
+
 use std::time::Duration;
 
 use clap::Args;

@@ -1,3 +1,5 @@
+//! `micro stream`: a streaming call, its requests and answers as JSON.
+
 use clap::Args;
 
 use super::{

@@ -1,3 +1,5 @@
+//! `micro update`: replaces a running service by a new build.
+
 use std::path::Path;
 
 use clap::Args;

@@ -4,9 +4,10 @@
 
 use super::{
     number::{double, float, integer, not_finite},
-    place::{did_you_mean, shorten},
+    place::shorten,
     scalar::Scalar,
 };
+use crate::similar::similar;
 use base64::{
     Engine, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
@@ -184,7 +185,7 @@ fn no_such_name(descriptor: &EnumDescriptor, given: &Scalar) -> String {
     let values: Vec<_> = descriptor.values().collect();
     let names = || values.iter().map(prost_reflect::EnumValueDescriptor::name);
     if let Scalar::Text(text) = given
-        && let Some(name) = did_you_mean(text.trim(), names())
+        && let Some(name) = similar(text.trim(), names()).first()
     {
         return format!("{given} is not a `{}`, did you mean `{name}`?", descriptor.name());
     }

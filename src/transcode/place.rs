@@ -122,17 +122,3 @@ pub(super) fn shorten(text: &str) -> String {
     }
     short
 }
-
-/// The name that was probably meant by `given`, for a typing error or two.
-pub(super) fn did_you_mean<'n>(given: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
-    let length = given.chars().count();
-    if length > LONGEST_QUOTE {
-        return None;
-    }
-    let given = given.to_lowercase();
-    names
-        .map(|name| (strsim::osa_distance(&given, &name.to_lowercase()), name))
-        .filter(|(distance, _)| *distance <= (length / 3).clamp(1, 3) && *distance < length)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, name)| name)
-}

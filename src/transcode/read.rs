@@ -3,10 +3,11 @@
 
 use super::{
     any, depth, lenient,
-    place::{Place, did_you_mean, shorten},
+    place::{Place, shorten},
     scalar::Scalar,
     well_known::{self, WellKnown},
 };
+use crate::similar::similar;
 use prost_reflect::{DynamicMessage, ExtensionDescriptor, FieldDescriptor, Kind, MessageDescriptor, Value};
 use serde::de::{DeserializeSeed, Deserializer, Error, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 use std::{borrow::Cow, collections::HashMap, fmt};
@@ -274,7 +275,7 @@ fn fields<'de, A: MapAccess<'de>>(
 fn unknown_field(descriptor: &MessageDescriptor, place: &Place, name: &str) -> String {
     let known: Vec<_> = descriptor.fields().collect();
     let unknown = format!("unknown field `{}`", place.field(name));
-    match did_you_mean(name, known.iter().map(FieldDescriptor::name)) {
+    match similar(name, known.iter().map(FieldDescriptor::name)).first() {
         Some(close) => format!("{unknown}, did you mean `{close}`?"),
         None => format!("{unknown} of `{}`", shorten(descriptor.name())),
     }

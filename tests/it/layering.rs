@@ -8,11 +8,12 @@ use std::{
 /// A module of the root crate, and the ones it may name. Neutral ones name nothing but each other.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("names", &[]),
+    ("similar", &["names"]),
     ("sockets", &[]),
     ("tasks", &[]),
     ("paths", &["private"]),
     ("private", &[]),
-    ("transcode", &["json"]),
+    ("transcode", &["json", "similar"]),
     ("backlog", &[]),
     ("memory", &[]),
     ("weighed", &[]),
@@ -56,7 +57,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "memory",
         ],
     ),
-    ("cli", &["server", "config", "json", "paths", "private", "names", "scaffold", "transcode"]),
+    ("cli", &["server", "config", "json", "paths", "private", "names", "scaffold", "similar", "transcode"]),
     ("fuzzing", &["cli", "config", "names", "scaffold", "server", "services", "sockets", "transcode"]),
 ];
 

@@ -1,3 +1,5 @@
+//! `micro auth create|list|delete` for accounts.
+
 use anyhow::Context as _;
 use clap::Args;
 use micro_sdk::{

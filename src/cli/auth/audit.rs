@@ -1,3 +1,5 @@
+//! `micro auth audit`.
+
 use clap::Args;
 use micro_sdk::{
     blocks::auth::AuthClient,

@@ -1,3 +1,5 @@
+//! `micro auth rotate key`.
+
 use micro_sdk::{blocks::auth::AuthClient, proto::auth::RotateKeyRequest};
 use serde_json::json;
 

@@ -1,3 +1,5 @@
+//! `micro auth create|list|delete` for rules.
+
 use clap::{Args, ValueEnum};
 use micro_sdk::{
     blocks::auth::RulesClient,

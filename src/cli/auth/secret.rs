@@ -1,3 +1,5 @@
+//! `micro auth update secret`.
+
 use clap::Args;
 use micro_sdk::{blocks::auth::AccountsClient, proto::auth::ChangeSecretRequest};
 use serde_json::json;

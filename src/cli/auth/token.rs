@@ -1,3 +1,5 @@
+//! `micro auth create token`.
+
 use anyhow::Context as _;
 use clap::Args;
 use micro_sdk::{blocks::auth::AuthClient, proto::auth::TokenRequest};

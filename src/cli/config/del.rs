@@ -1,3 +1,5 @@
+//! `micro config del`.
+
 use clap::Args;
 use micro_sdk::proto::config::DeleteRequest;
 

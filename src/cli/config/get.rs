@@ -1,3 +1,5 @@
+//! `micro config get`.
+
 use clap::Args;
 use micro_sdk::proto::config::{GetRequest, Options};
 use serde_json::Value;

@@ -1,3 +1,5 @@
+//! `micro config list`.
+
 use clap::Args;
 use micro_sdk::proto::config::Entry;
 use serde_json::{Value, json};

@@ -1,3 +1,5 @@
+//! `micro config set`.
+
 use anyhow::Context as _;
 use clap::Args;
 use micro_sdk::proto::config::{Options, SetRequest, Value as Wire};

@@ -1,3 +1,5 @@
+//! `micro config watch`.
+
 use clap::Args;
 use micro_sdk::proto::config::{Options, WatchRequest, WatchResponse};
 use serde_json::{Value, json};

@@ -2,9 +2,9 @@
 
 use super::{
     descriptors::Descriptors,
-    names::fold,
     schema::{Field, Kind, Service, Wanted},
 };
+use crate::names::loose;
 
 /// What is known of a service, of which a line needs a part.
 pub(crate) enum Schema {
@@ -67,7 +67,7 @@ impl Schema {
 /// Leaves out the fields below a place that nobody wants.
 fn trim(fields: &mut [Field], place: &str, depth: usize, wanted: &Wanted) {
     for field in fields {
-        let place = format!("{place}{}", fold(&field.name));
+        let place = format!("{place}{}", loose(&field.name));
         if let Kind::Message { fields, .. } = &mut field.kind {
             if wanted.is_typed_below(&place) || wanted.shows_below(depth) {
                 trim(fields, &place, depth + 1, wanted);

@@ -1,8 +1,8 @@
 //! A schema from protobuf descriptors, with the doc comments of the `.proto` files. What a line does not ask for is
 //! not decoded: most bytes of a set are comments, and most messages belong to other endpoints.
 
-use super::names::fold;
 use super::schema::{Endpoint, Field, Kind, Service, Wanted};
+use crate::names::loose;
 use bytes::Bytes;
 use prost::Message as _;
 use prost_types::field_descriptor_proto::{Label, Type};
@@ -179,7 +179,7 @@ impl<'a> Reader<'a> {
         self.ancestors.push(name.to_owned());
         let fields = message.field.iter().enumerate();
         let fields = fields.map(|(index, field)| {
-            let kind = self.kind(field, &format!("{place}{}", fold(field.name())));
+            let kind = self.kind(field, &format!("{place}{}", loose(field.name())));
             Field {
                 name: field.name().to_owned(),
                 about: self.comment(at, &[&path[..], &[2, number(index)]].concat()),

@@ -1,7 +1,8 @@
 //! The flags of an endpoint: its fields, with nested messages flattened, and all the spellings of each.
 
-use super::names::{fold, kebab};
+use super::names::kebab;
 use super::schema::{Endpoint, Field, Kind};
+use crate::names::loose;
 use std::collections::{HashMap, HashSet};
 
 /// The long flags that every command has. A field of such a name is `--field.<name>`.
@@ -92,8 +93,8 @@ pub(super) fn find<'f, 'a>(flags: &'f [Flag<'a>], typed: &str) -> Result<Option<
     if let Some(flag) = flags.iter().find(exact) {
         return Ok(Some(flag));
     }
-    let folded = fold(typed);
-    let close: Vec<&Flag<'_>> = flags.iter().filter(|flag| fold(&flag.long) == folded).collect();
+    let folded = loose(typed);
+    let close: Vec<&Flag<'_>> = flags.iter().filter(|flag| loose(&flag.long) == folded).collect();
     match close.as_slice() {
         [] => Ok(None),
         [flag] => Ok(Some(flag)),

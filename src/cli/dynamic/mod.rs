@@ -37,7 +37,6 @@ pub(crate) use flags::escaped;
 pub(crate) use globals::{first_word, globals_among};
 pub(crate) use request::{Request, headers, is_given, request};
 pub(crate) use schema::Service;
-pub(crate) use suggest::similar;
 pub(crate) use values::{Registered, Value};
 pub(crate) use words::{completable, example_call, resolve};
 

@@ -1,13 +1,5 @@
 //! How one name is written in different ways: `PingPong`, `ping-pong`, `ping_pong`.
 
-/// What two spellings of a name have in common: no case, no `-`, `_` or `.`.
-pub(super) fn fold(name: &str) -> String {
-    name.chars()
-        .filter(|character| !matches!(character, '-' | '_' | '.'))
-        .flat_map(char::to_lowercase)
-        .collect()
-}
-
 /// `PingPong` and `ping_pong` as `ping-pong`, `GetHTTPStatus` as `get-http-status`. Dots stay.
 pub(super) fn kebab(name: &str) -> String {
     let characters: Vec<char> = name.chars().collect();
@@ -64,13 +56,6 @@ mod tests {
             ("BarHandler", "bar-handler"),
         ] {
             assert_eq!(kebab(name), expected);
-        }
-    }
-
-    #[test]
-    fn spellings_of_one_name_fold_to_the_same() {
-        for name in ["PingPong", "ping-pong", "ping_pong", "PING-PONG", "pingPong"] {
-            assert_eq!(fold(name), "pingpong");
         }
     }
 

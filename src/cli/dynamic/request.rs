@@ -6,7 +6,7 @@ use super::flags::flags;
 use super::names::camel;
 use super::schema::Endpoint;
 use super::{Error, ReadFile};
-use crate::{json, transcode};
+use crate::{cli::given, json, transcode};
 use clap::ArgMatches;
 use serde_json::{Map, Value};
 
@@ -56,7 +56,7 @@ pub(crate) fn headers(matches: &ArgMatches) -> Vec<String> {
 
 fn whole(matches: &ArgMatches, read_file: &ReadFile<'_>) -> Result<Value, Error> {
     let Ok(Some(json)) = matches.try_get_one::<String>(JSON) else { return Ok(Value::Object(Map::new())) };
-    let path = if json == "-" { Some("-") } else { json.strip_prefix('@') };
+    let path = given::place(json);
     let parsed = match path {
         Some(path) => {
             let bytes = read_file(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
@@ -65,7 +65,7 @@ fn whole(matches: &ArgMatches, read_file: &ReadFile<'_>) -> Result<Value, Error>
         None => serde_json::from_str(json),
     };
     parsed.map_err(|error| {
-        let place = path.map_or_else(String::new, |path| format!(" in `{path}`"));
+        let place = path.map_or_else(String::new, |path| format!(" in {}", given::name(path)));
         wrong(&format!("{}{place}", json::fault(&error)))
     })
 }

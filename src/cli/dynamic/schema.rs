@@ -1,7 +1,7 @@
 //! What is known of a service: its endpoints, their fields and types. It is kept on disk for completion, so every
 //! type here is serialisable. Where it comes from is the business of `descriptors` and `values`.
 
-use super::names::fold;
+use crate::names::loose;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -172,7 +172,7 @@ impl Service {
     pub(super) fn owns(&self, handler: &str) -> bool {
         let last = self.name.rsplit('.').next().unwrap_or_default();
         handler.is_empty()
-            || fold(handler) == fold(last)
+            || loose(handler) == loose(last)
             || (!self.endpoints.is_empty()
                 && self.endpoints.iter().all(|endpoint| endpoint.handler() == handler))
     }

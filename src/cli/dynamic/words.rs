@@ -8,10 +8,11 @@ use super::describe::{assignment, example};
 use super::described::Schema;
 use super::flags::{Flag, escaped, find, flags};
 use super::globals::{Globals, HELP_ALL, is_help};
-use super::names::fold;
 use super::schema::{Endpoint, MAX_DEPTH, Service, Wanted};
-use super::suggest::{alternatives, similar};
+use super::suggest::alternatives;
 use super::tree::{Place, places};
+use crate::names::loose;
+use crate::similar::similar;
 use clap::Command;
 
 /// More flags than these make no example.
@@ -114,7 +115,7 @@ fn typed(words: &[String]) -> Vec<String> {
     let flags = words.iter().filter_map(|word| word.strip_prefix("--"));
     let names = flags.map(|flag| flag.split('=').next().unwrap_or(flag));
     // What ends with a dot is below that message, which has no name that is as short.
-    names.map(|name| fold(name) + if name.ends_with('.') { "." } else { "" }).collect()
+    names.map(|name| loose(name) + if name.ends_with('.') { "." } else { "" }).collect()
 }
 
 /// The command of a service for completion, with what the words after its name need; the last one is being typed.
@@ -134,7 +135,7 @@ pub(crate) fn example_call(schema: &Schema) -> Option<String> {
     let outline = schema.outline(false);
     let places = places(&outline);
     let calls = |place: &&Place<'_>| {
-        outline.owns(place.endpoint.handler()) && fold(place.endpoint.method()) == "call"
+        outline.owns(place.endpoint.handler()) && loose(place.endpoint.method()) == "call"
     };
     let single = |place: &&Place<'_>| !place.endpoint.request_stream;
     let place =
@@ -202,11 +203,11 @@ fn locate<'a>(service: &Service, places: &[Place<'a>], names: &[&str]) -> Result
 }
 
 fn inside<'a>(service: &Service, places: &[Place<'a>], handler: &str) -> Vec<Place<'a>> {
-    let folded = fold(handler);
+    let folded = loose(handler);
     let own = service.owns(handler);
     let matches = |place: &&Place<'a>| {
         let handler = place.endpoint.handler();
-        fold(handler) == folded || (own && service.owns(handler))
+        loose(handler) == folded || (own && service.owns(handler))
     };
     places.iter().filter(matches).cloned().collect()
 }
@@ -228,9 +229,9 @@ fn unique<'a>(
     handler: Option<&str>,
     name: &str,
 ) -> Result<Option<Place<'a>>, Error> {
-    let folded = fold(name);
+    let folded = loose(name);
     let mut close: Vec<Place<'a>> =
-        places.into_iter().filter(|place| fold(place.endpoint.method()) == folded).collect();
+        places.into_iter().filter(|place| loose(place.endpoint.method()) == folded).collect();
     close = exact(close, handler, name);
     if close.len() > 1 {
         let commands: Vec<String> = close.iter().map(|place| place.command(service)).collect();
@@ -357,7 +358,7 @@ fn documented<'f>(
     let message = format!("`{command}` has no flag `--{typed}`");
     // A flag of every command takes no value in such places, so the field of its name is meant.
     let found = find(flags, typed);
-    let found = if let (Ok(None), false) = (&found, fold(typed).is_empty()) {
+    let found = if let (Ok(None), false) = (&found, loose(typed).is_empty()) {
         find(flags, &escaped(typed))
     } else {
         found

@@ -1,3 +1,5 @@
+//! `micro store databases`.
+
 use clap::Args;
 use micro_sdk::{blocks::store::StoreClient, proto::store::DatabasesRequest};
 

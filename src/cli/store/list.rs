@@ -1,3 +1,5 @@
+//! `micro store list`.
+
 use clap::Args;
 use micro_sdk::{
     blocks::store::StoreClient,

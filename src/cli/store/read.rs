@@ -1,3 +1,5 @@
+//! `micro store read`.
+
 use std::{collections::BTreeMap, time::Duration};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};

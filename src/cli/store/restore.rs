@@ -1,3 +1,5 @@
+//! `micro store restore`.
+
 use std::path::PathBuf;
 
 use clap::Args;

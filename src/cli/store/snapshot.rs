@@ -1,3 +1,5 @@
+//! `micro store snapshot`.
+
 use std::path::PathBuf;
 
 use clap::Args;

@@ -1,3 +1,5 @@
+//! `micro store tables`.
+
 use clap::Args;
 use micro_sdk::{blocks::store::StoreClient, proto::store::TablesRequest};
 

@@ -1,3 +1,5 @@
+//! `micro store write`.
+
 use std::time::Duration;
 
 use anyhow::Context as _;

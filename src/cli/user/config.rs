@@ -1,8 +1,10 @@
+//! `micro user config`: the settings in effect, and those kept in `config.toml`.
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use clap::{Subcommand, builder::PossibleValuesParser};
 use serde::Serialize;
 
-use super::set_namespace;
+use super::namespace;
 use crate::{
     cli::{
         context::{Context, Source},
@@ -67,9 +69,9 @@ pub(super) fn run(action: Option<Action>, cx: &Context) -> anyhow::Result<()> {
             }
         }
         Some(Action::Set { key, value }) if key == "environment" => env::choose(Some(value), cx),
-        Some(Action::Set { value, .. }) => set_namespace(Some(value), cx),
+        Some(Action::Set { value, .. }) => namespace::choose(Some(value), cx),
         Some(Action::Delete { key }) if key == "environment" => env::choose(None, cx),
-        Some(Action::Delete { .. }) => set_namespace(None, cx),
+        Some(Action::Delete { .. }) => namespace::choose(None, cx),
     }
 }
 

@@ -1,23 +1,19 @@
+//! `micro user`: who the caller is, with what settings and in what namespace.
+
 mod config;
+mod namespace;
+mod password;
+mod token;
 
-use std::time::Duration;
-
-use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use micro_sdk::{
-    blocks::auth::AuthClient,
-    proto::auth::{InspectRequest, LocalRequest},
-};
+use micro_sdk::{blocks::auth::AuthClient, proto::auth::InspectRequest};
 
+use super::{
+    context::Context,
+    failure::{Failure, exit},
+};
 use crate::{
-    cli::{
-        auth,
-        context::Context,
-        duration,
-        failure::{Failure, exit},
-        given, login,
-    },
-    config::{Config, Credentials, Identity, LOCAL},
+    config::{Credentials, Identity, LOCAL},
     names,
 };
 
@@ -35,12 +31,7 @@ enum Action {
         #[command(subcommand)]
         what: Set,
     },
-    /// Print a new access token, for curl and other programs.
-    Token {
-        /// How long it lives; 24 hours at most.
-        #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = life)]
-        expires: Duration,
-    },
+    Token(token::NewToken),
     /// Print the settings in effect, each with where it comes from; or keep one.
     Config {
         #[command(subcommand)]
@@ -49,62 +40,25 @@ enum Action {
     /// Print or choose the namespace for the current environment.
     Namespace {
         #[command(subcommand)]
-        action: Option<Namespace>,
+        action: Option<namespace::Action>,
     },
 }
 
 #[derive(Subcommand)]
 enum Set {
-    /// Change your password; every other login of yours ends, and this one goes on.
-    Password {
-        /// The present password; `-` reads it from standard input.
-        #[arg(long, visible_alias = "old_password", value_name = "SECRET")]
-        old_password: Option<String>,
-        /// The password from now on.
-        #[arg(long, visible_alias = "new_password", value_name = "SECRET")]
-        new_password: Option<String>,
-    },
-}
-
-#[derive(Subcommand)]
-enum Namespace {
-    /// Choose the namespace for all later commands.
-    Set {
-        /// Its name.
-        name: String,
-    },
+    Password(password::Password),
 }
 
 impl User {
     pub(super) async fn run(self, cx: &Context) -> anyhow::Result<()> {
         match self.action {
             None => whoami(cx).await,
-            Some(Action::Set { what: Set::Password { old_password, new_password } }) => {
-                set_password(old_password, new_password, cx).await
-            }
-            Some(Action::Token { expires }) => token(expires, cx).await,
+            Some(Action::Set { what: Set::Password(password) }) => password.set(cx).await,
+            Some(Action::Token(token)) => token.create(cx).await,
             Some(Action::Config { action }) => config::run(action, cx),
-            Some(Action::Namespace { action: None }) => Ok(cx.ui.text(&cx.namespace()?)?),
-            Some(Action::Namespace { action: Some(Namespace::Set { name }) }) => {
-                set_namespace(Some(name), cx)
-            }
+            Some(Action::Namespace { action }) => namespace::run(action, cx),
         }
     }
-}
-
-/// Keeps the namespace of the current environment; none goes back to the default.
-fn set_namespace(name: Option<String>, cx: &Context) -> anyhow::Result<()> {
-    if let Some(name) = &name {
-        names::check_namespace(name).map_err(|e| Failure::usage(e.to_string()))?;
-    }
-    let (environment, _) = cx.environment()?;
-    cx.stored_config().change(|config: &mut Config| {
-        match name {
-            Some(name) => config.namespaces.insert(environment, name),
-            None => config.namespaces.remove(&environment),
-        };
-        Ok(())
-    })
 }
 
 async fn whoami(cx: &Context) -> anyhow::Result<()> {
@@ -123,59 +77,6 @@ async fn whoami(cx: &Context) -> anyhow::Result<()> {
             Ok(cx.ui.text(if account.name.is_empty() { &account.id } else { &account.name })?)
         }
     }
-}
-
-async fn set_password(old: Option<String>, new: Option<String>, cx: &Context) -> anyhow::Result<()> {
-    let (environment, _) = cx.environment()?;
-    let namespace = cx.namespace()?;
-    let credentials: Credentials = cx.stored_credentials().read()?;
-    let (id, is_owner) = match credentials.identity(&environment, &namespace) {
-        Identity::Account { id, .. } => (id.to_owned(), false),
-        // The owner of the home sets the password of its administrator.
-        Identity::Owner => (names::ADMINISTRATOR.to_owned(), true),
-        Identity::Nobody => return Err(not_logged_in(&environment)),
-    };
-    let old = match old {
-        None if is_owner => String::new(),
-        old => given::secret(old, "Enter current password", "--old-password", cx).await?,
-    };
-    let asked = new.is_none();
-    let new = given::secret(new, "Enter a new password", "--new-password", cx).await?;
-    if asked && cx.ui.ask_secret("Verify your password", "--new-password").await? != new {
-        return Err(Failure::usage("the passwords do not match: nothing was changed").into());
-    }
-    auth::secret::change(&id, old, new.clone(), &cx.connect().await?).await?;
-    if !is_owner {
-        // The change has ended this login with all others.
-        login::log_in(id, new, cx).await?;
-    }
-    Ok(())
-}
-
-/// The life of a token, at least a second.
-fn life(text: &str) -> Result<Duration, String> {
-    let life = duration(text)?;
-    match life.as_secs() {
-        0 => Err("it must be a second or more".to_owned()),
-        1..=86_400 => Ok(life),
-        _ => Err("it must be 24h or less".to_owned()),
-    }
-}
-
-async fn token(life: Duration, cx: &Context) -> anyhow::Result<()> {
-    let (environment, _) = cx.environment()?;
-    let credentials: Credentials = cx.stored_credentials().read()?;
-    let token = match credentials.identity(&environment, &cx.namespace()?) {
-        Identity::Owner => {
-            let auth: AuthClient = cx.connect().await?.block("auth")?;
-            let token_expiry = i64::try_from(life.as_secs())?;
-            let request = LocalRequest { token_expiry, ..LocalRequest::default() };
-            auth.local(request).await?.token.context("the server made no token")?.access_token
-        }
-        Identity::Nobody => return Err(not_logged_in(&environment)),
-        Identity::Account { .. } => cx.fresh_token(life).await?,
-    };
-    Ok(cx.ui.text(&token)?)
 }
 
 fn not_logged_in(environment: &str) -> anyhow::Error {
