@@ -1,7 +1,7 @@
 //! The contract of micro: the messages of its building blocks, as Micro v4 has them on the wire.
 //!
 //! The .proto files stand in `proto/micro/`; the modules here are generated from them. Fields and
-//! methods that Micro v4 does not have are numbered from 100 and say so.
+//! methods that Micro v4 does not have say so; such fields are numbered from 100.
 
 #[rustfmt::skip]
 pub mod auth;
