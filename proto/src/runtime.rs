@@ -163,6 +163,10 @@ pub struct CreateOptions {
     /// Addition of this implementation.
     #[prost(string, tag = "104")]
     pub restart: ::prost::alloc::string::String,
+    /// Scopes of the account of its processes, beside `service:<name>`, which each service has.
+    /// Addition of this implementation.
+    #[prost(string, repeated, tag = "105")]
+    pub scopes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// Describes what to create.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -309,6 +313,10 @@ pub struct UpdateOptions {
     /// Addition of this implementation.
     #[prost(string, repeated, tag = "107")]
     pub command: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Scopes of the account of its processes, in the place of the old ones.
+    /// Addition of this implementation.
+    #[prost(string, repeated, tag = "108")]
+    pub scopes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// Names what to update.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -9,7 +9,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value as Json;
 use tokio::time::sleep;
 
-use crate::{Client, Error, Receiver, Result, blocks::config::ConfigClient, context::not_connected};
+use crate::{
+    Client, Error, Kind, Origin, Receiver, Result, Setting, blocks::config::ConfigClient,
+    context::not_connected,
+};
 
 /// Before the first attempt to reach the server again; the wait doubles with each.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
@@ -114,6 +117,13 @@ impl Config {
         Ok(self.block().delete(request).await?.existed)
     }
 
+    /// The value at a path as it is now, followed in the background; the default of `T` where there is
+    /// none. Must be called within a tokio runtime.
+    #[must_use]
+    pub fn setting<T: DeserializeOwned + Default + Send + Sync + 'static>(&self, path: &str) -> Setting<T> {
+        Setting::follow(self, path)
+    }
+
     /// Follows the value at a path, from the present one on.
     #[must_use]
     pub fn watch<T: DeserializeOwned>(&self, path: &str) -> Watch<T> {
@@ -155,6 +165,11 @@ impl<T: DeserializeOwned> Watch<T> {
     /// 403 and other refusals of the server; 500 for a value that is no `T`, after which the next
     /// one may be asked for.
     pub async fn next(&mut self) -> Result<Option<T>> {
+        self.next_value().await?
+    }
+
+    /// As [`Watch::next`], with what the server refuses apart from what is no `T`.
+    pub(crate) async fn next_value(&mut self) -> Result<Result<Option<T>>> {
         if !self.config.client.is_connected() {
             return Err(not_connected());
         }
@@ -162,7 +177,7 @@ impl<T: DeserializeOwned> Watch<T> {
             match self.change().await {
                 Ok(Some(change)) => {
                     (self.revision, self.wait) = (Some(change.revision), FIRST_WAIT);
-                    return read(&self.path, change.value.as_ref());
+                    return Ok(read(&self.path, change.value.as_ref()));
                 }
                 Err(error) if !is_passing(&error) => {
                     self.changes = None;
@@ -194,10 +209,10 @@ impl<T: DeserializeOwned> Watch<T> {
     }
 }
 
-/// Whether another attempt may succeed: the server is away, or the connection broke, which no server
-/// has put its name to.
+/// Whether another attempt may succeed: the server is away or ends, or the connection broke.
 fn is_passing(error: &Error) -> bool {
-    error.code == 503 || error.code == 408 || error.id.is_empty()
+    matches!(error.kind(), Kind::Unreachable | Kind::Unavailable | Kind::Deadline)
+        || error.origin() == Origin::Client
 }
 
 impl<T> fmt::Debug for Watch<T> {

@@ -8,6 +8,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use tonic::{Code, Status, metadata::MetadataMap};
 
+use crate::Kind;
+
 /// The result of a handler or a call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -42,34 +44,48 @@ const MOST_ID: usize = 512;
 /// The most bytes of its detail. Clients of other frameworks take heads of 8 or 16 KiB.
 const MOST_DETAIL: usize = 7 << 10;
 
-/// HTTP code, and the gRPC code it travels as (the table of Micro v4, and more). The first row with a gRPC code
-/// says what a plain status of that code becomes.
-const CODES: [(i32, Code); 24] = [
-    (400, Code::InvalidArgument),
-    (401, Code::Unauthenticated),
-    (403, Code::PermissionDenied),
-    (404, Code::NotFound),
-    (408, Code::DeadlineExceeded),
-    (409, Code::AlreadyExists),
-    (412, Code::FailedPrecondition),
-    (413, Code::ResourceExhausted),
-    (499, Code::Cancelled),
-    (500, Code::Internal),
-    (501, Code::Unimplemented),
-    (503, Code::Unavailable),
+/// What a code means in each of its forms.
+pub(crate) struct Meaning {
+    /// An HTTP status code.
+    pub(crate) code: i32,
+    /// The gRPC code it travels as.
+    pub(crate) grpc: Code,
+    /// What a caller decides by.
+    pub(crate) kind: Kind,
+}
+
+const fn row(code: i32, grpc: Code, kind: Kind) -> Meaning {
+    Meaning { code, grpc, kind }
+}
+
+/// What codes mean (the table of Micro v4, and more). The first row with a gRPC code says what a plain
+/// status of that code becomes.
+pub(crate) const CODES: [Meaning; 24] = [
+    row(400, Code::InvalidArgument, Kind::BadRequest),
+    row(401, Code::Unauthenticated, Kind::Unauthorized),
+    row(403, Code::PermissionDenied, Kind::Forbidden),
+    row(404, Code::NotFound, Kind::NotFound),
+    row(408, Code::DeadlineExceeded, Kind::Deadline),
+    row(409, Code::AlreadyExists, Kind::Conflict),
+    row(412, Code::FailedPrecondition, Kind::Precondition),
+    row(413, Code::ResourceExhausted, Kind::TooLarge),
+    row(499, Code::Cancelled, Kind::Cancelled),
+    row(500, Code::Internal, Kind::Internal),
+    row(501, Code::Unimplemented, Kind::NotImplemented),
+    row(503, Code::Unavailable, Kind::Unavailable),
     // What follows is not what a plain status becomes.
-    (402, Code::FailedPrecondition),
-    (405, Code::Unimplemented),
-    (410, Code::NotFound),
-    (414, Code::InvalidArgument),
-    (415, Code::InvalidArgument),
-    (421, Code::InvalidArgument),
-    (422, Code::InvalidArgument),
-    (429, Code::ResourceExhausted),
-    (431, Code::ResourceExhausted),
-    (502, Code::Unavailable),
-    (504, Code::DeadlineExceeded),
-    (507, Code::ResourceExhausted),
+    row(402, Code::FailedPrecondition, Kind::BadRequest),
+    row(405, Code::Unimplemented, Kind::NotImplemented),
+    row(410, Code::NotFound, Kind::NotFound),
+    row(414, Code::InvalidArgument, Kind::BadRequest),
+    row(415, Code::InvalidArgument, Kind::BadRequest),
+    row(421, Code::InvalidArgument, Kind::BadRequest),
+    row(422, Code::InvalidArgument, Kind::BadRequest),
+    row(429, Code::ResourceExhausted, Kind::TooMany),
+    row(431, Code::ResourceExhausted, Kind::TooLarge),
+    row(502, Code::Unavailable, Kind::Unavailable),
+    row(504, Code::DeadlineExceeded, Kind::Deadline),
+    row(507, Code::ResourceExhausted, Kind::TooMany),
 ];
 
 /// One constructor per code that a handler commonly needs.
@@ -238,7 +254,7 @@ impl std::error::Error for Error {}
 
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
-        let code = CODES.iter().find(|row| row.0 == error.code).map_or(Code::Unknown, |row| row.1);
+        let code = CODES.iter().find(|row| row.code == error.code).map_or(Code::Unknown, |row| row.grpc);
         let mut metadata = MetadataMap::new();
         if let Some(seconds) = error.retry_after {
             metadata.insert(RETRY_AFTER, seconds.into());
@@ -260,7 +276,7 @@ impl From<Status> for Error {
             Code::OutOfRange if status.message().contains("length too large") => 413,
             Code::OutOfRange => 400,
             Code::Aborted => 409,
-            other => CODES.iter().find(|row| row.1 == other).map_or(500, |row| row.0),
+            other => CODES.iter().find(|row| row.grpc == other).map_or(500, |row| row.code),
         };
         let detail = match status.message() {
             "" => status.code().description().to_owned(),
@@ -383,7 +399,7 @@ mod tests {
                 assert_eq!(Error::from(travelled), error);
             }
         }
-        for (code, _) in CODES {
+        for Meaning { code, .. } in CODES {
             assert_ne!(status_text(code), "Unknown", "{code}");
         }
     }

@@ -4,7 +4,7 @@
 use std::{
     any::Any,
     fmt,
-    future::Future,
+    future::{Future, pending},
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
@@ -13,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use prost::Message;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::sleep_until;
 use tokio_stream::{Stream, once};
 use tonic::{Status, Streaming};
 
@@ -74,6 +74,12 @@ pub struct Call {
 }
 
 impl Call {
+    /// What is known of the call: its caller, its endpoint, its deadline.
+    #[must_use]
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
     /// One request, one response.
     pub fn unary<I, O, F, R>(self, handler: F) -> Reply
     where
@@ -145,7 +151,15 @@ fn late() -> Error {
 
 /// Awaits the only response, within the deadline.
 async fn single<O: Message>(context: &Context, response: impl Future<Output = Result<O>>) -> Result<Replies> {
-    let response = CatchPanic { handler: Box::pin(response), endpoint: context.endpoint() };
+    let response = CatchPanic { handler: Box::pin(response), context: context.clone() };
+    let response = async {
+        tokio::select! {
+            // Most are ready when they are first asked, and wait for nothing else.
+            biased;
+            response = response => response,
+            error = context.end().cutting() => Err(error),
+        }
+    };
     let response = match context.deadline() {
         Some(at) => tokio::time::timeout_at(at.into(), response).await.map_err(|_| late())?,
         None => response.await,
@@ -160,11 +174,23 @@ where
     R: Future<Output = Result<()>> + Send + 'static,
 {
     let (sender, queue) = Sender::new();
+    let (deadline, end) = (context.deadline(), context.end().clone());
     Box::pin(Driven {
-        handler: Some(CatchPanic { handler: Box::pin(start(sender)), endpoint: context.endpoint() }),
+        handler: Some(CatchPanic { handler: Box::pin(start(sender)), context: context.clone() }),
         queue,
         failure: None,
-        deadline: context.deadline().map(|at| Box::pin(sleep_until(Instant::from_std(at)))),
+        cut: Some(Box::pin(async move {
+            let late = async {
+                match deadline {
+                    Some(at) => sleep_until(at.into()).await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                () = late => self::late(),
+                error = end.cutting() => error,
+            }
+        })),
     })
 }
 
@@ -172,7 +198,8 @@ struct Driven<R> {
     handler: Option<CatchPanic<R>>,
     queue: Queue,
     failure: Option<Status>,
-    deadline: Option<Pin<Box<Sleep>>>,
+    /// Ends the call before the handler does.
+    cut: Option<Pin<Box<dyn Future<Output = Error> + Send>>>,
 }
 
 impl<R: Future<Output = Result<()>>> Stream for Driven<R> {
@@ -188,12 +215,12 @@ impl<R: Future<Output = Result<()>>> Stream for Driven<R> {
                 }
                 Poll::Ready(None) | Poll::Pending => {}
             }
-            if let Some(deadline) = &mut self.deadline
-                && deadline.as_mut().poll(cx).is_ready()
+            if let Some(cut) = &mut self.cut
+                && let Poll::Ready(error) = cut.as_mut().poll(cx)
             {
-                (self.handler, self.deadline) = (None, None);
+                (self.handler, self.cut) = (None, None);
                 self.queue.close();
-                self.failure = Some(late().into());
+                self.failure = Some(error.into());
                 continue;
             }
             let Some(handler) = &mut self.handler else {
@@ -217,7 +244,7 @@ impl<R: Future<Output = Result<()>>> Stream for Driven<R> {
 /// A panic in a handler is that call's failure, not the connection's.
 struct CatchPanic<R> {
     handler: Pin<Box<R>>,
-    endpoint: Arc<str>,
+    context: Context,
 }
 
 impl<T, R: Future<Output = Result<T>>> Future for CatchPanic<R> {
@@ -225,7 +252,7 @@ impl<T, R: Future<Output = Result<T>>> Future for CatchPanic<R> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Task<'_>) -> Poll<Result<T>> {
         catch_unwind(AssertUnwindSafe(|| self.handler.as_mut().poll(cx))).unwrap_or_else(|panic| {
-            let endpoint = &self.endpoint;
+            let endpoint = self.context.endpoint();
             log::line(format_args!("the handler of {endpoint} panicked: {}", text_of(panic.as_ref())));
             Poll::Ready(Err(Error::internal(format!("the handler of {endpoint} panicked; its log says why"))))
         })

@@ -8,6 +8,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
 pub const NAMESPACE: HeaderName = HeaderName::from_static("micro-namespace");
 /// Selects the version of a service; addition of this implementation.
 pub const VERSION: HeaderName = HeaderName::from_static("micro-version");
+/// Tells a request from others, in all services that take part in it.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// How long the caller waits, in nanoseconds, decimal.
 pub const TIMEOUT: HeaderName = HeaderName::from_static("timeout");
 /// The standard form of the same: at most 8 digits and a unit.
@@ -57,6 +59,23 @@ pub fn elapse(headers: &mut HeaderMap, passed: Duration) {
     }
 }
 
+/// Says how long the caller waits, in the standard form.
+pub(crate) fn set_timeout(headers: &mut HeaderMap, left: Duration) {
+    let forms = [
+        (left.as_nanos(), 'n'),
+        (left.as_micros(), 'u'),
+        (left.as_millis(), 'm'),
+        (u128::from(left.as_secs()), 'S'),
+        (u128::from(left.as_secs() / 60), 'M'),
+    ];
+    // Of 8 digits at most; the finest unit that has room.
+    let fits = forms.into_iter().find(|(count, _)| *count < 100_000_000);
+    let (count, unit) = fits.unwrap_or((u128::from(left.as_secs() / 3600).min(99_999_999), 'H'));
+    if let Ok(value) = HeaderValue::try_from(format!("{count}{unit}")) {
+        headers.insert(GRPC_TIMEOUT, value);
+    }
+}
+
 /// Reads the standard form of a time-out; none for anything else.
 #[must_use]
 pub fn grpc_timeout(text: &str) -> Option<Duration> {
@@ -88,6 +107,23 @@ mod tests {
         assert_eq!(timeout(&headers), Some(Duration::from_secs(1)));
         headers.insert(GRPC_TIMEOUT, HeaderValue::from_static("999999999S"));
         assert_eq!(timeout(&headers), Some(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn a_timeout_is_written_as_it_is_read() {
+        for (left, written) in [
+            (Duration::from_nanos(99_999_999), "99999999n"),
+            (Duration::from_millis(100), "100000u"),
+            (Duration::from_secs(100), "100000m"),
+            (Duration::from_mins(50_000), "3000000S"),
+            (Duration::from_hours(50_000), "3000000M"),
+            (Duration::MAX, "99999999H"),
+        ] {
+            let mut headers = HeaderMap::new();
+            set_timeout(&mut headers, left);
+            assert_eq!(headers[GRPC_TIMEOUT], written);
+            assert!(left == Duration::MAX || timeout(&headers) == Some(left));
+        }
     }
 
     #[test]

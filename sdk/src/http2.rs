@@ -34,6 +34,8 @@ use tonic::{Status, body::Body};
 use crate::header;
 use sending::Sending;
 
+/// How the text of a call's failure begins whose response broke off.
+pub(crate) const BROKE: &str = "the connection broke";
 /// The flow-control window of a stream, in bytes: the most that waits for a receiver that does not read.
 pub const STREAM_WINDOW: u32 = 64 << 10;
 /// The flow-control window of a connection, in bytes: the largest there is (RFC 9113, section 6.9.1),
@@ -406,7 +408,7 @@ impl Incoming {
     /// reason of a reset; here it is UNAVAILABLE where the other side gives the call up or the connection is
     /// lost, and INTERNAL for all other resets.
     fn broken(&self, error: &h2::Error) -> Status {
-        let text = format!("the connection broke: {}", self.open.activity.words(error));
+        let text = format!("{BROKE}: {}", self.open.activity.words(error));
         let gives_up = [Reason::REFUSED_STREAM, Reason::CANCEL, Reason::ENHANCE_YOUR_CALM];
         if error.is_reset() && error.reason().is_none_or(|reason| !gives_up.contains(&reason)) {
             Status::internal(text)

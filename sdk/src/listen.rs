@@ -11,6 +11,8 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use http::{Request, Response};
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -19,6 +21,7 @@ use tokio::{
     task::{JoinHandle, JoinSet},
     time::sleep,
 };
+use tonic::body::Body;
 
 use crate::{
     Address, CONNECTION_WINDOW, Error, Result, STREAM_WINDOW, local, log, platform::variable, router::Router,
@@ -268,7 +271,14 @@ async fn accept(listener: impl Listener, router: Router, mut stop: watch::Receiv
             Some(_) = connections.join_next() => continue,
         };
         match stream {
-            Ok(stream) => drop(connections.spawn(connection(stream, router.clone(), stop.clone()))),
+            Ok(stream) => {
+                let router = router.clone();
+                let serve = move |request| {
+                    let router = router.clone();
+                    async move { router.serve(request).await }
+                };
+                connections.spawn(connection(stream, serve, stop.clone()));
+            }
             // Out of file descriptors: one is free again when a connection, or something else, ends.
             Err(error) => {
                 log::line(format_args!("cannot accept a connection: {error}"));
@@ -284,13 +294,15 @@ async fn accept(listener: impl Listener, router: Router, mut stop: watch::Receiv
 }
 
 /// Serves one connection until it, or the service, ends.
-pub(crate) async fn connection<S>(stream: S, router: Router, mut stop: watch::Receiver<bool>)
+pub(crate) async fn connection<S, F, R>(stream: S, serve: F, mut stop: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Fn(Request<Incoming>) -> R,
+    R: Future<Output = Response<Body>> + Send + 'static,
 {
-    let service = hyper::service::service_fn(move |request| {
-        let router = router.clone();
-        async move { Ok::<_, std::convert::Infallible>(router.serve(request).await) }
+    let service = hyper::service::service_fn(|request| {
+        let answer = serve(request);
+        async move { Ok::<_, std::convert::Infallible>(answer.await) }
     });
     let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())

@@ -2,22 +2,27 @@
 
 use std::{
     fmt,
+    future::poll_fn,
     marker::PhantomData,
     pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
+    time::Instant,
 };
 
 use bytes::Bytes;
 use prost::Message;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::{Sleep, sleep_until},
+};
 use tokio_stream::Stream;
 use tonic::{Status, Streaming};
 
-use crate::{Error, Result, handler::Guard};
+use crate::{Error, Result, client, handler::Guard, kind::CLIENT};
 
 /// How many messages may wait between a sender and the connection.
 const MOST_WAITING: usize = 16;
@@ -53,11 +58,13 @@ pub async fn apart<T: Send + 'static>(
 /// Decodes a message that the guard of its call, if there is one, has nothing against.
 pub(crate) async fn take<T: Message + Default + 'static>(bytes: Bytes, guard: Option<&Guard>) -> Result<T> {
     let guard = guard.cloned();
-    let look = move |bytes: Bytes| {
-        guard.map_or(Ok(()), |guard| guard.check(&bytes))?;
-        decode(bytes)
-    };
-    apart(bytes.len(), move || look(bytes)).await
+    apart(bytes.len(), move || look(bytes, guard.as_ref())).await
+}
+
+/// The same at once.
+fn look<T: Message + Default>(bytes: Bytes, guard: Option<&Guard>) -> Result<T> {
+    guard.map_or(Ok(()), |guard| guard.check(&bytes))?;
+    decode(bytes)
 }
 
 /// Encodes a message.
@@ -164,33 +171,91 @@ impl Drop for Queue {
     }
 }
 
-/// Where messages arrive.
+/// Where messages arrive. It is a [`Stream`], too, of results.
 pub struct Receiver<T> {
     frames: Streaming<Bytes>,
     guard: Option<Guard>,
-    of: PhantomData<fn() -> T>,
+    /// The service that answers, for the receivers of callers.
+    service: Option<Arc<str>>,
+    /// When the call has to have ended.
+    deadline: Option<Pin<Box<Sleep>>>,
+    /// A large message that is being decoded apart from other calls.
+    decoding: Option<Decoding<T>>,
+    ended: bool,
 }
 
+/// A message on its way from bytes.
+type Decoding<T> = Pin<Box<dyn Future<Output = Result<T>> + Send>>;
+
 impl<T: Message + Default + 'static> Receiver<T> {
-    pub(crate) fn new(frames: Streaming<Bytes>) -> Self {
-        Self::guarded(frames, None)
+    /// The answers of a service, which end at a time.
+    pub(crate) fn of_call(frames: Streaming<Bytes>, service: Arc<str>, until: Option<Instant>) -> Self {
+        let deadline = until.map(|at| Box::pin(sleep_until(at.into())));
+        Self { service: Some(service), deadline, ..Self::guarded(frames, None) }
     }
 
     /// A guard looks at each message first.
     pub(crate) fn guarded(frames: Streaming<Bytes>, guard: Option<Guard>) -> Self {
-        Self { frames, guard, of: PhantomData }
+        Self { frames, guard, service: None, deadline: None, decoding: None, ended: false }
     }
 
-    /// The next message, or none when the other side has finished.
+    /// The next message, or none when the other side has finished. May be dropped before it is ready, as
+    /// in `select!`, without losing a message.
     ///
     /// # Errors
-    /// What the other side failed with, or 400 for a message of another type. After an error
-    /// nothing more arrives.
+    /// What the other side failed with, 408 when the deadline passes, or 400 for a message of another
+    /// type. After an error nothing more arrives.
     pub async fn next(&mut self) -> Result<Option<T>> {
-        match self.frames.message().await? {
-            Some(message) => take(message, self.guard.as_ref()).await.map(Some),
-            None => Ok(None),
+        poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await.transpose()
+    }
+
+    /// The next thing that happens: the end, a message that is whole, or one that is to be decoded apart.
+    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        match Pin::new(&mut self.frames).poll_next(cx) {
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Ready(Some(Ok(bytes))) => Poll::Ready(Some(Ok(bytes))),
+            Poll::Ready(Some(Err(status))) => {
+                let error = Error::from(status);
+                let named = |service: &Arc<str>| client::attributed(error.clone(), service);
+                Poll::Ready(Some(Err(self.service.as_ref().map_or_else(|| error.clone(), named))))
+            }
+            Poll::Pending => match &mut self.deadline {
+                Some(deadline) => {
+                    ready!(deadline.as_mut().poll(cx));
+                    let text = "the deadline of the call passed before its answers ended";
+                    Poll::Ready(Some(Err(Error::timeout(text).with_id(CLIENT))))
+                }
+                None => Poll::Pending,
+            },
         }
+    }
+}
+
+impl<T: Message + Default + 'static> Stream for Receiver<T> {
+    type Item = Result<T>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<T>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let result = loop {
+            if let Some(decoding) = &mut self.decoding {
+                let result = ready!(decoding.as_mut().poll(cx));
+                self.decoding = None;
+                break Some(result);
+            }
+            match ready!(self.poll_bytes(cx)) {
+                Some(Ok(bytes)) if bytes.len() <= LARGE => break Some(look(bytes, self.guard.as_ref())),
+                Some(Ok(bytes)) => {
+                    let guard = self.guard.clone();
+                    self.decoding = Some(Box::pin(async move { take(bytes, guard.as_ref()).await }));
+                }
+                Some(Err(error)) => break Some(Err(error)),
+                None => break None,
+            }
+        };
+        self.ended = !matches!(result, Some(Ok(_)));
+        Poll::Ready(result)
     }
 }
 

@@ -76,8 +76,7 @@ impl Platform {
     /// A client of a service of this namespace, with this service's identity.
     pub(crate) fn client(&self, service: &str) -> Client {
         let client = Client::new(self.0.channel.clone(), service).with_identity(self.clone());
-        // A namespace that cannot stand in a header was refused when the service registered.
-        client.clone().with_namespace(&self.0.namespace).unwrap_or(client)
+        client.with_namespace(&self.0.namespace)
     }
 
     /// The token to call with.
@@ -132,7 +131,12 @@ impl Platform {
         let auth = Client::new(self.0.channel.clone(), "auth").with_identity(self.clone());
         let auth = AuthClient::from(auth);
         let request = InspectRequest { token: token.to_owned(), options: None };
-        let account = auth.inspect(request).await?.account.unwrap_or_default();
+        let refused = |error: Error| match error.code {
+            // The block answers so for what is no token; here it is the caller's.
+            400 => Error::unauthorized(error.detail),
+            _ => error,
+        };
+        let account = auth.inspect(request).await.map_err(refused)?.account.unwrap_or_default();
         let mut accounts = lock(&self.0.accounts);
         if accounts.len() >= MOST_INSPECTED {
             accounts.clear();

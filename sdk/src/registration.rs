@@ -26,6 +26,8 @@ pub(crate) struct Registration {
     descriptor_set: Vec<u8>,
     listening: Listening,
     heartbeat: Duration,
+    /// Becomes true once it is registered.
+    is_registered: watch::Sender<bool>,
 }
 
 impl Registration {
@@ -36,11 +38,13 @@ impl Registration {
         descriptor_set: Vec<u8>,
         listening: Listening,
         lease: u32,
+        is_registered: watch::Sender<bool>,
     ) -> Self {
         let heartbeat = Duration::from_secs(lease.into()) / HEARTBEATS;
         service.options = Some(Options { ttl: lease.into(), domain: platform.namespace().to_owned() });
         let client = Client::new(platform.channel().clone(), "registry")
             .with_identity(platform.clone())
+            .with_retries(0)
             .with_timeout(Duration::from_secs(5));
         Self {
             platform,
@@ -49,6 +53,7 @@ impl Registration {
             descriptor_set,
             listening,
             heartbeat,
+            is_registered,
         }
     }
 
@@ -67,6 +72,7 @@ impl Registration {
                         log::line(format_args!("{} is registered at {}", self.service.name, node.address));
                     }
                     (known, wait) = (true, FIRST_WAIT);
+                    self.is_registered.send_replace(true);
                     self.heartbeat
                 }
                 Err(error) => {

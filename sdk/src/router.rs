@@ -12,22 +12,29 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    task::{Context as Task, Poll},
 };
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
-use tokio_stream::StreamExt as _;
+use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Code, Status, Streaming, body::Body, server::Grpc};
+use tracing::{Instrument as _, Span, field, info_span};
 
 use crate::{
-    Context, Error,
+    Context, Error, Next,
     client::MESSAGE_LIMIT,
     codec::Raw,
+    end::End,
     error::INSTEAD,
-    handler::{Call, Handler, Replies},
+    handler::{Call, Handler, Replies, Reply},
+    layer::Layer,
     platform::Platform,
 };
+
+/// The handler that every service has.
+pub(crate) const DEBUG: &str = "Debug";
 
 /// The handlers of one service.
 #[derive(Clone, Default)]
@@ -37,7 +44,10 @@ pub struct Router(Arc<Inner>);
 struct Inner {
     service: String,
     handlers: Vec<Box<dyn Handler>>,
+    /// Around the calls of all handlers but `Debug`.
+    layers: Arc<[Layer]>,
     platform: Option<Platform>,
+    end: Option<End>,
     requests: AtomicU64,
     errors: AtomicU64,
 }
@@ -46,15 +56,19 @@ impl Router {
     /// A router over the handlers of `service`, which names itself so in errors.
     #[must_use]
     pub fn new(service: impl Into<String>, handlers: Vec<Box<dyn Handler>>) -> Self {
-        Self::on(service, handlers, None)
+        Self(Arc::new(Inner { service: service.into(), handlers, ..Inner::default() }))
     }
 
+    /// The router of a service, which ends and calls others.
     pub(crate) fn on(
-        service: impl Into<String>,
+        service: String,
         handlers: Vec<Box<dyn Handler>>,
+        layers: Vec<Layer>,
         platform: Option<Platform>,
+        end: End,
     ) -> Self {
-        Self(Arc::new(Inner { service: service.into(), handlers, platform, ..Inner::default() }))
+        let (layers, end) = (layers.into(), Some(end));
+        Self(Arc::new(Inner { service, handlers, layers, platform, end, ..Inner::default() }))
     }
 
     /// The names of the handlers, in the order they were added.
@@ -136,6 +150,22 @@ struct Endpoint {
     method: String,
 }
 
+impl Endpoint {
+    /// The call within what goes around it.
+    fn wrapped(&self, call: Call) -> Reply {
+        let (router, index, method) = (self.router.clone(), self.index, self.method.clone());
+        let layers = self.router.layers.clone();
+        let handler = move |call: Call| -> Reply {
+            let handler = &router.handlers[index];
+            let unknown = format!("unknown service {}.{method}", handler.name());
+            let reply = handler.handle(&method, call);
+            reply.unwrap_or_else(|| Box::pin(async { Err(Error::not_implemented(unknown)) }))
+        };
+        let next = Next::new(layers, Box::new(handler));
+        Box::pin(next.run(call))
+    }
+}
+
 impl tonic::server::StreamingService<Bytes> for Endpoint {
     type Response = Bytes;
     type ResponseStream = Replies;
@@ -145,19 +175,36 @@ impl tonic::server::StreamingService<Bytes> for Endpoint {
         let (metadata, extensions, requests) = request.into_parts();
         let handler = &self.router.handlers[self.index];
         let endpoint: Arc<str> = format!("{}.{}", handler.name(), self.method).into();
-        let platform = self.router.platform.clone();
-        let context = Context::new(metadata.into_headers(), extensions, platform, endpoint.clone());
-        let reply = handler.handle(&self.method, Call { context, requests });
+        let (platform, end) = (self.router.platform.clone(), self.router.end.clone());
+        let is_service = end.is_some();
+        let end = end.unwrap_or_else(End::never);
+        let context = Context::new(metadata.into_headers(), extensions, platform, endpoint.clone(), end);
+        // A building block is part of the server, whose log is about other things.
+        let span = if is_service {
+            info_span!("call", endpoint = &*endpoint, request = field::Empty)
+        } else {
+            Span::none()
+        };
+        if !span.is_disabled() {
+            span.record("request", context.request_id());
+        }
+        let call = Call { context, requests };
+        let reply = if self.router.layers.is_empty() || handler.name() == DEBUG {
+            handler.handle(&self.method, call)
+        } else {
+            Some(self.wrapped(call))
+        };
         let id = format!("{}.{endpoint}", self.router.service);
-        let router = self.router.clone();
-        Box::pin(async move {
+        let (router, within) = (self.router.clone(), span.clone());
+        let answer = async move {
             let result = match reply {
                 Some(reply) => reply.await,
                 None => Err(Error::not_implemented(format!("unknown service {endpoint}"))),
             };
             let failed = move |error: Error| {
                 router.errors.fetch_add(1, Ordering::Relaxed);
-                Status::from(error.with_id(&id))
+                // What this service met on the way to another one is not on the way to this one.
+                Status::from(if is_service { error.passed_on() } else { error }.with_id(&id))
             };
             let replies = result.map_err(&failed)?;
             // What a stream fails with later names its place too.
@@ -167,7 +214,26 @@ impl tonic::server::StreamingService<Bytes> for Endpoint {
                 }
                 reply => reply.map_err(|status| failed(status.into())),
             });
-            Ok(tonic::Response::new(Box::pin(replies) as Replies))
-        })
+            let replies: Replies = Box::pin(replies);
+            // What goes on while the answers are read is part of the call, too.
+            let replies = if within.is_disabled() { replies } else { Box::pin(Spanned { replies, within }) };
+            Ok(tonic::Response::new(replies))
+        };
+        Box::pin(answer.instrument(span))
+    }
+}
+
+/// Answers that are made within a span.
+struct Spanned {
+    replies: Replies,
+    within: Span,
+}
+
+impl Stream for Spanned {
+    type Item = Result<Bytes, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Task<'_>) -> Poll<Option<Self::Item>> {
+        let Self { replies, within } = &mut *self;
+        within.in_scope(|| replies.as_mut().poll_next(cx))
     }
 }

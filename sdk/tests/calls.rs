@@ -132,14 +132,14 @@ async fn a_call_ends_at_its_deadline() {
 
 #[tokio::test]
 async fn a_stream_ends_at_the_deadline_of_its_header() {
-    let client = broker().with_header(micro_sdk::header::TIMEOUT, "50000000").unwrap();
+    let client = broker().with_header("timeout", "50000000");
     let (bodies, error) = subscribed(client, "wait").await;
     assert_eq!((bodies, error.unwrap().code), (vec![0, 1, 2], 408));
 }
 
 #[tokio::test]
 async fn the_namespace_travels_with_the_call() {
-    publishing(broker().with_namespace("shop").unwrap(), "namespace").await.unwrap();
+    publishing(broker().with_namespace("shop"), "namespace").await.unwrap();
     assert_eq!(publishing(broker(), "namespace").await.unwrap_err().code, 400);
 }
 
@@ -212,13 +212,11 @@ impl blocks::store::BlobStore for Blobs {
 #[tokio::test]
 async fn a_stream_of_requests_gets_one_response() {
     let blobs = blocks::store::BlobStoreClient::new(serve(blocks::store::BlobStoreServer::new(Blobs)));
-    let (sender, response) = blobs.write();
-    let response = tokio::spawn(response);
+    let mut upload = blobs.write();
     for _ in 0..2 {
-        sender.send(BlobWriteRequest { blob: vec![0; 3], ..BlobWriteRequest::default() }).await.unwrap();
+        upload.send(BlobWriteRequest { blob: vec![0; 3], ..BlobWriteRequest::default() }).await.unwrap();
     }
-    drop(sender);
-    response.await.unwrap().unwrap();
+    upload.finish().await.unwrap();
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http_body::Frame;
 use http_body_util::StreamBody;
 use micro_sdk::{
-    Context, Error, Receiver, Result, Router, Sender, Upload,
+    Client, Context, Error, Receiver, Result, Router, Sender,
     blocks::store::{BlobStore, BlobStoreClient, BlobStoreServer},
     proto::store::{
         BlobDeleteRequest, BlobDeleteResponse, BlobListRequest, BlobListResponse, BlobReadRequest,
@@ -16,6 +16,7 @@ use micro_sdk::{
 };
 use prost::Message as _;
 use tokio::{sync::mpsc, time::timeout};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 /// How long anything may take on a busy machine.
@@ -63,8 +64,13 @@ impl BlobStore for Watched {
 }
 
 fn client() -> (BlobStoreClient, mpsc::UnboundedReceiver<Seen>) {
+    let (client, seen) = plain_client();
+    (BlobStoreClient::new(client), seen)
+}
+
+fn plain_client() -> (Client, mpsc::UnboundedReceiver<Seen>) {
     let (sender, seen) = mpsc::unbounded_channel();
-    (BlobStoreClient::new(serve(BlobStoreServer::new(Watched(sender)))), seen)
+    (serve(BlobStoreServer::new(Watched(sender))), seen)
 }
 
 async fn next(seen: &mut mpsc::UnboundedReceiver<Seen>) -> Seen {
@@ -78,7 +84,7 @@ fn piece(size: usize) -> BlobWriteRequest {
 #[tokio::test]
 async fn an_upload_that_is_finished_ends() {
     let (client, mut seen) = client();
-    let mut upload = Upload::new(client.write());
+    let mut upload = client.write();
     for size in 1..100 {
         upload.send(piece(size)).await.unwrap();
     }
@@ -93,7 +99,7 @@ async fn an_upload_that_is_finished_ends() {
 async fn an_upload_that_is_dropped_fails() {
     let (client, mut seen) = client();
     for _ in 0..20 {
-        let mut upload = Upload::new(client.write());
+        let mut upload = client.write();
         while seen.is_empty() {
             upload.send(piece(1)).await.unwrap();
             tokio::task::yield_now().await;
@@ -111,12 +117,13 @@ async fn an_upload_that_is_dropped_fails() {
 
 #[tokio::test]
 async fn a_call_that_is_given_up_is_not_taken_for_the_end_of_its_requests() {
-    let (client, mut seen) = client();
-    let (sender, response) = client.write();
-    let response = tokio::spawn(response);
-    sender.send(piece(3)).await.unwrap();
+    let (client, mut seen) = plain_client();
+    let (sender, requests) = mpsc::channel(1);
+    let requests = ReceiverStream::new(requests);
+    let call = tokio::spawn(async move { client.stream_bytes("BlobStore.Write", requests).await.map(drop) });
+    sender.send(piece(3).encode_to_vec().into()).await.unwrap();
     assert_eq!(next(&mut seen).await, Seen::Piece(3));
-    response.abort();
+    call.abort();
     assert!(matches!(next(&mut seen).await, Seen::Failure(_)));
     drop(sender);
 }
@@ -145,7 +152,7 @@ async fn requests_that_break_off_are_an_error_at_both_ends() {
 #[tokio::test]
 async fn an_answer_before_the_end_stops_the_upload() {
     let (client, _seen) = client();
-    let mut upload = Upload::new(client.write());
+    let mut upload = client.write();
     upload.send(BlobWriteRequest { key: "enough".into(), ..piece(0) }).await.unwrap();
     let error = loop {
         if let Err(error) = upload.send(piece(1)).await {

@@ -35,7 +35,7 @@ pub(super) async fn of(
     namespace: &str,
     name: &str,
 ) -> anyhow::Result<Arrival> {
-    let runtime: RuntimeClient = connection.block("runtime")?;
+    let runtime: RuntimeClient = connection.block("runtime");
     let options =
         ReadOptions { service: name.to_owned(), namespace: namespace.to_owned(), ..ReadOptions::default() };
     let request = ReadRequest { options: Some(options) };
@@ -67,7 +67,7 @@ pub(super) async fn of(
 
 /// Lets the server say how a service is: no one else finds the words for it.
 async fn judged(connection: &Connection, namespace: &str, name: &str) -> anyhow::Result<Arrival> {
-    let client = DebugClient::new(connection.service(name, namespace)?);
+    let client = DebugClient::new(connection.service(name, namespace));
     match client.health(HealthRequest {}).await {
         Err(error) if failure::is_not_registered(&error) => Ok(Arrival::Unknown),
         Err(error) if failure::is_not_running(&error) => Err(error.into()),

@@ -80,17 +80,17 @@ impl Request {
         // A node that is named is called past the server, which need not run.
         let (mut client, connection) = if let Some(address) = self.address {
             let client = micro_sdk::Client::new(Channel::new(address), &self.service);
-            (client.with_timeout(cx.timeout), None)
+            (client.with_retries(0).with_default_timeout(cx.timeout), None)
         } else {
             let connection = cx.connect().await?;
-            (connection.service(&self.service, connection.namespace())?, Some(connection))
+            (connection.service(&self.service, connection.namespace()), Some(connection))
         };
         if let Some(limit) = self.request_timeout {
             client = client.with_timeout(limit);
         }
         let limit = self.request_timeout.or(cx.limit);
         for (name, value) in headers {
-            client = client.with_header(name, &value)?;
+            client = client.with_header(name.as_str(), &value);
         }
         Ok(Prepared { call: invoke::Call { client, endpoint: self.endpoint, limit }, request, connection })
     }

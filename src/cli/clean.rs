@@ -24,7 +24,7 @@ pub(super) struct Clean {
 impl Clean {
     pub(super) async fn run(self, cx: &Context) -> anyhow::Result<()> {
         let connection = cx.connect().await?;
-        let runtime: RuntimeClient = connection.block("runtime")?;
+        let runtime: RuntimeClient = connection.block("runtime");
         let leftovers = runtime.clean(CleanRequest { dry_run: self.dry_run }).await?.leftovers;
         let total: u64 = leftovers.iter().map(|left| left.bytes).sum();
         let records: Vec<_> = leftovers

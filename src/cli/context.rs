@@ -111,18 +111,19 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// A client of a building block.
-    pub(crate) fn block<C: From<Client>>(&self, name: &str) -> anyhow::Result<C> {
-        Ok(C::from(self.service(name, DEFAULT_NAMESPACE)?))
+    pub(crate) fn block<C: From<Client>>(&self, name: &str) -> C {
+        C::from(self.service(name, DEFAULT_NAMESPACE))
     }
 
     /// A client of a service in a namespace.
-    pub(crate) fn service(&self, name: &str, namespace: &str) -> anyhow::Result<Client> {
-        let client =
-            Client::new(self.channel.clone(), name).with_namespace(namespace)?.with_timeout(self.timeout);
-        Ok(match &self.token {
-            Some(token) => client.with_token(token)?,
+    pub(crate) fn service(&self, name: &str, namespace: &str) -> Client {
+        // A command that cannot reach its server says so at once.
+        let client = Client::new(self.channel.clone(), name).with_retries(0);
+        let client = client.with_namespace(namespace).with_default_timeout(self.timeout);
+        match &self.token {
+            Some(token) => client.with_token(token),
             None => client,
-        })
+        }
     }
 
     /// The namespace the user works in.
@@ -429,7 +430,7 @@ fn logged_out() -> anyhow::Error {
 
 /// Exchanges a refresh token for tokens of the same login; the access token lives these seconds.
 async fn renew(connection: &Connection, refresh_token: String, seconds: i64) -> anyhow::Result<Token> {
-    let auth: AuthClient = connection.block("auth")?;
+    let auth: AuthClient = connection.block("auth");
     let request = TokenRequest {
         refresh_token,
         token_expiry: seconds,

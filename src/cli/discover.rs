@@ -16,6 +16,8 @@ use micro_sdk::{
     schema as wire_schema,
 };
 
+use prost_reflect::DescriptorPool;
+
 use super::{
     arrival::{self, Arrival},
     context::{Connection, Context},
@@ -76,8 +78,7 @@ pub(super) fn is_missing(error: &anyhow::Error) -> bool {
 }
 
 async fn get(connection: &Connection, namespace: &str, name: &str) -> Result<Vec<Registered>, Error> {
-    let registry: RegistryClient =
-        connection.block("registry").map_err(|e| Error::bad_request(e.to_string()))?;
+    let registry: RegistryClient = connection.block("registry");
     let options = Some(Options { domain: namespace.to_owned(), ..Options::default() });
     Ok(registry.get_service(GetRequest { service: name.to_owned(), options }).await?.services)
 }
@@ -129,6 +130,18 @@ pub(super) async fn schema(
         .context("the registry has damaged descriptors")
 }
 
+/// The messages of a service, by what it has registered; none where nothing says what they are.
+pub(super) async fn pool(
+    cx: &Context,
+    connection: &Connection,
+    namespace: &str,
+    name: &str,
+) -> Option<DescriptorPool> {
+    let registered = called(get(connection, namespace, name).await.ok()?).ok()?;
+    let set = descriptors(cx, connection, &registered.descriptor_hash, namespace).await.ok()?;
+    DescriptorPool::decode(set.as_slice()).ok()
+}
+
 /// Without its descriptors, a service gets no calls.
 fn not_ready(name: &str) -> anyhow::Error {
     let text = format!(
@@ -175,7 +188,7 @@ pub(super) async fn descriptors(
     if let Some(set) = read_descriptors(cx, hash) {
         return Ok(set);
     }
-    let registry: RegistryClient = connection.block("registry")?;
+    let registry: RegistryClient = connection.block("registry");
     let options = Some(Options { domain: namespace.to_owned(), ..Options::default() });
     let request = DescriptorsRequest { descriptor_hash: hash.to_owned(), options };
     let set = registry.descriptors(request).await?.descriptor_set;
@@ -234,7 +247,7 @@ pub(super) async fn list_briefly(
 }
 
 async fn ask(connection: &Connection, namespace: &str, brief: bool) -> anyhow::Result<Vec<Registered>> {
-    let registry: RegistryClient = connection.block("registry")?;
+    let registry: RegistryClient = connection.block("registry");
     let options = Some(Options { domain: namespace.to_owned(), ..Options::default() });
     let mut services = registry.list_services(ListRequest { options, brief }).await?.services;
     services.sort_by(|a, b| a.name.cmp(&b.name));

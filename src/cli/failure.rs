@@ -3,7 +3,7 @@
 use std::{ffi::OsString, io};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use micro_sdk::Error;
+use micro_sdk::{Error, Kind, Origin};
 use thiserror::Error as ThisError;
 
 use crate::{names::BLOCKS, private, server::RunsAlready};
@@ -141,10 +141,7 @@ pub(crate) fn is_not_running(error: &Error) -> bool {
 
 /// The connection to the server could not be made, or broke: no server has put its name to it.
 fn is_unreachable(error: &Error) -> bool {
-    let broke = ["cannot connect to", "broke:"];
-    error.id.is_empty()
-        && matches!(error.code, 500 | 503)
-        && broke.iter().any(|words| error.detail.contains(words))
+    error.origin() == Origin::Client && matches!(error.kind(), Kind::Unreachable | Kind::Unavailable)
 }
 
 /// How a value that begins with `-`, and so was taken for a flag, is given.
@@ -241,9 +238,9 @@ mod tests {
             (Error::not_found("x").with_id("registry.Registry.GetService"), 5),
             (Error::not_found("no such order").with_id("orders.Orders.Get"), 7),
             (Error::timeout("x"), 6),
-            (Error::unavailable("cannot connect to 127.0.0.1:1"), 3),
-            (Error::unavailable("the connection to localhost broke: closed"), 3),
-            (Error::internal("the connection broke: stream error received"), 3),
+            (Error::unavailable("cannot connect to 127.0.0.1:1").with_id("micro.client"), 3),
+            (Error::unavailable("the connection to localhost broke: closed").with_id("micro.client"), 3),
+            (Error::internal("the connection broke: stream error received").with_id("micro.client"), 3),
             // What the server says of a service, or one of another, is no word about the server.
             (Error::unavailable("a ended (exited with code 3)").with_id("micro.runtime"), 8),
             (Error::unavailable("a closed the connection: it broke: x").with_id("micro.network"), 7),

@@ -1,6 +1,9 @@
 //! `micro gen`: code from .proto files.
 
-use std::{collections::HashSet, path::PathBuf};
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 
@@ -28,6 +31,9 @@ pub(super) struct Gen {
     /// Also generate a client of this running service, from what it registered; may be repeated.
     #[arg(long, value_name = "SERVICE", add = completion::described_services())]
     from: Vec<String>,
+    /// Write nothing, and fail if something would be written: for checks of what is committed.
+    #[arg(long, conflicts_with = "from")]
+    check: bool,
 }
 
 impl Gen {
@@ -42,6 +48,9 @@ impl Gen {
                 "run it in the folder of a service; make one with `micro new NAME`".to_owned()
             }))
             .into());
+        }
+        if self.check {
+            return check(&self.folder);
         }
         let mut fetched = Vec::new();
         for service in &self.from {
@@ -59,6 +68,19 @@ impl Gen {
         }
         Ok(())
     }
+}
+
+/// Fails where the generated code is not that of the .proto files.
+fn check(folder: &Path) -> anyhow::Result<()> {
+    let outdated = generate::outdated(folder)?;
+    if outdated.is_empty() {
+        return Ok(());
+    }
+    let shown = |path: &PathBuf| format!("`{}`", path.strip_prefix(".").unwrap_or(path).display());
+    let paths: Vec<String> = outdated.iter().map(shown).collect();
+    Err(Failure::new(exit::FAILED, format!("the generated code is not up to date: {}", paths.join(", ")))
+        .hint("run `micro gen`, and commit what it writes")
+        .into())
 }
 
 /// The descriptors of a registered service, and their path in the project.

@@ -40,7 +40,7 @@ impl Get {
         let connection = cx.connect().await?;
         let namespace =
             if BLOCKS.contains(&name.as_str()) { DEFAULT_NAMESPACE } else { connection.namespace() };
-        let registry: RegistryClient = connection.block("registry")?;
+        let registry: RegistryClient = connection.block("registry");
         let options = Some(Options { domain: namespace.to_owned(), ..Options::default() });
         let mut services =
             registry.get_service(GetRequest { service: name.clone(), options }).await?.services;

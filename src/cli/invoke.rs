@@ -8,10 +8,10 @@ use std::{
 
 use bytes::Bytes;
 use clap::{Args as _, Command};
-use micro_sdk::{Client, Error};
+use micro_sdk::Client;
 use serde_json::Value;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 
 use super::{
     Globals, commands,
@@ -84,10 +84,10 @@ pub(super) async fn run(words: &[OsString], cx: &Context) -> anyhow::Result<()> 
             .hint(format!("see `micro {name} --help`"))
             .into());
     };
-    let mut client = connection.service(name, &found.namespace)?;
+    let mut client = connection.service(name, &found.namespace);
     for pair in dynamic::headers(matches) {
         let (header, value) = pairs::header("header", &pair, &cx.ui)?;
-        client = client.with_header(header, &value)?;
+        client = client.with_header(header.as_str(), &value);
     }
     let whole = dynamic::is_given(matches);
     let dynamic::Request { message: request, notes } = if rest.iter().any(|word| may_name_file(word)) {
@@ -197,8 +197,8 @@ impl Call {
         let client = self.client.with_json();
         let answers = async {
             let mut answers = client.stream_bytes(&self.endpoint, ReceiverStream::new(queue)).await?;
-            while let Some(answer) = answers.message().await.map_err(Error::from)? {
-                cx.ui.message(&answer)?;
+            while let Some(answer) = answers.next().await {
+                cx.ui.message(&answer?)?;
             }
             anyhow::Ok(())
         };

@@ -141,7 +141,7 @@ fn newest(services: Vec<Registered>) -> BTreeMap<String, Registered> {
 /// # Errors
 /// The runtime cannot be asked.
 pub(super) async fn run_before(connection: &Connection, namespace: &str) -> anyhow::Result<Vec<String>> {
-    let runtime: RuntimeClient = connection.block("runtime")?;
+    let runtime: RuntimeClient = connection.block("runtime");
     let options = ReadOptions { namespace: namespace.to_owned(), ..ReadOptions::default() };
     let services = runtime.read(ReadRequest { options: Some(options) }).await?.services;
     let names: BTreeSet<String> = services.into_iter().map(|service| service.name).collect();

@@ -82,7 +82,7 @@ pub(super) async fn log_in(id: String, secret: String, cx: &Context) -> anyhow::
     let (environment, _) = cx.environment()?;
     let namespace = cx.namespace()?;
     let connection = cx.connect_anonymously().await?;
-    let auth: AuthClient = connection.block("auth")?;
+    let auth: AuthClient = connection.block("auth");
     let request = TokenRequest {
         id,
         secret,
@@ -95,7 +95,7 @@ pub(super) async fn log_in(id: String, secret: String, cx: &Context) -> anyhow::
     let token = auth.token(request).await.map_err(|error| refused(error, Some(unchanged)))?;
     let token = token.token.unwrap_or_default();
     // On a server that is locked, only who is known may ask.
-    let auth: AuthClient = connection.with_token(&token.access_token).block("auth")?;
+    let auth: AuthClient = connection.with_token(&token.access_token).block("auth");
     let inspected = auth.inspect(InspectRequest { token: token.access_token.clone(), options: None }).await?;
     let id = inspected.account.unwrap_or_default().id;
     cx.remember(&environment, &namespace, &id, &token)?;

@@ -35,7 +35,7 @@ impl Logout {
         if let Some(Login::Account { refresh_token, .. }) = before
             && let Ok(connection) = connection
         {
-            let auth: AuthClient = connection.block("auth")?;
+            let auth: AuthClient = connection.block("auth");
             let options = Some(Options { namespace });
             if let Err(error) = auth.revoke(RevokeTokenRequest { refresh_token, options }).await {
                 cx.ui.warn(format_args!("the server did not end the login: {error}"));

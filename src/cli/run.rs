@@ -51,7 +51,7 @@ impl Run {
         let service = self.source.local(self.launch.builds(), cx)?;
         let (service, options) = self.launch.request(&self.source, service, &cx.namespace()?, &cx.ui)?;
         let connection = cx.connect().await?;
-        let runtime: RuntimeClient = connection.block("runtime")?;
+        let runtime: RuntimeClient = connection.block("runtime");
         let request = CreateRequest {
             resource: Some(Resource { service: Some(service.clone()), ..Resource::default() }),
             options: Some(CreateOptions { force: self.force, ..options }),

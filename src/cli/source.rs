@@ -79,6 +79,9 @@ pub(super) struct Launch {
     /// unhealthy].
     #[arg(long, value_enum, value_name = "WHEN")]
     restart: Option<Restart>,
+    /// Scopes of the service's account, as rules name them, beside `service:NAME`; repeated or with commas.
+    #[arg(long, value_name = "SCOPE", value_delimiter = ',')]
+    scopes: Vec<String>,
     /// A pair of metadata; may be repeated.
     #[arg(long, value_name = "NAME=VALUE")]
     metadata: Vec<String>,
@@ -144,6 +147,7 @@ impl Launch {
             instances: source.instances.unwrap_or(0),
             bin: source.bin.clone().unwrap_or_default(),
             restart: Restart::word(self.restart),
+            scopes: self.scopes.clone(),
             path_env,
             cargo_home,
             rustup_home,
@@ -172,6 +176,7 @@ impl Launch {
             instances,
             bin,
             restart,
+            scopes,
             path_env,
             cargo_home,
             rustup_home,
@@ -185,6 +190,7 @@ impl Launch {
             instances,
             bin,
             restart,
+            scopes,
             path_env,
             cargo_home,
             rustup_home,
@@ -284,10 +290,8 @@ fn prepare(folder: &Path, cx: &Context) -> anyhow::Result<()> {
             missing.file.display()
         ));
     }
-    if generate::is_generated(folder) {
-        for path in generate::generate(folder)? {
-            cx.ui.say(format_args!("generated {}", path.display()));
-        }
+    for path in generate::refresh(folder)? {
+        cx.ui.say(format_args!("generated {}", path.display()));
     }
     // What cannot be read of the project is told by the server, which reads it too.
     if patch::is_needed(folder).unwrap_or_default() {

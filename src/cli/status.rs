@@ -35,7 +35,7 @@ pub(super) struct Status {
 impl Status {
     pub(super) async fn run(self, cx: &Context) -> anyhow::Result<()> {
         let connection = cx.connect().await?;
-        let runtime: RuntimeClient = connection.block("runtime")?;
+        let runtime: RuntimeClient = connection.block("runtime");
         let (name, at) = match &self.service {
             Some(service) => source::name_and_version(service)?,
             None => (String::new(), None),

@@ -30,7 +30,7 @@ pub(super) struct Update {
 impl Update {
     pub(super) async fn run(mut self, cx: &Context) -> anyhow::Result<()> {
         let connection = cx.connect().await?;
-        let runtime: RuntimeClient = connection.block("runtime")?;
+        let runtime: RuntimeClient = connection.block("runtime");
         let namespace = connection.namespace().to_owned();
         let (named, version) = source::name_and_version(&self.source.folder)?;
         let here = Path::new(&self.source.folder).exists();

@@ -212,7 +212,7 @@ mod tests {
             for declared in [format!("pub trait {title}:"), format!("pub struct {title}Server<")] {
                 assert!(generated.contains(&declared), "{name}: {declared} is missing in {generated}");
             }
-            let program = fs::read_to_string(folder.join("src/main.rs")).unwrap();
+            let program = fs::read_to_string(folder.join("src/lib.rs")).unwrap();
             assert!(program.contains(&format!("{package}::{title}Server;")), "{name}: {program}");
         }
     }

@@ -39,6 +39,8 @@ pub(super) fn render(names: &Names, standing: Standing) -> Result<Vec<Rendered>>
         title => names.title.as_str(),
         package => names.package.as_str(),
         crate_name => names.crate_name.as_str(),
+        // As other crates, the program and the tests among them, name it.
+        lib => names.crate_name.replace('-', "_"),
         sdk_version => compatible(env!("CARGO_PKG_VERSION")),
         rust_version => env!("CARGO_PKG_RUST_VERSION"),
         member => standing == Standing::Member,
@@ -143,6 +145,9 @@ mod tests {
         assert!(interface.contains("\nservice ShopShoppingCart {\n"), "{interface}");
         let program = text_of(&files, "src/main.rs");
         assert!(program.contains("Service::new(\"shop.shopping-cart\")"), "{program}");
+        assert!(program.contains("shop_shopping_cart::service("), "{program}");
+        assert!(text_of(&files, "src/lib.rs").contains("ShopShoppingCartServer::new(ShopShoppingCart)"));
+        assert!(text_of(&files, "tests/service.rs").contains("shop_shopping_cart::proto::shopshoppingcart"));
         assert!(text_of(&files, "src/handler.rs").contains("impl shopshoppingcart::ShopShoppingCart for"));
         assert!(text_of(&files, "README.md").starts_with("# ShopShoppingCart\n"));
         assert_eq!(text_of(&files, ".gitignore"), "/target\n/.cargo/config.toml\n");

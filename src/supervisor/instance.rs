@@ -147,7 +147,8 @@ impl Instance {
     async fn live(&mut self, status: &mut Status, ready: &mut Option<Instant>) -> End {
         let instance = Uuid::now_v7().to_string();
         let mut program = self.program.clone();
-        program.environment.extend(self.owner.environment(&self.id, &instance));
+        let owned = self.owner.environment(&self.id, &instance, &program.scopes);
+        program.environment.extend(owned);
         let started = Process::start(&self.host, program, &instance).await;
         match started {
             Ok(process) => self.watch(process, &instance, status, ready).await,

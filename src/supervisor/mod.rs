@@ -82,8 +82,8 @@ const COMMANDS: usize = 64;
 /// What the supervisor asks and tells its owner. The calls come from its tasks and must not block.
 pub(crate) trait Owner: Send + Sync + 'static {
     /// Variables for a new process of this service; they win over the user's. Asked once a start;
-    /// `instance` is unique to it, and is the process's `MICRO_INSTANCE`.
-    fn environment(&self, id: &Id, instance: &str) -> Vec<(String, String)>;
+    /// `instance` is unique to it, and is the process's `MICRO_INSTANCE`; `scopes` are [`Spec::scopes`].
+    fn environment(&self, id: &Id, instance: &str, scopes: &[String]) -> Vec<(String, String)>;
     /// A build succeeded: its program is kept under this content hash (SHA-256, hexadecimal).
     fn built(&self, id: &Id, hash: &str);
     /// The process is about to be told to stop: nothing new should be sent to it.

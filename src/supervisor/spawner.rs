@@ -35,6 +35,8 @@ pub(super) struct Program {
     pub(super) folder: PathBuf,
     /// The whole environment; of two values of one name the later wins.
     pub(super) environment: Vec<(String, String)>,
+    /// As [`Spec::scopes`](super::Spec::scopes).
+    pub(super) scopes: Vec<String>,
 }
 
 /// A child that leads a process group. Dropped while it runs, it leaves nothing behind either.

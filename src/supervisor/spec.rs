@@ -58,6 +58,8 @@ pub(crate) struct Spec {
     pub(crate) source: Source,
     /// The user's variables for its processes.
     pub(crate) environment: Vec<(String, String)>,
+    /// What the account of its processes may do: for the owner, which makes that account.
+    pub(crate) scopes: Vec<String>,
     /// How many processes run it; 0 stops them all and keeps the service.
     pub(crate) instances: u32,
     /// What a build, and a command, takes from the environment of the command that asked for it.

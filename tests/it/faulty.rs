@@ -43,6 +43,10 @@ const CALL: &str = r#"
                 let account = cx.account().await?.map(|a| format!("{} {} of {} {:?}", a.r#type, a.id, a.issuer, a.scopes));
                 return Ok(CallResponse { msg: account.unwrap_or_else(|| "nobody".to_owned()) });
             }
+            name if name.starts_with("via ") => {
+                let client = cx.client::<helloworld::HelloworldClient>(&name[4..]);
+                return client.call(CallRequest { name: "who".to_owned() }).await;
+            }
             "headers" => return Ok(CallResponse { msg: format!("{:?}", cx.metadata()) }),
             "pid" => return Ok(CallResponse { msg: std::process::id().to_string() }),
             name if name.starts_with("get ") => {
@@ -113,6 +117,7 @@ pub(crate) fn build(name: &str, handler: &[(&str, &str)], main: &[(&str, &str)])
     let folder = build_changed(name, |fresh| {
         edit(&fresh.join("src/handler.rs"), handler);
         edit(&fresh.join("src/main.rs"), main);
+        edit(&fresh.join("src/main.rs"), &[("helloworld::service(", &format!("{name}::service("))]);
     });
     folder.join(name)
 }

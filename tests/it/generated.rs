@@ -2,6 +2,8 @@
 
 use std::{fs, path::Path, process::Command};
 
+use crate::support::{Home, outcome};
+
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -41,8 +43,39 @@ fn the_example_calls_the_service_of_the_scaffold_by_code_of_this_version() {
 }
 
 #[test]
+fn the_services_of_the_shop_have_the_code_of_this_version() {
+    for service in ["catalog", "orders"] {
+        let folder = repository().join("sdk/examples/shop").join(service);
+        let home = Home::new();
+        if std::env::var_os("MICRO_REGENERATE").is_some() {
+            home.ok_in(&folder, ["gen"]);
+        }
+        assert_eq!(home.ok_in(&folder, ["gen", "--check"]), "");
+    }
+}
+
+#[test]
+fn code_that_is_out_of_date_is_told_by_a_check_that_changes_nothing() {
+    let home = Home::new();
+    home.ok(["new", "shop"]);
+    let project = home.path().join("shop");
+    home.ok_in(&project, ["gen", "--check"]);
+    let proto = project.join("proto/shop.proto");
+    let text = fs::read_to_string(&proto).unwrap().replace("string name", "string title");
+    fs::write(&proto, text).unwrap();
+    let mut command = home.command(["gen", "--check"]);
+    let said = outcome(command.current_dir(&project));
+    assert_eq!(said.code, Some(1));
+    assert!(
+        said.stderr.contains("`src/proto/shop.rs`") && said.stderr.contains("hint: run `micro gen`"),
+        "{said:#?}"
+    );
+    assert!(!fs::read_to_string(project.join("src/proto/shop.rs")).unwrap().contains("title"));
+}
+
+#[test]
 fn a_wrong_interface_is_shown_with_its_place_and_changes_nothing() {
-    let home = crate::support::Home::new();
+    let home = Home::new();
     home.ok(["new", "shop"]);
     let project = home.path().join("shop");
     let (file, code) = (project.join("proto/shop.proto"), project.join("src/proto/shop.rs"));

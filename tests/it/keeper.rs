@@ -156,7 +156,7 @@ const CALL: &str = r#"
                 }
                 let mut snapshot = plain.snapshot(store::SnapshotRequest::default()).await?;
                 codes.push(snapshot.next().await.map(drop).map_err(|e| e.code));
-                let mut upload = micro_sdk::Upload::new(plain.restore());
+                let mut upload = plain.restore();
                 upload.send(store::RestoreRequest::default()).await?;
                 codes.push(upload.finish().await.map(drop).map_err(|e| e.code));
                 assert!(codes.iter().all(|code| *code == Err(403)), "{codes:?}");
@@ -166,9 +166,14 @@ const CALL: &str = r#"
                 store.blobs().put("/helloworld/k", "v").await?;
                 assert_eq!(store.blobs().get("k").await?, Some(b"v".to_vec()));
             }
+            "scenario" => scenario::run(&cx).await?,
+            "message" => drop(store.messages::<CallRequest>("asked").put("last", &request).await?),
             other => return Err(micro_sdk::Error::not_found(other)),
         }
 "#;
+
+/// What the SDK's own tests ask of a harness.
+const SCENARIO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/sdk/tests/scenario/mod.rs");
 
 /// Runs it as `helloworld`.
 pub(crate) fn run(home: &Home) {
@@ -179,6 +184,7 @@ pub(crate) fn run(home: &Home) {
             &[
                 ("_cx: Context, request: CallRequest", "cx: Context, request: CallRequest"),
                 ("eprintln!(\"received Helloworld.Call\");", CALL),
+                ("use micro_sdk::{", &format!("#[path = {SCENARIO:?}]\nmod scenario;\n\nuse micro_sdk::{{")),
             ],
             &[],
         )

@@ -7,6 +7,7 @@ mod access;
 mod accounts;
 mod again;
 mod audit;
+mod callers;
 mod cleaning;
 mod command_line;
 mod completion;

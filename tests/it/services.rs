@@ -211,18 +211,7 @@ fn a_service_sees_its_own_variables_and_nothing_of_the_servers() {
     assert_eq!(started.code, Some(0), "{started:#?}");
     faulty::run(
         &home,
-        &[
-            "--env_vars",
-            "ONE=1,x=2",
-            "--env_vars",
-            "TWO=a=b",
-            "--env_vars",
-            "MICRO_CLIENT_ID=admin",
-            "--env_vars",
-            "EMPTY=",
-            "--version",
-            "v7",
-        ],
+        &["--env_vars", "ONE=1,x=2", "--env_vars", "TWO=a=b", "--env_vars", "EMPTY=", "--version", "v7"],
     );
     let answer = home.ok(["helloworld", "call", "--name=variables", "-o", "raw"]);
     let answer: Value = serde_json::from_str(&answer).unwrap();

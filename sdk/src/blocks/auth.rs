@@ -136,6 +136,25 @@ impl AuthClient {
     pub fn new(client: crate::Client) -> Self {
         Self(client)
     }
+    /// The same client, of which each call may take so long: `client.timeout(limit).method(…)`
+    /// limits one call.
+    #[must_use]
+    pub fn timeout(&self, limit: ::core::time::Duration) -> Self {
+        self.with(|client| client.with_timeout(limit))
+    }
+    /// The same client, which adds a header to each call.
+    #[must_use]
+    pub fn header(&self, name: &str, value: &str) -> Self {
+        self.with(|client| client.with_header(name, value))
+    }
+    /// The same client with other options of [`crate::Client`].
+    #[must_use]
+    pub fn with(
+        &self,
+        change: impl ::core::ops::FnOnce(crate::Client) -> crate::Client,
+    ) -> Self {
+        Self(change(::core::clone::Clone::clone(&self.0)))
+    }
     /// Create an account; the reply is the only place where its secret is ever shown.
     ///
     /// # Errors
@@ -297,6 +316,25 @@ impl AccountsClient {
     pub fn new(client: crate::Client) -> Self {
         Self(client)
     }
+    /// The same client, of which each call may take so long: `client.timeout(limit).method(…)`
+    /// limits one call.
+    #[must_use]
+    pub fn timeout(&self, limit: ::core::time::Duration) -> Self {
+        self.with(|client| client.with_timeout(limit))
+    }
+    /// The same client, which adds a header to each call.
+    #[must_use]
+    pub fn header(&self, name: &str, value: &str) -> Self {
+        self.with(|client| client.with_header(name, value))
+    }
+    /// The same client with other options of [`crate::Client`].
+    #[must_use]
+    pub fn with(
+        &self,
+        change: impl ::core::ops::FnOnce(crate::Client) -> crate::Client,
+    ) -> Self {
+        Self(change(::core::clone::Clone::clone(&self.0)))
+    }
     /// List the accounts of a namespace, without their secrets.
     ///
     /// # Errors
@@ -412,6 +450,25 @@ impl RulesClient {
     #[must_use]
     pub fn new(client: crate::Client) -> Self {
         Self(client)
+    }
+    /// The same client, of which each call may take so long: `client.timeout(limit).method(…)`
+    /// limits one call.
+    #[must_use]
+    pub fn timeout(&self, limit: ::core::time::Duration) -> Self {
+        self.with(|client| client.with_timeout(limit))
+    }
+    /// The same client, which adds a header to each call.
+    #[must_use]
+    pub fn header(&self, name: &str, value: &str) -> Self {
+        self.with(|client| client.with_header(name, value))
+    }
+    /// The same client with other options of [`crate::Client`].
+    #[must_use]
+    pub fn with(
+        &self,
+        change: impl ::core::ops::FnOnce(crate::Client) -> crate::Client,
+    ) -> Self {
+        Self(change(::core::clone::Clone::clone(&self.0)))
     }
     /// Add a rule; its id must be new in the namespace.
     ///

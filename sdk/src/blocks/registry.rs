@@ -133,6 +133,25 @@ impl RegistryClient {
     pub fn new(client: crate::Client) -> Self {
         Self(client)
     }
+    /// The same client, of which each call may take so long: `client.timeout(limit).method(…)`
+    /// limits one call.
+    #[must_use]
+    pub fn timeout(&self, limit: ::core::time::Duration) -> Self {
+        self.with(|client| client.with_timeout(limit))
+    }
+    /// The same client, which adds a header to each call.
+    #[must_use]
+    pub fn header(&self, name: &str, value: &str) -> Self {
+        self.with(|client| client.with_header(name, value))
+    }
+    /// The same client with other options of [`crate::Client`].
+    #[must_use]
+    pub fn with(
+        &self,
+        change: impl ::core::ops::FnOnce(crate::Client) -> crate::Client,
+    ) -> Self {
+        Self(change(::core::clone::Clone::clone(&self.0)))
+    }
     /// Look up a service, with one entry for each version.
     ///
     /// # Errors

@@ -132,6 +132,25 @@ impl RuntimeClient {
     pub fn new(client: crate::Client) -> Self {
         Self(client)
     }
+    /// The same client, of which each call may take so long: `client.timeout(limit).method(…)`
+    /// limits one call.
+    #[must_use]
+    pub fn timeout(&self, limit: ::core::time::Duration) -> Self {
+        self.with(|client| client.with_timeout(limit))
+    }
+    /// The same client, which adds a header to each call.
+    #[must_use]
+    pub fn header(&self, name: &str, value: &str) -> Self {
+        self.with(|client| client.with_header(name, value))
+    }
+    /// The same client with other options of [`crate::Client`].
+    #[must_use]
+    pub fn with(
+        &self,
+        change: impl ::core::ops::FnOnce(crate::Client) -> crate::Client,
+    ) -> Self {
+        Self(change(::core::clone::Clone::clone(&self.0)))
+    }
     /// Build and start a service; nothing happens if it runs already, unless forced.
     ///
     /// # Errors
@@ -264,15 +283,32 @@ impl SourceClient {
     pub fn new(client: crate::Client) -> Self {
         Self(client)
     }
+    /// The same client, of which each call may take so long: `client.timeout(limit).method(…)`
+    /// limits one call.
+    #[must_use]
+    pub fn timeout(&self, limit: ::core::time::Duration) -> Self {
+        self.with(|client| client.with_timeout(limit))
+    }
+    /// The same client, which adds a header to each call.
+    #[must_use]
+    pub fn header(&self, name: &str, value: &str) -> Self {
+        self.with(|client| client.with_header(name, value))
+    }
+    /// The same client with other options of [`crate::Client`].
+    #[must_use]
+    pub fn with(
+        &self,
+        change: impl ::core::ops::FnOnce(crate::Client) -> crate::Client,
+    ) -> Self {
+        Self(change(::core::clone::Clone::clone(&self.0)))
+    }
     /// Upload an archive of sources, piece by piece.
     pub fn upload(
         &self,
-    ) -> (
-        crate::Sender<::micro_proto::runtime::UploadRequest>,
-        impl ::core::future::Future<
-            Output = crate::Result<::micro_proto::runtime::UploadResponse>,
-        > + ::core::marker::Send + use<>,
-    ) {
+    ) -> crate::Upload<
+        ::micro_proto::runtime::UploadRequest,
+        ::micro_proto::runtime::UploadResponse,
+    > {
         self.0.client_stream("Source.Upload")
     }
 }
@@ -333,6 +369,25 @@ impl BuildClient {
     #[must_use]
     pub fn new(client: crate::Client) -> Self {
         Self(client)
+    }
+    /// The same client, of which each call may take so long: `client.timeout(limit).method(…)`
+    /// limits one call.
+    #[must_use]
+    pub fn timeout(&self, limit: ::core::time::Duration) -> Self {
+        self.with(|client| client.with_timeout(limit))
+    }
+    /// The same client, which adds a header to each call.
+    #[must_use]
+    pub fn header(&self, name: &str, value: &str) -> Self {
+        self.with(|client| client.with_header(name, value))
+    }
+    /// The same client with other options of [`crate::Client`].
+    #[must_use]
+    pub fn with(
+        &self,
+        change: impl ::core::ops::FnOnce(crate::Client) -> crate::Client,
+    ) -> Self {
+        Self(change(::core::clone::Clone::clone(&self.0)))
     }
     /// Read the built program of a service, piece by piece; name and version are required.
     ///

@@ -159,6 +159,25 @@ impl StoreClient {
     pub fn new(client: crate::Client) -> Self {
         Self(client)
     }
+    /// The same client, of which each call may take so long: `client.timeout(limit).method(…)`
+    /// limits one call.
+    #[must_use]
+    pub fn timeout(&self, limit: ::core::time::Duration) -> Self {
+        self.with(|client| client.with_timeout(limit))
+    }
+    /// The same client, which adds a header to each call.
+    #[must_use]
+    pub fn header(&self, name: &str, value: &str) -> Self {
+        self.with(|client| client.with_header(name, value))
+    }
+    /// The same client with other options of [`crate::Client`].
+    #[must_use]
+    pub fn with(
+        &self,
+        change: impl ::core::ops::FnOnce(crate::Client) -> crate::Client,
+    ) -> Self {
+        Self(change(::core::clone::Clone::clone(&self.0)))
+    }
     /// Read the record of a key, or the records whose keys begin or end with it.
     ///
     /// # Errors
@@ -245,12 +264,10 @@ impl StoreClient {
     /// Addition of this implementation.
     pub fn restore(
         &self,
-    ) -> (
-        crate::Sender<::micro_proto::store::RestoreRequest>,
-        impl ::core::future::Future<
-            Output = crate::Result<::micro_proto::store::RestoreResponse>,
-        > + ::core::marker::Send + use<>,
-    ) {
+    ) -> crate::Upload<
+        ::micro_proto::store::RestoreRequest,
+        ::micro_proto::store::RestoreResponse,
+    > {
         self.0.client_stream("Store.Restore")
     }
 }
@@ -351,6 +368,25 @@ impl BlobStoreClient {
     pub fn new(client: crate::Client) -> Self {
         Self(client)
     }
+    /// The same client, of which each call may take so long: `client.timeout(limit).method(…)`
+    /// limits one call.
+    #[must_use]
+    pub fn timeout(&self, limit: ::core::time::Duration) -> Self {
+        self.with(|client| client.with_timeout(limit))
+    }
+    /// The same client, which adds a header to each call.
+    #[must_use]
+    pub fn header(&self, name: &str, value: &str) -> Self {
+        self.with(|client| client.with_header(name, value))
+    }
+    /// The same client with other options of [`crate::Client`].
+    #[must_use]
+    pub fn with(
+        &self,
+        change: impl ::core::ops::FnOnce(crate::Client) -> crate::Client,
+    ) -> Self {
+        Self(change(::core::clone::Clone::clone(&self.0)))
+    }
     /// Read a blob, piece by piece.
     ///
     /// # Errors
@@ -364,12 +400,10 @@ impl BlobStoreClient {
     /// Write a blob, piece by piece, over the one that was there.
     pub fn write(
         &self,
-    ) -> (
-        crate::Sender<::micro_proto::store::BlobWriteRequest>,
-        impl ::core::future::Future<
-            Output = crate::Result<::micro_proto::store::BlobWriteResponse>,
-        > + ::core::marker::Send + use<>,
-    ) {
+    ) -> crate::Upload<
+        ::micro_proto::store::BlobWriteRequest,
+        ::micro_proto::store::BlobWriteResponse,
+    > {
         self.0.client_stream("BlobStore.Write")
     }
     /// Delete a blob; a key that does not exist is no error.

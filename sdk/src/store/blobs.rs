@@ -72,7 +72,7 @@ impl Blobs {
     pub fn write_as(&self, key: &str, content_type: &str) -> BlobWriter {
         let (key, options) = (key.to_owned(), self.options(content_type));
         let first = BlobWriteRequest { key, options, blob: Vec::new() };
-        BlobWriter { upload: Upload::new(self.client.write()), first: Some(first) }
+        BlobWriter { upload: self.client.write(), first: Some(first) }
     }
 
     /// Sets the content of a key at once.

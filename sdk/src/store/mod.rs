@@ -33,6 +33,7 @@ mod table;
 use std::fmt;
 
 use micro_proto::store::{BatchRequest, Record};
+use prost::{Message, Name};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{Client, blocks::store::StoreClient};
@@ -40,7 +41,7 @@ use crate::{Client, blocks::store::StoreClient};
 pub use batch::Batch;
 pub use blobs::{BlobReader, BlobWriter, Blobs};
 pub use records::Records;
-pub use table::{Entries, Entry, Put, Table};
+pub use table::{Entries, Entry, MESSAGE, Put, Table};
 
 /// The store, as a service has it. Cheap to clone.
 #[derive(Clone)]
@@ -68,6 +69,25 @@ impl Store {
     #[must_use]
     pub fn bytes(&self, name: &str) -> Table<Vec<u8>> {
         Table::plain(self.own(name))
+    }
+
+    /// As [`Store::table`], with values that are messages of a .proto file. `micro store read` shows them
+    /// as JSON, by the schema that the service has registered.
+    ///
+    /// ```
+    /// # use micro_sdk::{Context, Result, prost::{self, Message, Name}};
+    /// # #[derive(Clone, PartialEq, Message)]
+    /// # struct Product { #[prost(string, tag = "1")] name: String }
+    /// # impl Name for Product { const NAME: &'static str = "Product"; const PACKAGE: &'static str = "shop"; }
+    /// # async fn example(cx: Context) -> Result<()> {
+    /// let products = cx.store().messages::<Product>("products");
+    /// products.put("tea", &Product { name: "Assam".to_owned() }).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn messages<T: Message + Name + Default>(&self, name: &str) -> Table<T> {
+        Table::messages(self.own(name))
     }
 
     /// A whole table of the database, with values that are kept as JSON. One that does not have the

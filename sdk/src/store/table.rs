@@ -5,16 +5,22 @@ use std::{collections::HashMap, fmt, time::Duration};
 use micro_proto::store::{
     DeleteOptions, DeleteRequest, Field, ReadOptions, ReadRequest, Record, WriteOptions, WriteRequest,
 };
+use prost::{Message, Name};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{Place, records::Records};
 use crate::{Error, Result};
+
+/// The metadata of a record whose value is a message: its full name, such as `shop.Product`.
+pub const MESSAGE: &str = "message";
 
 /// A table with values of type `T`. Cheap to clone; made by [`super::Store`].
 ///
 /// A key is any text of at most 4,096 bytes without NUL, the name of the table included.
 pub struct Table<T> {
     pub(super) place: Place,
+    /// The full name of the message that a value is, for those who read it without knowing the type.
+    message: Option<String>,
     encode: fn(&T) -> Result<Vec<u8>>,
     decode: fn(Vec<u8>) -> Result<T>,
 }
@@ -28,13 +34,23 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
         let decode = |bytes: Vec<u8>| {
             serde_json::from_slice(&bytes).map_err(|e| Error::internal(format!("has another form: {e}")))
         };
-        Self { place, encode, decode }
+        Self { place, message: None, encode, decode }
     }
 }
 
 impl Table<Vec<u8>> {
     pub(super) fn plain(place: Place) -> Self {
-        Self { place, encode: |value| Ok(value.clone()), decode: Ok }
+        Self { place, message: None, encode: |value| Ok(value.clone()), decode: Ok }
+    }
+}
+
+impl<T: Message + Name + Default> Table<T> {
+    pub(super) fn messages(place: Place) -> Self {
+        let decode = |bytes: Vec<u8>| {
+            T::decode(bytes.as_slice())
+                .map_err(|e| Error::internal(format!("is no message `{}`: {e}", T::full_name())))
+        };
+        Self { place, message: Some(T::full_name()), encode: |value| Ok(value.encode_to_vec()), decode }
     }
 }
 
@@ -138,7 +154,11 @@ impl<T> Table<T> {
     }
 
     pub(super) fn record(&self, key: &str, value: &T, put: Put) -> Result<Record> {
-        let Put { life, metadata, .. } = put;
+        let Put { life, mut metadata, .. } = put;
+        if let Some(name) = &self.message {
+            let field = Field { r#type: "string".to_owned(), value: name.clone() };
+            metadata.insert(MESSAGE.to_owned(), field);
+        }
         // Less than a millisecond is still not without end.
         let life = life.map_or(0, |life| i64::try_from(life.as_millis()).unwrap_or(i64::MAX).max(1));
         Ok(Record {
@@ -172,7 +192,8 @@ impl<T> Table<T> {
 
 impl<T> Clone for Table<T> {
     fn clone(&self) -> Self {
-        Self { place: self.place.clone(), encode: self.encode, decode: self.decode }
+        let Self { place, message, encode, decode } = self;
+        Self { place: place.clone(), message: message.clone(), encode: *encode, decode: *decode }
     }
 }
 
@@ -264,6 +285,37 @@ impl<T> Entries<T> {
             self.records.options().after.clone_from(to);
         }
         "desc".clone_into(&mut self.records.options().order);
+        self
+    }
+
+    /// Only those that follow `key` in the order they are listed in, which need not be there any more: the
+    /// last key of a page begins the next one. To be said after [`Entries::descending`] and before the first
+    /// [`Entries::next`].
+    ///
+    /// ```
+    /// # use micro_sdk::{Context, Result};
+    /// # async fn example(cx: Context, token: &str) -> Result<()> {
+    /// let table = cx.store().table::<String>("products");
+    /// let page = table.list("").after(token).limit(50).collect().await?;
+    /// let next_token = page.last().map(|entry| entry.key.clone());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn after(mut self, key: &str) -> Self {
+        if key.is_empty() {
+            return self;
+        }
+        let key = self.table.place.key(key);
+        let is_descending = self.records.options().order == "desc";
+        match &self.bounds {
+            // Before where the listing begins anyway.
+            Some((from, _)) if !is_descending && key < *from => return self,
+            Some((_, to)) if is_descending && key >= *to => return self,
+            _ => {}
+        }
+        self.first = None;
+        self.records.options().after = key;
         self
     }
 

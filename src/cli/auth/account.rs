@@ -42,7 +42,7 @@ impl NewAccount {
             given => given.unwrap_or_default(),
         };
         let connection = cx.connect().await?;
-        let auth: AuthClient = connection.block("auth")?;
+        let auth: AuthClient = connection.block("auth");
         let request = GenerateRequest {
             id: self.id,
             name: self.name.unwrap_or_default(),
@@ -66,7 +66,7 @@ impl NewAccount {
 
 pub(super) async fn list(cx: &Context) -> anyhow::Result<()> {
     let connection = cx.connect().await?;
-    let accounts: AccountsClient = connection.block("auth")?;
+    let accounts: AccountsClient = connection.block("auth");
     let request = ListAccountsRequest { options: Some(options(&connection)) };
     let mut accounts = accounts.list(request).await?.accounts;
     accounts.sort_by(|a, b| a.id.cmp(&b.id));
@@ -87,7 +87,7 @@ pub(super) async fn list(cx: &Context) -> anyhow::Result<()> {
 
 pub(super) async fn delete(id: String, cx: &Context) -> anyhow::Result<()> {
     let connection = cx.connect().await?;
-    let accounts: AccountsClient = connection.block("auth")?;
+    let accounts: AccountsClient = connection.block("auth");
     accounts.delete(DeleteAccountRequest { id, options: Some(options(&connection)) }).await?;
     Ok(())
 }

@@ -36,7 +36,7 @@ impl Audit {
             return Err(Failure::usage("--count is at least 1").into());
         }
         let connection = cx.connect().await?;
-        let auth: AuthClient = connection.block("auth")?;
+        let auth: AuthClient = connection.block("auth");
         let options =
             if self.all_namespaces { Options { namespace: "*".to_owned() } } else { options(&connection) };
         let request = AuditRequest { options: Some(options), count: self.count, follow: self.follow };

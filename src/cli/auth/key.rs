@@ -7,7 +7,7 @@ use crate::cli::context::Context;
 
 pub(super) async fn rotate(cx: &Context) -> anyhow::Result<()> {
     let connection = cx.connect().await?;
-    let auth: AuthClient = connection.block("auth")?;
+    let auth: AuthClient = connection.block("auth");
     let rotated = auth.rotate_key(RotateKeyRequest {}).await?;
     let until = jiff::Timestamp::from_second(rotated.old_key_until)?;
     let record = json!({ "kid": rotated.kid, "old_key_until": until.to_string() });

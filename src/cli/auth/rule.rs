@@ -61,7 +61,7 @@ impl NewRule {
             priority: self.priority,
         };
         let connection = cx.connect().await?;
-        let rules: RulesClient = connection.block("auth")?;
+        let rules: RulesClient = connection.block("auth");
         let record = record(&rule);
         rules.create(CreateRequest { rule: Some(rule), options: Some(options(&connection)) }).await?;
         Ok(cx.ui.done("Rule created", &record)?)
@@ -70,7 +70,7 @@ impl NewRule {
 
 pub(super) async fn list(cx: &Context) -> anyhow::Result<()> {
     let connection = cx.connect().await?;
-    let rules: RulesClient = connection.block("auth")?;
+    let rules: RulesClient = connection.block("auth");
     let rules = rules.list(ListRequest { options: Some(options(&connection)) }).await?.rules;
     let records: Vec<Value> = rules.iter().map(record).collect();
     cx.ui.records(&records, &["ID", "SCOPE", "ACCESS", "RESOURCE", "PRIORITY"], |record| {
@@ -83,7 +83,7 @@ pub(super) async fn list(cx: &Context) -> anyhow::Result<()> {
 
 pub(super) async fn delete(id: String, cx: &Context) -> anyhow::Result<()> {
     let connection = cx.connect().await?;
-    let rules: RulesClient = connection.block("auth")?;
+    let rules: RulesClient = connection.block("auth");
     let request = DeleteRequest { id: id.clone(), options: Some(options(&connection)) };
     if !rules.delete(request).await?.missing {
         return Ok(cx.ui.done("Rule deleted", &json!({ "id": id }))?);

@@ -42,7 +42,7 @@ pub(in crate::cli) async fn change(
     new_secret: String,
     connection: &Connection,
 ) -> anyhow::Result<()> {
-    let accounts: AccountsClient = connection.block("auth")?;
+    let accounts: AccountsClient = connection.block("auth");
     let options = Some(options(connection));
     accounts
         .change_secret(ChangeSecretRequest { id: id.to_owned(), old_secret, new_secret, options })

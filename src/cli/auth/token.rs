@@ -30,7 +30,7 @@ impl NewToken {
     pub(super) async fn create(self, cx: &Context) -> anyhow::Result<()> {
         let secret = given::secret(self.secret, "Enter its secret", "--secret", cx).await?;
         let connection = cx.connect_anonymously().await?;
-        let auth: AuthClient = connection.block("auth")?;
+        let auth: AuthClient = connection.block("auth");
         let request = TokenRequest {
             id: self.id,
             secret,

@@ -25,7 +25,7 @@ impl Del {
             path: self.key.clone(),
             if_revision: self.if_revision,
         };
-        let deleted = client(&connection)?.delete(request).await?;
+        let deleted = client(&connection).delete(request).await?;
         // A server of Micro v4 counts no revisions, and does not say what was there.
         if !deleted.existed && deleted.revision > 0 {
             cx.ui.say(format_args!("there was nothing at {}", self.key));

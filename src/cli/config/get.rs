@@ -40,7 +40,7 @@ impl Get {
             path: self.key.unwrap_or_default(),
             options: Some(Options { secret: self.secret }),
         };
-        let answer = match client(&connection)?.get(request).await {
+        let answer = match client(&connection).get(request).await {
             Ok(answer) => answer,
             // Nothing was ever set in the namespace.
             Err(error) if error.code == 404 => return Err(missing().into()),

@@ -48,7 +48,7 @@ impl Config {
     }
 }
 
-fn client(connection: &Connection) -> anyhow::Result<ConfigClient> {
+fn client(connection: &Connection) -> ConfigClient {
     connection.block("config")
 }
 
@@ -67,5 +67,5 @@ fn parsed(value: Option<&Wire>) -> anyhow::Result<Value> {
 pub(super) async fn list(connection: &Connection, path: String, secret: bool) -> anyhow::Result<Vec<Entry>> {
     let namespace = connection.namespace().to_owned();
     let request = ListRequest { namespace, path, options: Some(Options { secret }) };
-    Ok(client(connection)?.list(request).await?.entries)
+    Ok(client(connection).list(request).await?.entries)
 }

@@ -73,7 +73,7 @@ impl Set {
             if_revision: self.if_revision,
             reveal: self.secret == Some(false),
         };
-        client(&connection)?.set(request).await?;
+        client(&connection).set(request).await?;
         Ok(())
     }
 }

@@ -35,7 +35,7 @@ impl Watch {
             after_revision: self.after_revision,
         };
         let mut last = self.after_revision;
-        let mut changes = client(&connection)?.watch(request).await?;
+        let mut changes = client(&connection).watch(request).await?;
         let printing = async {
             let ended = loop {
                 match changes.next().await {

@@ -19,7 +19,7 @@ pub(super) fn keys() -> ArgValueCompleter {
     ArgValueCompleter::new(|typed: &OsStr| {
         let prefix = typed.to_str().unwrap_or_default().to_owned();
         let found = answered(async |connection| {
-            let store: StoreClient = connection.block("store")?;
+            let store: StoreClient = connection.block("store");
             let options = ListOptions {
                 database: option("-d", "--database").unwrap_or_else(|| connection.namespace().to_owned()),
                 table: option("-t", "--table").unwrap_or_default(),
@@ -39,7 +39,7 @@ pub(super) fn blobs() -> ArgValueCompleter {
     ArgValueCompleter::new(|typed: &OsStr| {
         let prefix = typed.to_str().unwrap_or_default().to_owned();
         let found = answered(async |connection| {
-            let blobs = Store::new(connection.block("store")?, connection.namespace(), "").blobs();
+            let blobs = Store::new(connection.block("store"), connection.namespace(), "").blobs();
             let page = blobs.list(&prefix, "").await?;
             Ok(page.into_iter().take(SHOWN).map(|blob| blob.key).collect())
         });

@@ -12,7 +12,7 @@ pub(super) struct Databases {}
 impl Databases {
     pub(super) async fn run(self, cx: &Context) -> anyhow::Result<()> {
         let connection = cx.connect().await?;
-        let store: StoreClient = connection.block("store")?;
+        let store: StoreClient = connection.block("store");
         let databases = store.databases(DatabasesRequest {}).await?.databases;
         cx.ui.names(&databases)
     }

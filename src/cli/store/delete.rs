@@ -40,7 +40,7 @@ pub(super) struct Delete {
 impl Delete {
     pub(super) async fn run(self, cx: &Context) -> anyhow::Result<()> {
         let connection = cx.connect().await?;
-        let store: StoreClient = connection.block("store")?;
+        let store: StoreClient = connection.block("store");
         let (database, table) = (self.place.database.name(&connection), self.place.table);
         if let Some(prefix) = self.prefix {
             return Many { store, database, table, prefix, limit: self.limit }.delete(cx).await;

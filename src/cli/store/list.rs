@@ -27,7 +27,7 @@ pub(super) struct List {
 impl List {
     pub(super) async fn run(self, cx: &Context) -> anyhow::Result<()> {
         let connection = cx.connect().await?;
-        let store: StoreClient = connection.block("store")?;
+        let store: StoreClient = connection.block("store");
         let options = ListOptions {
             database: self.place.database.name(&connection),
             table: self.place.table,

@@ -6,6 +6,7 @@ mod databases;
 mod delete;
 mod files;
 mod list;
+mod message;
 mod read;
 mod restore;
 mod snapshot;

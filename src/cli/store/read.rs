@@ -10,8 +10,9 @@ use micro_sdk::{
     store::Records,
 };
 use serde::Serialize;
+use serde_json::Value;
 
-use super::{Part, Place, completion};
+use super::{Part, Place, completion, message::Messages};
 use crate::cli::{
     context::Context,
     failure::{Failure, exit},
@@ -23,8 +24,9 @@ const SHOWN: usize = 20;
 
 /// Print the value of a record, or of several
 ///
-/// With -v, print a table of keys, values and when they expire. `-o raw` prints the bytes of the
-/// values as they are, `-o json` all there is to know, the values in base64.
+/// A value that a service has written as a message is shown as JSON while the service is registered. With
+/// -v, print a table of keys, values and when they expire. `-o raw` prints the bytes of the values as they
+/// are, `-o json` all there is to know, the values in base64.
 #[derive(Args)]
 pub(super) struct Read {
     /// The key; with --prefix or --suffix, its beginning or end.
@@ -48,6 +50,9 @@ struct Shown {
     key: String,
     /// In base64.
     value: String,
+    /// The message that the value is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    json: Option<Value>,
     metadata: BTreeMap<String, String>,
     version: u64,
     /// Nanoseconds from now, as Micro v4 says it.
@@ -75,7 +80,7 @@ impl Read {
             after: String::new(),
         };
         let request = ReadRequest { key: key.clone(), options: Some(options) };
-        let mut records = Records::new(connection.block("store")?, request);
+        let mut records = Records::new(connection.block("store"), request);
         let missing = |error: micro_sdk::Error| match error.code {
             404 => {
                 let text = format!("Not found: table {table} of database {database} has no record `{key}`");
@@ -86,15 +91,24 @@ impl Read {
         };
         let (mut rows, mut shown) =
             (vec![["KEY", "VALUE", "EXPIRY"].map(str::to_owned).to_vec()], Vec::new());
+        let mut messages = Messages::Unasked;
         while let Some(record) = records.next().await.map_err(missing)? {
+            let json = match cx.ui.output {
+                Output::Raw => None,
+                _ => messages.json(&record, &database, &table, cx, &connection).await,
+            };
             match cx.ui.output {
-                Output::Table if cx.ui.verbose => {
-                    rows.push(vec![record.key, printable(&record.value), expiry(record.expiry)]);
+                Output::Table => {
+                    let value = json.map_or(record.value, String::into_bytes);
+                    if cx.ui.verbose {
+                        rows.push(vec![record.key, printable(&value), expiry(record.expiry)]);
+                    } else {
+                        cx.ui.piece([&value[..], b"\n"].concat()).await?;
+                    }
                 }
-                Output::Table => cx.ui.piece([&record.value[..], b"\n"].concat()).await?,
                 Output::Raw => cx.ui.piece(record.value).await?,
-                Output::Json => shown.push(Shown::of(record)),
-                Output::Jsonl => cx.ui.line(serde_json::to_string(&Shown::of(record))?)?,
+                Output::Json => shown.push(Shown::of(record, json)),
+                Output::Jsonl => cx.ui.line(serde_json::to_string(&Shown::of(record, json))?)?,
             }
         }
         match cx.ui.output {
@@ -106,13 +120,14 @@ impl Read {
 }
 
 impl Shown {
-    fn of(record: Record) -> Self {
+    fn of(record: Record, json: Option<String>) -> Self {
         // A server of Micro v4 says it in seconds alone.
         let left = if record.expiry_ms > 0 { record.expiry_ms } else { record.expiry.saturating_mul(1000) };
         let expiry = u64::try_from(left).ok().filter(|left| *left > 0);
         Self {
             key: record.key,
             value: BASE64_STANDARD.encode(record.value),
+            json: json.and_then(|json| serde_json::from_str(&json).ok()),
             metadata: record.metadata.into_iter().map(|(name, field)| (name, field.value)).collect(),
             version: record.version,
             expiry: expiry.map(|left| left.saturating_mul(1_000_000)),

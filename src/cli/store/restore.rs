@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use micro_sdk::{Upload, blocks::store::StoreClient, proto::store::RestoreRequest};
+use micro_sdk::{blocks::store::StoreClient, proto::store::RestoreRequest};
 
 use super::{Database, files::Source};
 use crate::cli::context::Context;
@@ -24,11 +24,11 @@ impl Restore {
     pub(super) async fn run(self, cx: &Context) -> anyhow::Result<()> {
         let mut source = Source::open(self.file).await?;
         let connection = cx.connect().await?;
-        let store: StoreClient = connection.block("store")?;
+        let store: StoreClient = connection.block("store");
         let database = self.database.name(&connection);
         let question = format!("Replace all records of database {database}?");
         cx.ui.confirm(question, "restore replaces all records").await?;
-        let mut upload = Upload::new(store.restore());
+        let mut upload = store.restore();
         let (progress, mut bytes) = (cx.ui.progress(), 0);
         let mut request = RestoreRequest { database: database.clone(), data: Vec::new() };
         loop {

@@ -38,7 +38,7 @@ impl Snapshot {
             cx.ui.confirm(question, &what).await?;
         }
         let connection = cx.connect().await?;
-        let store: StoreClient = connection.block("store")?;
+        let store: StoreClient = connection.block("store");
         let database = self.database.name(&connection);
         let mut pieces = store.snapshot(SnapshotRequest { database: database.clone() }).await?;
         let mut sink = Sink::open(self.file, true)?;

@@ -16,7 +16,7 @@ pub(super) struct Tables {
 impl Tables {
     pub(super) async fn run(self, cx: &Context) -> anyhow::Result<()> {
         let connection = cx.connect().await?;
-        let store: StoreClient = connection.block("store")?;
+        let store: StoreClient = connection.block("store");
         let request = TablesRequest { database: self.database.name(&connection) };
         cx.ui.names(&store.tables(request).await?.tables)
     }

@@ -44,7 +44,7 @@ impl Write {
         let words = self.value;
         let value = tokio::task::spawn_blocking(move || value(&words)).await??;
         let connection = cx.connect().await?;
-        let store: StoreClient = connection.block("store")?;
+        let store: StoreClient = connection.block("store");
         let expiry_ms = match self.expiry {
             None => 0,
             Some(Duration::ZERO) => return Err(Failure::usage("--expiry cannot be 0").into()),

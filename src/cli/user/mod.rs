@@ -70,7 +70,7 @@ async fn whoami(cx: &Context) -> anyhow::Result<()> {
         Identity::Nobody => Err(not_logged_in(&environment)),
         Identity::Account { .. } => {
             let connection = cx.connect().await?;
-            let auth: AuthClient = connection.block("auth")?;
+            let auth: AuthClient = connection.block("auth");
             let token = connection.token().unwrap_or_default().to_owned();
             let account =
                 auth.inspect(InspectRequest { token, options: None }).await?.account.unwrap_or_default();

@@ -26,7 +26,7 @@ impl NewToken {
         let credentials: Credentials = cx.stored_credentials().read()?;
         let token = match credentials.identity(&environment, &cx.namespace()?) {
             Identity::Owner => {
-                let auth: AuthClient = cx.connect().await?.block("auth")?;
+                let auth: AuthClient = cx.connect().await?.block("auth");
                 let token_expiry = i64::try_from(self.expires.as_secs())?;
                 let request = LocalRequest { token_expiry, ..LocalRequest::default() };
                 auth.local(request).await?.token.context("the server made no token")?.access_token

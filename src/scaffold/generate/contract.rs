@@ -24,7 +24,7 @@ use super::{
 /// # Errors
 /// A .proto file does not compile.
 pub fn contract(repository: &Path) -> anyhow::Result<Files> {
-    let compiled = sources::read(&repository.join("proto/micro"), "proto/micro", &[], &|_| ())?;
+    let compiled = sources::read(&repository.join("proto/micro"), "proto/micro", &[], &[], &|_| ())?;
     let mut files: Files = Vec::new();
     let style = Style { prost: "::prost", types: "::prost_types", named: false };
     for (module, code) in code::of(&compiled.files, style, None)? {
@@ -50,6 +50,7 @@ fn services(compiled: &Sources) -> anyhow::Result<BTreeMap<String, String>> {
             paths: Paths { sdk: "crate", messages: Some("::micro_proto") },
             names: names::of(&compiled.files)?.into(),
             foreign: HashSet::new(),
+            partial: false,
         },
         collected: Rc::clone(&collected),
     }));

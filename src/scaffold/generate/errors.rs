@@ -6,7 +6,7 @@ use prost_types::{DescriptorProto, FileDescriptorProto};
 use protox::file::{File as Opened, FileResolver as _, GoogleFileResolver};
 use strsim::osa_distance;
 
-use super::libraries;
+use super::{libraries, options::Include};
 use crate::editions;
 
 /// The files that protobuf brings along.
@@ -30,11 +30,28 @@ pub(super) struct Origin<'a> {
     /// The folder that is compiled, and what stands before a file of it in messages.
     pub(super) folder: &'a Path,
     pub(super) prefix: &'a str,
+    /// The folders in which imports are looked for besides.
+    pub(super) include: &'a [Include],
     /// The .proto files in it.
     pub(super) protos: &'a [PathBuf],
 }
 
 impl Origin<'_> {
+    /// The folder that a file was found in, where it is not that of the project.
+    fn included(&self, file: &str) -> Option<&Include> {
+        let is_own = self.folder.join(file).is_file();
+        self.include.iter().find(|include| !is_own && include.folder.join(file).is_file())
+    }
+
+    /// What stands before the name of a file in messages.
+    pub(super) fn prefix_of(&self, file: &str) -> String {
+        self.included(file).map_or_else(|| self.prefix.to_owned(), |include| format!("{}/", include.shown))
+    }
+
+    fn path_of(&self, file: &str) -> PathBuf {
+        self.included(file).map_or(self.folder, |include| &include.folder).join(file)
+    }
+
     /// The compiler's error with the place as a path of the project, and what to do about it. `missing` is
     /// the import that was not found last.
     pub(super) fn explained(&self, error: &protox::Error, missing: Option<&str>) -> anyhow::Error {
@@ -42,7 +59,7 @@ impl Origin<'_> {
         let text = format!("{error:?}");
         if let Some((importer, imported)) = text.strip_prefix("import cycle detected: ").and_then(cycle) {
             let place = self.place_of_import(importer, imported);
-            return anyhow::anyhow!("{}{importer}:{place} {text}", self.prefix);
+            return anyhow::anyhow!("{}{importer}:{place} {text}", self.prefix_of(importer));
         }
         let Some(file) = error.file() else { return anyhow::anyhow!(text) };
         let (mut place, said) = placed(text.strip_prefix(&format!("{file}:")).unwrap_or(&text));
@@ -52,7 +69,7 @@ impl Origin<'_> {
         }
         let line = self.line(file, &place);
         let advised = self.advised(file, &line, said).unwrap_or_else(|| said.to_owned());
-        let mut text = format!("{}{file}:{place} {advised}", self.prefix);
+        let mut text = format!("{}{file}:{place} {advised}", self.prefix_of(file));
         if let Some(missing) = missing.filter(|_| error.is_file_not_found()) {
             text.push_str(&self.remedy(missing));
         }
@@ -119,8 +136,13 @@ impl Origin<'_> {
             );
         }
         let mut text = format!("; put the file at `{prefix}{missing}`");
-        if let Some(home) = libraries::home_of(missing) {
-            text.push_str(&format!(": it is part of {home}, as `{missing}`"));
+        match libraries::home_of(missing) {
+            Some(home) => text.push_str(&format!(": it is part of {home}, as `{missing}`")),
+            None => {
+                text.push_str(
+                    ", or name its folder in `include` of `[package.metadata.micro]` in Cargo.toml",
+                );
+            }
         }
         text
     }
@@ -129,7 +151,7 @@ impl Origin<'_> {
     /// is no text, or where the first name that the error quotes stands first. Empty where none of them is
     /// known.
     fn place_of(&self, file: &str, error: &str) -> String {
-        let Ok(content) = fs::read(self.folder.join(file)) else { return String::new() };
+        let Ok(content) = fs::read(self.path_of(file)) else { return String::new() };
         let before = if error.ends_with("reached end of file") {
             content.trim_ascii_end()
         } else {
@@ -151,7 +173,7 @@ impl Origin<'_> {
 
     /// Where one file imports another, as `3:1:`.
     fn place_of_import(&self, importer: &str, wanted: &str) -> String {
-        let text = fs::read_to_string(self.folder.join(importer)).unwrap_or_default();
+        let text = fs::read_to_string(self.path_of(importer)).unwrap_or_default();
         let imports = |line: &str| {
             line.trim_start().starts_with("import")
                 && (line.contains(&format!("\"{wanted}\"")) || line.contains(&format!("'{wanted}'")))
@@ -163,7 +185,7 @@ impl Origin<'_> {
     /// The line of a file that a place `3:5:` is in; empty if it is not known.
     fn line(&self, file: &str, place: &str) -> String {
         let number = place.split(':').next().and_then(|line| line.parse::<usize>().ok());
-        let text = fs::read_to_string(self.folder.join(file)).unwrap_or_default();
+        let text = fs::read_to_string(self.path_of(file)).unwrap_or_default();
         let line = number.and_then(|number| text.lines().nth(number.checked_sub(1)?));
         line.unwrap_or_default().to_owned()
     }

@@ -19,6 +19,9 @@ pub(super) struct Paths {
     pub(super) messages: Option<&'static str>,
 }
 
+/// What a client has beside the methods of its service, which give way to it by an underscore.
+const CLIENT_METHODS: [&str; 4] = ["new", "timeout", "header", "with"];
+
 /// Writes services for prost-build.
 pub(super) struct Generator {
     pub(super) paths: Paths,
@@ -26,13 +29,14 @@ pub(super) struct Generator {
     pub(super) names: Rc<HashMap<String, ServiceNames>>,
     /// The services that are called and never served, by their full names.
     pub(super) foreign: HashSet<String>,
+    /// A handler may leave methods out, which then answer 501.
+    pub(super) partial: bool,
 }
 
 impl ServiceGenerator for Generator {
     fn generate(&mut self, mut service: Service, buffer: &mut String) {
         let full_name = format!("{}.{}", service.package, service.proto_name);
-        // The client's own constructor has that name.
-        let mut taken = HashSet::from(["new".to_owned()]);
+        let mut taken: HashSet<String> = CLIENT_METHODS.map(str::to_owned).into();
         for method in &mut service.methods {
             if method.name.is_empty() {
                 method.name.push_str("unnamed");
@@ -42,7 +46,7 @@ impl ServiceGenerator for Generator {
             }
         }
         let Some(names) = self.names.get(&full_name) else { return };
-        let writer = Writer { paths: self.paths, service: &service, names };
+        let writer = Writer { paths: self.paths, service: &service, names, partial: self.partial };
         if !self.foreign.contains(&full_name) {
             writer.handler_trait(buffer);
             writer.server(buffer);
@@ -56,6 +60,7 @@ struct Writer<'a> {
     paths: Paths,
     service: &'a Service,
     names: &'a ServiceNames,
+    partial: bool,
 }
 
 /// `#[deprecated]`, where the .proto file says so.
@@ -126,8 +131,7 @@ impl Writer<'_> {
                 arguments: "requests",
                 parameters: format!("requests: {sdk}::Receiver<{input}>"),
                 client: format!(
-                    "(&self) -> ({sdk}::Sender<{input}>,
-                         impl ::core::future::Future<Output = {sdk}::Result<{output}>> + ::core::marker::Send + use<>)
+                    "(&self) -> {sdk}::Upload<{input}, {output}>
                      {{ self.0.client_stream(\"{endpoint}\") }}"
                 ),
                 result: output,
@@ -158,11 +162,17 @@ impl Writer<'_> {
         let mut body = String::new();
         for method in &service.methods {
             documentation(&method.comments, &format!("Answers `{}`.", method.proto_name), &mut body);
-            let Form { parameters, result, .. } = self.form(method);
+            let Form { parameters, arguments, result, .. } = self.form(method);
+            let absent = format!(
+                "{{ ::core::mem::drop((cx, {arguments})); async {{ ::core::result::Result::Err({sdk}::Error::not_implemented(\
+                 \"{}.{} is not implemented\")) }} }}",
+                service.proto_name, method.proto_name
+            );
+            let body_or_end = if self.partial { absent.as_str() } else { ";" };
             write!(
                 body,
                 "{}fn {}(&self, cx: {sdk}::Context, {parameters}) \
-                 -> impl ::core::future::Future<Output = {sdk}::Result<{result}>> + ::core::marker::Send;",
+                 -> impl ::core::future::Future<Output = {sdk}::Result<{result}>> + ::core::marker::Send {body_or_end}",
                 deprecation(method.options.deprecated()),
                 method.name
             )
@@ -243,6 +253,22 @@ impl Writer<'_> {
                  /// Calls through this client.
                  #[must_use]
                  pub fn new(client: {sdk}::Client) -> Self {{ Self(client) }}
+                 /// The same client, of which each call may take so long: `client.timeout(limit).method(…)`
+                 /// limits one call.
+                 #[must_use]
+                 pub fn timeout(&self, limit: ::core::time::Duration) -> Self {{
+                     self.with(|client| client.with_timeout(limit))
+                 }}
+                 /// The same client, which adds a header to each call.
+                 #[must_use]
+                 pub fn header(&self, name: &str, value: &str) -> Self {{
+                     self.with(|client| client.with_header(name, value))
+                 }}
+                 /// The same client with other options of [`{sdk}::Client`].
+                 #[must_use]
+                 pub fn with(&self, change: impl ::core::ops::FnOnce({sdk}::Client) -> {sdk}::Client) -> Self {{
+                     Self(change(::core::clone::Clone::clone(&self.0)))
+                 }}
                  {methods}
              }}
              impl ::core::convert::From<{sdk}::Client> for {client} {{

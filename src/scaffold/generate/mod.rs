@@ -11,6 +11,7 @@ mod handlers;
 mod libraries;
 mod modules;
 mod names;
+mod options;
 mod sources;
 mod well_known;
 
@@ -75,8 +76,33 @@ pub(crate) fn generate_with(project: &Path, fetched: &[(PathBuf, Vec<u8>)]) -> a
     Ok(changed)
 }
 
+/// The files of [`generate`] that are not as they would be written.
+///
+/// # Errors
+/// As those of [`generate`], but for what cannot be written.
+pub(crate) fn outdated(project: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = contained(|working_on| project_files(project, &[], working_on))?;
+    files.retain(|(path, content)| !fs::read(project.join(path)).is_ok_and(|present| present == *content));
+    Ok(files.into_iter().map(|(path, _)| project.join(path)).collect())
+}
+
+/// Generates the code of the packages that a project depends on by a path, as far as they keep any, and then
+/// its own; returns the files that changed.
+///
+/// # Errors
+/// As those of [`generate`].
+pub(crate) fn refresh(project: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut changed = Vec::new();
+    let mut packages = options::path_dependencies(project)?;
+    packages.push(project.to_owned());
+    for package in packages.iter().filter(|package| is_generated(package)) {
+        changed.extend(generate(package)?);
+    }
+    Ok(changed)
+}
+
 /// Whether a project keeps generated code, so that `micro run` has to keep it fresh.
-pub(crate) fn is_generated(project: &Path) -> bool {
+fn is_generated(project: &Path) -> bool {
     let header = HEADER.trim_end();
     fs::read_to_string(project.join("src/proto/mod.rs")).is_ok_and(|text| text.starts_with(header))
 }
@@ -86,7 +112,8 @@ fn project_files(
     fetched: &[(PathBuf, Vec<u8>)],
     working_on: &dyn Fn(&str),
 ) -> anyhow::Result<Files> {
-    let compiled = sources::read(&project.join("proto"), "proto", fetched, working_on)?;
+    let options = options::read(project)?;
+    let compiled = sources::read(&project.join("proto"), "proto", &options.include, fetched, working_on)?;
     working_on("proto");
     let is_nameless = |source: &&Source| source.file.package().is_empty();
     let own = compiled.files.iter().filter(|source| source.foreign.is_none());
@@ -99,6 +126,7 @@ fn project_files(
         paths: Paths { sdk: "::micro_sdk", messages: None },
         names: names::of(&compiled.files)?.into(),
         foreign: foreign.flat_map(full_names).collect(),
+        partial: options.partial,
     };
     let style = Style { prost: "::micro_sdk::prost", types: "::micro_sdk::prost_types", named: true };
     let mut modules = Vec::new();

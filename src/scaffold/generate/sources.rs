@@ -23,7 +23,9 @@ use prost_build::Module;
 
 use super::{
     errors::{Origin, STANDARD},
-    foreign, libraries, well_known,
+    foreign, libraries,
+    options::Include,
+    well_known,
 };
 use crate::editions;
 
@@ -72,14 +74,15 @@ impl Source {
     }
 }
 
-/// Compiles everything below a folder. `shown` is how that folder is called in messages; `fetched` are sets
-/// that will lie in it, by their paths.
+/// Compiles everything below a folder. `shown` is how that folder is called in messages; imports that are not
+/// there are looked for in `include`; `fetched` are sets that will lie in it, by their paths.
 ///
 /// # Errors
 /// There is nothing to compile, or a file cannot be read or compiled; the text shows where.
 pub(super) fn read(
     folder: &Path,
     shown: &str,
+    include: &[Include],
     fetched: &[(PathBuf, Vec<u8>)],
     working_on: &dyn Fn(&str),
 ) -> Result<Sources> {
@@ -99,7 +102,9 @@ pub(super) fn read(
     }
     let prefix = if shown.is_empty() { String::new() } else { format!("{shown}/") };
     let mut resolver = ChainFileResolver::new();
-    resolver.add(Folder(IncludeFileResolver::new(folder.to_owned()), folder.to_owned()));
+    for folder in [folder].into_iter().chain(include.iter().map(|include| include.folder.as_path())) {
+        resolver.add(Folder(IncludeFileResolver::new(folder.to_owned()), folder.to_owned()));
+    }
     resolver.add(GoogleFileResolver::new());
     let mut decoded = Vec::new();
     for (path, bytes) in sets {
@@ -126,12 +131,13 @@ pub(super) fn read(
         let name = path.strip_prefix(folder).unwrap_or(path);
         working_on(&format!("{prefix}{}", name.display()));
         if let Err(error) = compiler.open_file(path) {
-            let origin = Origin { folder, prefix: &prefix, protos: &found.protos };
+            let origin = Origin { folder, prefix: &prefix, include, protos: &found.protos };
             return Err(origin.explained(&error, missing.take().as_deref()));
         }
     }
+    let origin = Origin { folder, prefix: &prefix, include, protos: &found.protos };
     let mut files: Vec<Source> = (compiler.file_descriptor_set().file.into_iter())
-        .map(|file| Source { file, folder: prefix.clone(), foreign: None })
+        .map(|file| Source { folder: origin.prefix_of(file.name()), file, foreign: None })
         .collect();
     for (path, set) in decoded {
         add(&mut files, path, set)?;

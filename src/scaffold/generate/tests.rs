@@ -7,6 +7,7 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use super::*;
 
 mod foreign;
+mod options;
 
 /// A project with these files below `proto/`.
 fn project(files: &[(&str, &str)]) -> tempfile::TempDir {
@@ -139,7 +140,8 @@ fn a_missing_import_is_told_where_to_lie() {
     let import = |name: &str| format!("syntax = \"proto3\";\npackage a;\nimport \"{name}\";");
     assert_eq!(
         refused(&project(&[("a.proto", &import("money.proto"))])),
-        "proto/a.proto:3:1: import 'money.proto' not found; put the file at `proto/money.proto`"
+        "proto/a.proto:3:1: import 'money.proto' not found; put the file at `proto/money.proto`, \
+         or name its folder in `include` of `[package.metadata.micro]` in Cargo.toml"
     );
     let error = refused(&project(&[
         ("a.proto", &import("money.proto")),

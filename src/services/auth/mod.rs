@@ -8,6 +8,8 @@ mod decision;
 mod ended;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod instances;
+mod introduction;
 mod keys;
 mod life;
 mod login;
@@ -25,7 +27,7 @@ mod tests;
 use std::{
     collections::HashMap,
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use micro_sdk::{
@@ -48,14 +50,17 @@ use crate::{
 use accounts::{Accounts, Record, Renewed};
 use attempts::Attempts;
 use audit::{Audit, Note};
+use caller::USER;
 pub(crate) use caller::{Caller, Holder, Kind, Resource, Thing};
-use caller::{SERVICE, USER};
+use instances::{Credential, service_account};
+pub(crate) use instances::{check_scopes, names_service};
+use introduction::Introduction;
 use life::now;
 use place::Place;
 use revocation::Revocations;
 pub(crate) use revocation::Ties;
 use rules::Rules;
-use token::Tokens;
+use token::{Tokens, Use};
 use turns::Turns;
 
 /// The longest id, name, type or scope of an account, in bytes.
@@ -79,11 +84,8 @@ struct Inner {
     audit: Audit,
     /// The digests of the secrets that running instances were given, by namespace and service.
     instances: Mutex<HashMap<(String, String), Vec<Credential>>>,
-}
-
-struct Credential {
-    instance: String,
-    digest: String,
+    /// The last one that was made.
+    introduction: Mutex<Option<Introduction>>,
 }
 
 /// The namespace that a request is about.
@@ -137,16 +139,6 @@ fn check_words(
     Ok(())
 }
 
-fn service_account(namespace: &str, service: &str) -> Account {
-    Account {
-        id: service.to_owned(),
-        name: service.to_owned(),
-        r#type: SERVICE.to_owned(),
-        issuer: namespace.to_owned(),
-        ..Account::default()
-    }
-}
-
 impl Auth {
     /// Opens it, with the keys of tokens in a folder. What it notes is written in the background.
     ///
@@ -170,6 +162,7 @@ impl Auth {
             turns,
             audit: Audit::open(database.clone(), background),
             instances: Mutex::default(),
+            introduction: Mutex::default(),
         })))
     }
 
@@ -186,7 +179,14 @@ impl Auth {
     /// # Errors
     /// 401 for a token that is not valid or was revoked.
     pub(crate) fn verify(&self, token: &str) -> Result<Caller> {
+        self.verify_for(token, &[Use::Call])
+    }
+
+    fn verify_for(&self, token: &str, uses: &[Use]) -> Result<Caller> {
         let proof = self.0.tokens.verify(token)?;
+        if !uses.contains(&proof.r#use) {
+            return Err(token::invalid());
+        }
         let account = &proof.account;
         if !self.0.revocations.allow(&account.issuer, &account.id, &proof.ties) {
             return Err(token::invalid());
@@ -221,46 +221,6 @@ impl Auth {
     /// Another one after each such change.
     pub(crate) fn epoch(&self) -> u64 {
         self.0.revocations.epoch()
-    }
-
-    /// The id and secret with which a new process of a service proves who it is. They end with
-    /// the instance, and with this server.
-    ///
-    /// # Errors
-    /// 500 when the system has no random numbers.
-    pub(crate) fn begin_instance(
-        &self,
-        namespace: &str,
-        service: &str,
-        instance: &str,
-    ) -> Result<(String, String)> {
-        let secret = secret::generate()?;
-        let credential = Credential { instance: instance.to_owned(), digest: secret::digest(&secret) };
-        let key = (namespace.to_owned(), service.to_owned());
-        self.instances().entry(key).or_default().push(credential);
-        Ok((service.to_owned(), secret))
-    }
-
-    /// The instance is gone: what it was given is worth nothing any more.
-    pub(crate) fn end_instance(&self, instance: &str) {
-        self.0.revocations.revoke_session(instance);
-        self.instances().retain(|_, credentials| {
-            credentials.retain(|credential| credential.instance != instance);
-            !credentials.is_empty()
-        });
-    }
-
-    fn instances(&self) -> std::sync::MutexGuard<'_, HashMap<(String, String), Vec<Credential>>> {
-        self.0.instances.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The running instance of a service that has this secret.
-    fn instance_of(&self, namespace: &str, id: &str, secret: &str) -> Option<String> {
-        let digest = secret::digest(secret);
-        let key = (namespace.to_owned(), id.to_owned());
-        let instances = self.instances();
-        let known = instances.get(&key)?.iter().find(|credential| credential.digest == digest)?;
-        Some(known.instance.clone())
     }
 
     /// Notes a change that was made.
@@ -348,7 +308,8 @@ impl blocks::auth::Auth for Auth {
     }
 
     async fn inspect(&self, _: Context, request: InspectRequest) -> Result<InspectResponse> {
-        let caller = self.verify(&request.token).map_err(|e| Error::bad_request(e.detail))?;
+        let caller = self.verify_for(&request.token, &[Use::Call, Use::Introduce]);
+        let caller = caller.map_err(|e| Error::bad_request(e.detail))?;
         Ok(InspectResponse { account: caller.account.as_deref().cloned() })
     }
 
@@ -369,10 +330,11 @@ impl blocks::auth::Auth for Auth {
             return Err(Error::bad_request("an id and a secret, or a refresh token, are required"));
         }
         check_id(&request.id)?;
-        if let Some(session) = self.instance_of(namespace, &request.id, &request.secret) {
+        if let Some((session, scopes)) = self.instance_of(namespace, &request.id, &request.secret) {
             // Its tokens end with the instance.
             let ties = Ties::of_process(&session);
-            return self.answer(&service_account(namespace, &request.id), &ties, life, String::new());
+            let account = service_account(namespace, &request.id, scopes);
+            return self.answer(&account, &ties, life, String::new());
         }
         let record = self.log_in(&caller, namespace, &request.id, &request.secret).await?;
         let (refresh_token, ties) =
@@ -393,7 +355,7 @@ impl blocks::auth::Auth for Auth {
             0 => SERVICE_LIFE,
             life => life,
         };
-        let account = service_account(namespace, &request.service);
+        let account = service_account(namespace, &request.service, Vec::new());
         self.answer(&account, &Ties::of_process(""), life, String::new())
     }
 

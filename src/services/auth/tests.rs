@@ -326,7 +326,7 @@ async fn a_namesake_changes_nobodys_secret() {
     };
     let (called, service) = (stored("x").await, stored("own").await);
     // A process of a service that bears the name of a person.
-    let (id, secret) = block.auth.begin_instance("micro", "jane", "jane-1").unwrap();
+    let (id, secret) = block.auth.begin_instance("micro", "jane", "jane-1", &[]).unwrap();
     let token = block.log_in(&from("127.0.0.1"), &id, &secret).await.unwrap();
     let process = block.auth.verify(&token.access_token).unwrap();
     for (who, id, old, expected) in [
@@ -346,7 +346,7 @@ async fn a_namesake_changes_nobodys_secret() {
 async fn what_becomes_of_a_person_does_not_concern_the_service_of_that_name() {
     let block = Block::new().await;
     block.make("orders", &[]).await.unwrap();
-    let (id, secret) = block.auth.begin_instance("micro", "orders", "orders-1").unwrap();
+    let (id, secret) = block.auth.begin_instance("micro", "orders", "orders-1", &[]).unwrap();
     let before = block.log_in(&from("127.0.0.1"), &id, &secret).await.unwrap();
     block.change_secret(&Caller::owner(), "orders", "", "new").await.unwrap();
     block.auth.verify(&before.access_token).unwrap();
@@ -426,7 +426,7 @@ async fn accounts_are_listed_without_secrets_and_nobody_deletes_themselves() {
 #[tokio::test]
 async fn the_tokens_of_an_instance_end_with_it() {
     let block = Block::new().await;
-    let (id, secret) = block.auth.begin_instance("shop", "orders", "orders-1").unwrap();
+    let (id, secret) = block.auth.begin_instance("shop", "orders", "orders-1", &[]).unwrap();
     let request = TokenRequest {
         id,
         secret,

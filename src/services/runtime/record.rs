@@ -43,6 +43,9 @@ pub(super) struct Record {
     /// The name of the account that asked for it.
     pub(super) owner: String,
     pub(super) metadata: BTreeMap<String, String>,
+    /// What the account of its processes may do, beside what every service may.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) scopes: Vec<String>,
     #[serde(default, skip_serializing_if = "RestartPolicy::is_default")]
     pub(super) restart: RestartPolicy,
     /// It was killed: nothing of it is wanted, and only its name and source are remembered.
@@ -74,6 +77,7 @@ impl Record {
             id: self.id(),
             source: self.origin.clone(),
             environment: self.environment.clone(),
+            scopes: self.scopes.clone(),
             instances: self.instances,
             build_environment: BuildEnvironment {
                 path: self.path.clone(),
@@ -214,7 +218,7 @@ mod tests {
     #[test]
     fn the_stored_form_stays() {
         for form in [
-            r#"{"namespace":"shop","name":"cart","version":"latest","source":"/home/jane/cart","origin":{"kind":"cargo","folder":"/home/jane/cart","arguments":["-v"],"program":"cart"},"sealed":"AbC=","instances":2,"path":"/usr/bin","cargo_home":null,"rustup_home":"/r","binary":"00ff","owner":"jane","metadata":{"team":"a"},"restart":"never"}"#,
+            r#"{"namespace":"shop","name":"cart","version":"latest","source":"/home/jane/cart","origin":{"kind":"cargo","folder":"/home/jane/cart","arguments":["-v"],"program":"cart"},"sealed":"AbC=","instances":2,"path":"/usr/bin","cargo_home":null,"rustup_home":"/r","binary":"00ff","owner":"jane","metadata":{"team":"a"},"scopes":["shop"],"restart":"never"}"#,
             r#"{"namespace":"micro","name":"web","version":"v1","source":".","origin":{"kind":"command","folder":"/srv/web","command":["node","main.js"]},"environment":[["A","1"]],"instances":1,"path":null,"cargo_home":null,"rustup_home":null,"binary":null,"owner":"admin","metadata":{},"killed":true}"#,
         ] {
             let record = decode(form.as_bytes()).unwrap();

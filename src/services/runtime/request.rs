@@ -11,10 +11,10 @@ use micro_sdk::{
     },
 };
 
-use super::record::Record;
+use super::{record::Record, watcher::OWNED};
 use crate::{
     names,
-    services::not_yet,
+    services::{auth, not_yet},
     supervisor::{RestartPolicy, Source},
 };
 
@@ -87,6 +87,7 @@ pub(super) fn record(
         binary: None,
         owner: name.clone(),
         metadata: service.metadata.into_iter().filter(|(key, _)| key != "source").collect(),
+        scopes: scopes(options.scopes)?,
         restart: restart(&options.restart)?.unwrap_or_default(),
         killed: false,
     };
@@ -120,6 +121,9 @@ pub(super) fn update(record: &mut Record, service: &Service, options: UpdateOpti
     }
     if let Some(restart) = restart(&options.restart)? {
         record.restart = restart;
+    }
+    if !options.scopes.is_empty() {
+        record.scopes = scopes(options.scopes)?;
     }
     for pair in &options.env {
         let (name, value) = variable(pair)?;
@@ -205,8 +209,24 @@ fn instances(wanted: i64) -> Result<u32> {
     }
 }
 
+/// The scopes of the account of a service. One empty text means none.
+fn scopes(mut wanted: Vec<String>) -> Result<Vec<String>> {
+    wanted.retain(|scope| !scope.is_empty());
+    auth::check_scopes(&wanted)?;
+    if let Some(scope) = wanted.iter().find(|scope| auth::names_service(scope)) {
+        return Err(Error::bad_request(format!(
+            "`{scope}` is the scope of the account of one service, which has it without being given it"
+        )));
+    }
+    wanted.dedup();
+    Ok(wanted)
+}
+
 fn variable(pair: &str) -> Result<(String, String)> {
     match pair.split_once('=') {
+        Some((name, _)) if OWNED.contains(&name) => Err(Error::bad_request(format!(
+            "`{name}` is set by the runtime: it says to a service who it is and where its server is"
+        ))),
         Some((name, value)) if !name.is_empty() && !pair.contains('\0') => {
             Ok((name.to_owned(), value.to_owned()))
         }
@@ -259,6 +279,24 @@ mod tests {
         add("A").unwrap();
         add("A").unwrap();
         assert_eq!(add("B").unwrap_err().code, 413);
+    }
+
+    #[test]
+    fn variables_of_the_runtime_and_scopes_of_other_services_are_refused() {
+        for name in OWNED {
+            let error = variable(&format!("{name}=x")).unwrap_err();
+            assert!(error.code == 400 && error.detail.contains(name), "{error}");
+        }
+        // What a service may say for itself.
+        for name in ["MICRO_SERVICE_ADDRESS", "MICRO_SERVICE_LEASE", "MICRO_SERVICE_TOKEN_LIFE", "PATH"] {
+            variable(&format!("{name}=x")).unwrap();
+        }
+        let scopes = |words: &[&str]| scopes(words.iter().map(|&word| word.to_owned()).collect());
+        assert_eq!(scopes(&["a", "", "b"]).unwrap(), ["a", "b"]);
+        assert_eq!(scopes(&[""]).unwrap(), [""; 0]);
+        for wrong in [&["service:orders"][..], &["Service:x"], &["a\nb"], &[&"x".repeat(300)]] {
+            assert_eq!(scopes(wrong).unwrap_err().code, 400, "{wrong:?}");
+        }
     }
 
     #[test]

@@ -53,6 +53,7 @@ pub(super) fn service(record: &Record, snapshot: Option<&Snapshot>) -> Service {
     if let Source::Command { command, .. } = &record.origin {
         add("command", Some(command.join(" ")));
     }
+    add("scopes", Some(record.scopes.join(",")));
     add("restart", (!record.restart.is_default()).then(|| record.restart.word().to_owned()));
     let state = snapshot.map_or(State::Pending, |snapshot| snapshot.state);
     if let Some(snapshot) = snapshot {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use micro_sdk::{
-    Address, Client, DEFAULT_TIMEOUT, Error,
+    Address, Client, Error,
     blocks::debug::DebugClient,
     proto::{debug::HealthRequest, registry::Node},
 };
@@ -24,7 +24,7 @@ use crate::{
         auth::Auth,
         registry::{Catalog, Health, Registry},
     },
-    supervisor::{Id, Owner, Supervisor},
+    supervisor::{INSTANCE_VARIABLE, Id, Owner, Supervisor},
     tasks::Tasks,
 };
 
@@ -85,8 +85,21 @@ impl Watcher {
     }
 }
 
+/// The variables that a process is given by [`Watcher`] or the supervisor, and by nobody else.
+pub(super) const OWNED: [&str; 9] = [
+    "MICRO_SERVICE_NAME",
+    "MICRO_SERVICE_VERSION",
+    "MICRO_SERVICE_NETWORK",
+    "MICRO_SERVICE_SOCKET",
+    "MICRO_SERVICE_PROFILE",
+    "MICRO_NAMESPACE",
+    "MICRO_CLIENT_ID",
+    "MICRO_CLIENT_SECRET",
+    INSTANCE_VARIABLE,
+];
+
 impl Owner for Watcher {
-    fn environment(&self, id: &Id, instance: &str) -> Vec<(String, String)> {
+    fn environment(&self, id: &Id, instance: &str, scopes: &[String]) -> Vec<(String, String)> {
         let over = CancellationToken::new();
         self.instances().insert(instance.to_owned(), over.clone());
         if let Some(supervisor) = self.supervisor.get() {
@@ -109,7 +122,7 @@ impl Owner for Watcher {
             ("MICRO_SERVICE_PROFILE", "client".to_owned()),
             ("MICRO_NAMESPACE", id.namespace.clone()),
         ];
-        match self.auth.begin_instance(&id.namespace, &id.name, instance) {
+        match self.auth.begin_instance(&id.namespace, &id.name, instance, scopes) {
             Ok((client_id, secret)) => {
                 variables.extend([("MICRO_CLIENT_ID", client_id), ("MICRO_CLIENT_SECRET", secret)]);
             }
@@ -195,7 +208,7 @@ impl Look {
             let found = nodes.iter().find(|node| self.is_mine(node));
             if let Some(node) = found.or_else(|| nodes.iter().find(unmarked)) {
                 let channel = self.registry.places.channel(&node.address);
-                let client = Client::new(channel, &self.id.name).with_timeout(DEFAULT_TIMEOUT);
+                let client = Client::new(channel, &self.id.name).with_retries(0);
                 return (node.id.clone(), client);
             }
             Catalog::next_change(&mut changes, &self.id.namespace, &self.id.name).await;

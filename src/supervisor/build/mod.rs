@@ -158,6 +158,7 @@ impl Builder {
             arguments.push(format!("patch.crates-io.{}.path={path}", cargo::SDK));
         }
         Ok(Program {
+            scopes: Vec::new(),
             path: "cargo".into(),
             arguments: arguments.into_iter().map(Into::into).collect(),
             folder: project.folder.clone(),

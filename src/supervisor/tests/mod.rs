@@ -53,7 +53,7 @@ impl Recorder {
 }
 
 impl Owner for Recorder {
-    fn environment(&self, id: &Id, instance: &str) -> Vec<(String, String)> {
+    fn environment(&self, id: &Id, instance: &str, _: &[String]) -> Vec<(String, String)> {
         self.note("environment".to_owned());
         self.started.send((id.clone(), instance.to_owned())).expect("the bench listens");
         vec![("FROM_OWNER".to_owned(), "owner".to_owned())]
@@ -172,6 +172,7 @@ fn spec(name: &str, source: Source) -> Spec {
         id: Id { namespace: "micro".to_owned(), name: name.to_owned(), version: "latest".to_owned() },
         source,
         environment: Vec::new(),
+        scopes: Vec::new(),
         instances: 1,
         build_environment: BuildEnvironment::default(),
         restart: RestartPolicy::default(),

@@ -1,7 +1,7 @@
 //! Names that are odd, and callers that may not: neither reaches what belongs to others.
 
 use micro_sdk::{
-    Channel, Client, Upload,
+    Channel, Client,
     blocks::{
         auth::AuthClient,
         store::{BlobStoreClient, StoreClient},
@@ -85,7 +85,7 @@ async fn names_are_data_or_refused_and_never_paths() {
 /// A client at the proxy with this account, made by the owner of the home.
 async fn account(home: &Home, id: &str, kind: &str, scopes: &[&str], namespace: &str) -> Client {
     let token = token(home, id, kind, scopes, namespace).await;
-    Client::new(Channel::tcp(home.state().proxy), "store").with_token(&token).unwrap()
+    Client::new(Channel::tcp(home.state().proxy), "store").with_token(&token)
 }
 
 /// A token of this account, made by the owner of the home.
@@ -115,7 +115,7 @@ async fn answers(client: &Client, namespace: &str) -> Vec<(&'static str, i32)> {
     let listed = async { store.list(list).await?.next().await };
     let copied = async { store.snapshot(SnapshotRequest { database: database() }).await?.next().await };
     let restored = async {
-        let mut upload = Upload::new(store.restore());
+        let mut upload = store.restore();
         drop(upload.send(RestoreRequest { database: database(), data: b"nothing".to_vec() }).await);
         upload.finish().await
     };
@@ -173,11 +173,11 @@ async fn namespaces_are_kept_apart_at_every_method() {
         all(&answers(&admin, namespace).await, 403);
     }
     // A header names a namespace for who is looked up, and opens none.
-    let forged = admin.clone().with_namespace("other").unwrap();
+    let forged = admin.clone().with_namespace("other");
     all(&answers(&forged, "other").await, 403);
     let mut blobs = BlobStoreClient::new(forged);
     assert_eq!(code(put_blob(&blobs, "", "k", "v").await), 403);
-    blobs = BlobStoreClient::new(admin.with_namespace("shop").unwrap());
+    blobs = BlobStoreClient::new(admin.with_namespace("shop"));
     put_blob(&blobs, "", "k", "v").await.unwrap();
     assert_eq!(home.ok(["-n", "shop", "store", "blob", "list"]), "k\n");
     assert_eq!(home.ok(["store", "blob", "list"]), "");

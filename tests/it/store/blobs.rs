@@ -3,7 +3,6 @@
 use std::{fs, time::Duration};
 
 use micro_sdk::{
-    Upload,
     blocks::store::BlobStoreClient,
     proto::store::{BlobDeleteRequest, BlobListOptions, BlobListRequest, BlobWriteRequest},
 };
@@ -83,13 +82,13 @@ async fn blobs_are_listed_page_by_page_and_replaced_whole() {
     assert_eq!(get_blob(&blobs, "", "empty").await.unwrap(), b"");
     assert_eq!(contents(&home).len(), 5);
     // The first message says what the blob is, and needs no options; the others only bring bytes.
-    let mut upload = Upload::new(blobs.write());
+    let mut upload = blobs.write();
     for (key, blob) in [("two", "a"), ("other", "b"), ("", "c")] {
         upload.send(BlobWriteRequest { key: key.into(), blob: blob.into(), options: None }).await.unwrap();
     }
     assert_eq!(upload.finish().await.unwrap().info.unwrap().key, "two");
     assert_eq!(get_blob(&blobs, "", "two").await.unwrap(), b"abc");
-    let error = Upload::new(blobs.write()).finish().await.unwrap_err();
+    let error = blobs.write().finish().await.unwrap_err();
     assert_eq!((error.code, error.detail.as_str()), (400, "No blob was sent"));
     let error = put_blob(&blobs, "", "", "v").await.unwrap_err();
     assert_eq!((error.code, error.detail.as_str()), (400, "Missing key"));
@@ -104,7 +103,7 @@ async fn an_upload_that_breaks_off_changes_nothing() {
     put_blob(&blobs, "", "k", "old").await.unwrap();
     let drafts = home.data().join("server/blobs/drafts");
     let begun = |blobs: BlobStoreClient| async move {
-        let mut upload = Upload::new(blobs.write());
+        let mut upload = blobs.write();
         let mut request = BlobWriteRequest { key: "k".into(), blob: vec![1; 10_000], options: None };
         while files_below(&drafts).is_empty() {
             upload.send(std::mem::take(&mut request)).await.unwrap();
@@ -132,7 +131,7 @@ async fn what_a_killed_server_left_is_swept_and_what_was_acknowledged_is_there()
     let blobs = blobs(&home);
     let digest = put_blob(&blobs, "", "k", "wanted").await.unwrap();
     store(&home).write(write("k", "v")).await.unwrap();
-    let mut upload = Upload::new(blobs.write());
+    let mut upload = blobs.write();
     let drafts = home.data().join("server/blobs/drafts");
     while files_below(&drafts).is_empty() {
         drop(upload.send(BlobWriteRequest { key: "half".into(), blob: vec![1; 1000], options: None }).await);

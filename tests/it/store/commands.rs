@@ -128,7 +128,7 @@ fn databases_and_tables_are_chosen_and_listed() {
 fn a_service_has_its_own_tables_and_blobs_and_no_others() {
     let home = Home::new();
     keeper::run(&home);
-    for name in ["tables", "batch", "expiry", "pages", "blobs", "others"] {
+    for name in ["scenario", "tables", "batch", "expiry", "pages", "blobs", "others", "message"] {
         home.ok(["helloworld", "call", &format!("--name={name}")]);
     }
     assert!(home.ok(["logs", "helloworld"]).contains("Read from blob store: world"));
@@ -137,6 +137,15 @@ fn a_service_has_its_own_tables_and_blobs_and_no_others() {
     let keys = home.ok(["store", "list", "-t", "helloworld", "-p", "users/"]);
     assert_eq!(keys, "users/ada\nusers/bob\nusers/jane\nusers/john\n");
     assert_eq!(home.ok(["store", "read", "-t", "helloworld", "users/ada"]), "{\"age\":1}\n");
+    // A message is shown by the schema that the service has registered, and its bytes when they are asked for.
+    let asked = ["store", "read", "-t", "helloworld", "asked/last"];
+    assert_eq!(home.ok(asked), "{\"name\":\"message\"}\n");
+    assert_eq!(home.ok([&asked[..], &["-o", "raw"]].concat()), "\n\u{7}message");
+    let record: Value = serde_json::from_str(&home.ok([&asked[..], &["-o", "jsonl"]].concat())).unwrap();
+    assert_eq!(
+        (&record["json"]["name"], &record["metadata"]["message"]),
+        (&"message".into(), &"helloworld.CallRequest".into())
+    );
     assert_eq!(home.ok(["store", "blob", "list"]), "helloworld/deep/large\nhelloworld/k\n");
     assert_eq!(home.ok(["store", "blob", "read", "helloworld/k"]), "v");
 }

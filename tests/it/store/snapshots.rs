@@ -10,7 +10,7 @@ use std::{
 };
 
 use micro_sdk::{
-    Error, Store, Upload,
+    Error, Store,
     blocks::store::StoreClient,
     proto::store::{RestoreRequest, SnapshotRequest},
     store::Put,
@@ -69,7 +69,7 @@ async fn copied(store: &StoreClient, database: &str) -> Vec<u8> {
 }
 
 async fn restored(store: &StoreClient, database: &str, snapshot: &[u8]) -> Result<u64, Error> {
-    let mut upload = Upload::new(store.restore());
+    let mut upload = store.restore();
     upload.send(RestoreRequest { database: database.into(), data: Vec::new() }).await?;
     for data in snapshot.chunks(50_000) {
         upload.send(RestoreRequest { data: data.to_vec(), ..RestoreRequest::default() }).await?;
@@ -167,11 +167,11 @@ async fn a_snapshot_that_is_not_whole_is_refused_whole() {
     }
     assert_eq!(every_key(&store, "micro").await, before);
     // An upload that breaks off is none.
-    let mut upload = Upload::new(store.restore());
+    let mut upload = store.restore();
     upload.send(RestoreRequest { data: whole.clone(), ..RestoreRequest::default() }).await.unwrap();
     drop(upload);
     assert_eq!(every_key(&store, "micro").await, before);
-    assert_eq!(code(Upload::new(store.restore()).finish().await), 400);
+    assert_eq!(code(store.restore().finish().await), 400);
     assert_eq!(restored(&store, "micro", &whole).await.unwrap(), 50);
     assert!(
         !files_below(&home.data().join("server"))

@@ -7,7 +7,7 @@ use std::{
 };
 
 use micro_sdk::{
-    Channel, Client, Error, Upload,
+    Channel, Client, Error,
     blocks::store::{BlobStoreClient, StoreClient},
     proto::store::{
         BlobOptions, BlobReadRequest, BlobWriteRequest, ListOptions, ListRequest, ReadOptions, ReadRequest,
@@ -91,7 +91,7 @@ pub(super) async fn put_blob(
     key: &str,
     content: impl Into<Vec<u8>>,
 ) -> Result<String, Error> {
-    let mut upload = Upload::new(blobs.write());
+    let mut upload = blobs.write();
     let options = Some(blob_options(namespace));
     upload.send(BlobWriteRequest { key: key.into(), options, blob: content.into() }).await?;
     Ok(upload.finish().await?.info.unwrap().digest)

@@ -39,5 +39,5 @@ impl Blob {
 /// The blobs of the namespace the command works in.
 async fn blobs(cx: &Context) -> anyhow::Result<Blobs> {
     let connection = cx.connect().await?;
-    Ok(Store::new(connection.block("store")?, connection.namespace(), "").blobs())
+    Ok(Store::new(connection.block("store"), connection.namespace(), "").blobs())
 }
