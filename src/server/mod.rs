@@ -14,6 +14,7 @@ pub(crate) mod fuzz;
 mod heads;
 mod hooked;
 mod inbound;
+mod introduce;
 mod listen;
 mod origin;
 mod outbound;

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{
     HeaderValue, Request, Response,
-    header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE},
+    header::{CONTENT_LENGTH, CONTENT_TYPE},
 };
 use http_body::Body as HttpBody;
 use micro_sdk::{Error, MESSAGE_LIMIT, Result, Unsent, handler::Guard, header, local::State};
@@ -22,6 +22,7 @@ use super::{
     heads::Limits,
     hooked::Hooked,
     inbound::{self, Inbound, Meter, Terms},
+    introduce::introduce,
     origin::BrowserPolicy,
     outbound::Outbound,
     peer::Peer,
@@ -393,13 +394,9 @@ impl Router {
             header::elapse(headers, route.waited);
         }
         let Route { caller, epoch, namespace, target, to, meter, .. } = route;
-        if let To::Nodes(found) = &to
-            && caller.owner
-            && caller.ties.is_none()
-            && found.nodes.iter().all(|node| node.metadata.get("sdk").is_some_and(|sdk| sdk == "rust"))
-        {
-            // Services of other frameworks would send it on with their own calls, which it is not good for.
-            headers.insert(AUTHORIZATION, self.0.blocks.auth.introduce_owner()?);
+        if let To::Nodes(found) = &to {
+            let called = (namespace.as_str(), target.service.as_str());
+            introduce(&self.0.blocks.auth, &caller, called, &found.nodes, headers)?;
         }
         let block = matches!(to, To::Block(..));
         let auth = self.0.blocks.auth.clone();

@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use tonic::body::Body;
 
 use super::{
+    introduce::introduce,
     revocable::Granted,
     upstream::{self, Forwarded},
 };
@@ -135,6 +136,8 @@ impl Waiting {
             let found = self.find(lost).await?;
             granted.still()?;
             header::elapse(request.headers_mut(), since.elapsed());
+            let called = (granted.namespace.as_str(), granted.target.service.as_str());
+            introduce(&granted.auth, &granted.caller, called, &found.nodes, request.headers_mut())?;
             match upstream::forward(&self.blocks.registry, found.nodes, request).await {
                 Ok(response) => return Ok(response),
                 Err(Unsent { error, request: Some(unsent) }) => (refused, request) = (error, *unsent),

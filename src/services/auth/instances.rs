@@ -5,7 +5,7 @@ use std::{
     sync::{MutexGuard, PoisonError},
 };
 
-use micro_sdk::{Result, proto::auth::Account};
+use micro_sdk::{Error, Result, proto::auth::Account};
 
 use super::{Auth, caller::SERVICE, check_words, secret};
 
@@ -20,17 +20,35 @@ pub(super) struct Credential {
 /// How the scope begins that the account of one service alone has.
 const SERVICE_SCOPE: &str = "service:";
 
-/// Whether a scope is that of the account of one service.
-pub(crate) fn names_service(scope: &str) -> bool {
-    scope.get(..SERVICE_SCOPE.len()).is_some_and(|start| start.eq_ignore_ascii_case(SERVICE_SCOPE))
+/// Refuses the scope of one service, which its account has without being given it.
+///
+/// # Errors
+/// 400.
+pub(super) fn check_unnamed(scopes: &[String]) -> Result<()> {
+    let names_service = |scope: &&String| {
+        scope.get(..SERVICE_SCOPE.len()).is_some_and(|start| start.eq_ignore_ascii_case(SERVICE_SCOPE))
+    };
+    match scopes.iter().find(names_service) {
+        Some(scope) => Err(Error::bad_request(format!(
+            "`{scope}` is the scope of the account of one service, which has it without being given it"
+        ))),
+        None => Ok(()),
+    }
 }
 
-/// Refuses scopes that no account can have.
+/// Refuses scopes that a service cannot be given.
 ///
 /// # Errors
 /// 400.
 pub(crate) fn check_scopes(scopes: &[String]) -> Result<()> {
-    check_words("", "", scopes, &HashMap::new())
+    check_words("", "", scopes, &HashMap::new())?;
+    check_unnamed(scopes)
+}
+
+/// Whether an account is that of a service, `namespace/name`.
+pub(super) fn is_service(account: &Account, service: &str) -> bool {
+    let named = service.split_once('/');
+    account.r#type == SERVICE && named == Some((account.issuer.as_str(), account.id.as_str()))
 }
 
 /// The account of a service.

@@ -52,15 +52,15 @@ use attempts::Attempts;
 use audit::{Audit, Note};
 use caller::USER;
 pub(crate) use caller::{Caller, Holder, Kind, Resource, Thing};
-use instances::{Credential, service_account};
-pub(crate) use instances::{check_scopes, names_service};
+pub(crate) use instances::check_scopes;
+use instances::{Credential, check_unnamed, is_service, service_account};
 use introduction::Introduction;
 use life::now;
 use place::Place;
 use revocation::Revocations;
 pub(crate) use revocation::Ties;
 use rules::Rules;
-use token::{Tokens, Use};
+use token::Tokens;
 use turns::Turns;
 
 /// The longest id, name, type or scope of an account, in bytes.
@@ -84,8 +84,8 @@ struct Inner {
     audit: Audit,
     /// The digests of the secrets that running instances were given, by namespace and service.
     instances: Mutex<HashMap<(String, String), Vec<Credential>>>,
-    /// The last one that was made.
-    introduction: Mutex<Option<Introduction>>,
+    /// What introduces the owner, by the service, `namespace/name`.
+    introductions: Mutex<HashMap<String, Introduction>>,
 }
 
 /// The namespace that a request is about.
@@ -162,7 +162,7 @@ impl Auth {
             turns,
             audit: Audit::open(database.clone(), background),
             instances: Mutex::default(),
-            introduction: Mutex::default(),
+            introductions: Mutex::default(),
         })))
     }
 
@@ -179,12 +179,13 @@ impl Auth {
     /// # Errors
     /// 401 for a token that is not valid or was revoked.
     pub(crate) fn verify(&self, token: &str) -> Result<Caller> {
-        self.verify_for(token, &[Use::Call])
+        self.verify_for(token, None)
     }
 
-    fn verify_for(&self, token: &str, uses: &[Use]) -> Result<Caller> {
+    /// Who a token belongs to, for an account that may be told so though it could not call with it.
+    fn verify_for(&self, token: &str, asking: Option<&Account>) -> Result<Caller> {
         let proof = self.0.tokens.verify(token)?;
-        if !uses.contains(&proof.r#use) {
+        if !proof.to.is_empty() && !asking.is_some_and(|asking| is_service(asking, &proof.to)) {
             return Err(token::invalid());
         }
         let account = &proof.account;
@@ -280,6 +281,7 @@ impl blocks::auth::Auth for Auth {
         }
         check_secret(&chosen)?;
         check_words(&name, &r#type, &scopes, &metadata)?;
+        check_unnamed(&scopes)?;
         let (plain, stored) = if chosen.is_empty() {
             let generated = secret::generate()?;
             (generated.clone(), secret::digest(&generated))
@@ -307,10 +309,11 @@ impl blocks::auth::Auth for Auth {
         Ok(GenerateResponse { account: Some(account) })
     }
 
-    async fn inspect(&self, _: Context, request: InspectRequest) -> Result<InspectResponse> {
-        let caller = self.verify_for(&request.token, &[Use::Call, Use::Introduce]);
-        let caller = caller.map_err(|e| Error::bad_request(e.detail))?;
-        Ok(InspectResponse { account: caller.account.as_deref().cloned() })
+    async fn inspect(&self, cx: Context, request: InspectRequest) -> Result<InspectResponse> {
+        let asking = Caller::of(&cx);
+        let owner = self.verify_for(&request.token, asking.account.as_deref());
+        let owner = owner.map_err(|e| Error::bad_request(e.detail))?;
+        Ok(InspectResponse { account: owner.account.as_deref().cloned() })
     }
 
     async fn token(&self, cx: Context, request: TokenRequest) -> Result<TokenResponse> {

@@ -359,6 +359,35 @@ async fn what_becomes_of_a_person_does_not_concern_the_service_of_that_name() {
 }
 
 #[tokio::test]
+async fn an_introduction_is_for_one_service_and_for_no_call() {
+    let block = Block::new().await;
+    let header = block.auth.introduce_owner("micro", "orders").unwrap();
+    assert_eq!(block.auth.introduce_owner("micro", "orders").unwrap(), header, "made once");
+    assert_ne!(block.auth.introduce_owner("micro", "other").unwrap(), header);
+    let token = header.to_str().unwrap().strip_prefix("Bearer ").unwrap();
+    assert_eq!(code(block.auth.verify(token)), 401);
+    let service = |namespace: &str, id: &str| {
+        let account = super::instances::service_account(namespace, id, Vec::new());
+        Some(account)
+    };
+    let person = Account { r#type: USER.to_owned(), ..service("micro", "orders").unwrap() };
+    for (asking, known) in [
+        (service("micro", "orders"), true),
+        (service("micro", "other"), false),
+        (service("shop", "orders"), false),
+        (Some(person), false),
+        (Caller::owner().account.as_deref().cloned(), false),
+        (None, false),
+    ] {
+        let told = block.auth.verify_for(token, asking.as_ref());
+        assert_eq!(told.is_ok(), known, "{asking:?}");
+        if let Ok(told) = told {
+            assert_eq!(told.account().unwrap().id, "admin");
+        }
+    }
+}
+
+#[tokio::test]
 async fn rules_are_enforced_and_never_shut_out_who_mends_them() {
     let block = Block::new().await;
     block.make("boss", &["admin"]).await.unwrap();

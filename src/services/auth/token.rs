@@ -50,26 +50,9 @@ struct Claims {
     generation: u64,
     #[serde(default, rename = "sid", skip_serializing_if = "String::is_empty")]
     session: String,
-    #[serde(default, rename = "use", skip_serializing_if = "Use::is_call")]
-    r#use: Use,
-}
-
-/// What a token is good for.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Use {
-    /// To call as its account.
-    #[default]
-    Call,
-    /// To tell a service who calls it, and for no call.
-    Introduce,
-}
-
-impl Use {
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
-    fn is_call(&self) -> bool {
-        *self == Self::Call
-    }
+    /// The service it introduces its account to, `namespace/name`; empty for a token to call with.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    to: String,
 }
 
 /// Who a token belongs to, and what its worth depends on.
@@ -77,7 +60,8 @@ impl Use {
 pub(crate) struct Proof {
     pub(crate) account: Arc<Account>,
     pub(super) ties: Ties,
-    pub(super) r#use: Use,
+    /// The service it introduces the account to, and is good for nothing else; empty for a token to call with.
+    pub(super) to: String,
 }
 
 /// An issued token.
@@ -141,14 +125,14 @@ impl Tokens {
     /// # Errors
     /// 500 when it cannot be signed.
     pub(crate) fn issue(&self, account: &Account, ties: &Ties, life: i64) -> Result<Issued> {
-        self.issue_for(account, ties, life, Use::Call)
+        self.issue_to(account, ties, life, "")
     }
 
-    /// As [`Tokens::issue`], for another use.
+    /// As [`Tokens::issue`], to introduce the account to a service, `namespace/name`.
     ///
     /// # Errors
     /// As [`Tokens::issue`].
-    pub(super) fn issue_for(&self, account: &Account, ties: &Ties, life: i64, r#use: Use) -> Result<Issued> {
+    pub(super) fn issue_to(&self, account: &Account, ties: &Ties, life: i64, to: &str) -> Result<Issued> {
         let life = match u64::try_from(life) {
             Ok(0) | Err(_) => DEFAULT_LIFE,
             Ok(seconds) => Duration::from_secs(seconds).min(MAX_LIFE),
@@ -165,7 +149,7 @@ impl Tokens {
             sub: account.id.clone(),
             generation: ties.generation,
             session: ties.session.clone(),
-            r#use,
+            to: to.to_owned(),
         };
         let ring = self.keys.ring();
         let text = jsonwebtoken::encode(&ring.header, &claims, &ring.signing)
@@ -209,7 +193,7 @@ impl Tokens {
             secret: String::new(),
         });
         let ties = Ties { generation: claims.generation, session: claims.session };
-        let proof = Arc::new(Proof { account, ties, r#use: claims.r#use });
+        let proof = Arc::new(Proof { account, ties, to: claims.to });
         self.verified().put(digest, proof.clone(), claims.exp, text.len());
         Ok(proof)
     }
@@ -299,7 +283,8 @@ mod tests {
 
     #[test]
     fn verified_tokens_are_remembered_by_their_bytes() {
-        let proof = Arc::new(Proof { account: Arc::new(account()), ties: Ties::default(), r#use: Use::Call });
+        let proof =
+            Arc::new(Proof { account: Arc::new(account()), ties: Ties::default(), to: String::new() });
         let mut verified = Verified::new();
         for number in 0..2000_u32 {
             let digest: [u8; 32] = Sha256::digest(number.to_be_bytes()).into();

@@ -192,10 +192,14 @@ impl blocks::runtime::Runtime for Runtime {
             return super::not_yet("running a service from another machine, or over the network,");
         }
         let change = if options.force { Change::Replace } else { Change::Update };
+        let scopes_given = !options.scopes.is_empty();
         let mut record = request::record(&namespace, service, options, account)?;
         check(&record.origin).await?;
         if let Some(known) = self.records.get(&record.id()).await? {
             record.binary = known.binary;
+            if !scopes_given {
+                record.scopes = known.scopes;
+            }
         }
         self.records.put(&record).await?;
         self.supervisor.apply(record.spec(), change).await?;

@@ -213,11 +213,6 @@ fn instances(wanted: i64) -> Result<u32> {
 fn scopes(mut wanted: Vec<String>) -> Result<Vec<String>> {
     wanted.retain(|scope| !scope.is_empty());
     auth::check_scopes(&wanted)?;
-    if let Some(scope) = wanted.iter().find(|scope| auth::names_service(scope)) {
-        return Err(Error::bad_request(format!(
-            "`{scope}` is the scope of the account of one service, which has it without being given it"
-        )));
-    }
     wanted.dedup();
     Ok(wanted)
 }
