@@ -145,7 +145,8 @@ impl Context {
         self.account().await?.ok_or_else(|| Error::unauthorized("an account is required: log in first"))
     }
 
-    /// The account that calls, if it has this scope or is an administrator (a person with the scope `admin`).
+    /// The account that calls, if it is of this service's namespace and has this scope, or is an administrator (a
+    /// person with the scope `admin`) of this namespace or of `micro`.
     ///
     /// ```
     /// # use micro_sdk::{Context, Result};
@@ -160,8 +161,12 @@ impl Context {
     /// 403 for another account, and as [`Context::caller`].
     pub async fn require_scope(&self, scope: &str) -> Result<Account> {
         let account = self.caller().await?;
-        let is_admin = |has: &String| has == ADMIN && account.r#type == USER;
-        if account.scopes.iter().any(|has| has == scope || is_admin(has)) {
+        let own = self.0.platform.as_ref().map_or(header::DEFAULT_NAMESPACE, Platform::namespace);
+        let is_own = account.issuer == own;
+        // Administrators of the platform are so everywhere.
+        let rules = is_own || account.issuer == header::DEFAULT_NAMESPACE;
+        let is_admin = |has: &String| has == ADMIN && account.r#type == USER && rules;
+        if account.scopes.iter().any(|has| (has == scope && is_own) || is_admin(has)) {
             return Ok(account);
         }
         Err(Error::forbidden(format!("{} of {} takes the scope `{scope}`", self.0.endpoint, self.service())))

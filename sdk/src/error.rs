@@ -36,6 +36,8 @@ pub struct Error {
 /// The metadata, and the header of HTTP (RFC 9110, section 10.2.3), that [`Error::retry_after`] travels as.
 const RETRY_AFTER: &str = "retry-after";
 
+/// How the text of an error begins about a message that this side does not take.
+const TOO_LARGE: &str = "a message is too large";
 /// What to do about a message that is too large.
 pub(crate) const INSTEAD: &str = "send it in parts as a stream, or keep it as a blob and send its key";
 
@@ -134,6 +136,11 @@ impl Error {
     #[must_use]
     pub fn more_than_one() -> Self {
         Self::internal("the service answered with more than one message: the endpoint is a stream")
+    }
+
+    /// Whether it is about a message that was too large for this side to take.
+    pub(crate) fn is_too_large_here(&self) -> bool {
+        self.code == 413 && self.id.is_empty() && self.detail.starts_with(TOO_LARGE)
     }
 
     /// The same error, said by `id` unless somebody has said it already.
@@ -281,7 +288,7 @@ impl From<Status> for Error {
         let detail = match status.message() {
             "" => status.code().description().to_owned(),
             message if code == 413 => match message.split_once("too large: ") {
-                Some((_, sizes)) => format!("a message is too large: {sizes}; {INSTEAD}"),
+                Some((_, sizes)) => format!("{TOO_LARGE}: {sizes}; {INSTEAD}"),
                 None => message.to_owned(),
             },
             message => message.to_owned(),

@@ -149,21 +149,28 @@ fn late() -> Error {
     Error::timeout("the deadline of the call passed")
 }
 
-/// Awaits the only response, within the deadline.
-async fn single<O: Message>(context: &Context, response: impl Future<Output = Result<O>>) -> Result<Replies> {
-    let response = CatchPanic { handler: Box::pin(response), context: context.clone() };
-    let response = async {
+/// Awaits the beginning of an answer, until the deadline, and not after the end of the service.
+pub(crate) async fn begun(
+    context: &Context,
+    answer: impl Future<Output = Result<Replies>>,
+) -> Result<Replies> {
+    let answer = async {
         tokio::select! {
             // Most are ready when they are first asked, and wait for nothing else.
             biased;
-            response = response => response,
+            answer = answer => answer,
             error = context.end().cutting() => Err(error),
         }
     };
-    let response = match context.deadline() {
-        Some(at) => tokio::time::timeout_at(at.into(), response).await.map_err(|_| late())?,
-        None => response.await,
-    }?;
+    match context.deadline() {
+        Some(at) => tokio::time::timeout_at(at.into(), answer).await.unwrap_or_else(|_| Err(late())),
+        None => answer.await,
+    }
+}
+
+/// Awaits the only response.
+async fn single<O: Message>(context: &Context, response: impl Future<Output = Result<O>>) -> Result<Replies> {
+    let response = CatchPanic { handler: Box::pin(response), context: context.clone() }.await?;
     Ok(Box::pin(once(Ok(encode(&response)))))
 }
 
@@ -207,6 +214,14 @@ impl<R: Future<Output = Result<()>>> Stream for Driven<R> {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Task<'_>) -> Poll<Option<Self::Item>> {
         loop {
+            // First, since a handler may send faster than somebody reads.
+            if let Some(cut) = &mut self.cut
+                && let Poll::Ready(error) = cut.as_mut().poll(cx)
+            {
+                (self.handler, self.cut) = (None, None);
+                self.queue.close();
+                self.failure = Some(error.into());
+            }
             // What the handler sent before it ended or failed is delivered first.
             match Pin::new(&mut self.queue).poll_next(cx) {
                 Poll::Ready(Some(item)) => return Poll::Ready(Some(item)),
@@ -214,14 +229,6 @@ impl<R: Future<Output = Result<()>>> Stream for Driven<R> {
                     return Poll::Ready(self.failure.take().map(Err));
                 }
                 Poll::Ready(None) | Poll::Pending => {}
-            }
-            if let Some(cut) = &mut self.cut
-                && let Poll::Ready(error) = cut.as_mut().poll(cx)
-            {
-                (self.handler, self.cut) = (None, None);
-                self.queue.close();
-                self.failure = Some(error.into());
-                continue;
             }
             let Some(handler) = &mut self.handler else {
                 return Poll::Pending;

@@ -92,6 +92,18 @@ pub enum Origin {
     Client,
 }
 
+/// The ids of errors that arise in the server on the way to a service. Of those, two are the original's.
+const SERVER: [&str; 8] = [
+    "auth",
+    "micro.api",
+    "micro.network",
+    "micro.registry",
+    "micro.runtime",
+    "micro.server",
+    "go.micro.proxy",
+    "go.micro.server",
+];
+
 /// The id of errors that arise in this process on the way to a service.
 pub(crate) const CLIENT: &str = "micro.client";
 
@@ -105,9 +117,7 @@ impl Error {
     pub fn origin(&self) -> Origin {
         match self.id.as_str() {
             "" | CLIENT => Origin::Client,
-            // Those of the original's server, which speaks for its proxy.
-            "auth" | "go.micro.proxy" | "go.micro.server" => Origin::Server,
-            id if id.starts_with("micro.") => Origin::Server,
+            id if SERVER.contains(&id) => Origin::Server,
             _ => Origin::Service,
         }
     }
@@ -137,7 +147,12 @@ impl Error {
         if self.id.is_empty() || self.origin() == Origin::Service {
             return self;
         }
-        let code = if self.kind() == Kind::Unreachable { 503 } else { self.code };
+        let code = match self.kind() {
+            Kind::Unreachable => 503,
+            // It is the account of this service that may not, not the caller's.
+            Kind::Unauthorized | Kind::Forbidden | Kind::BadRequest => 500,
+            _ => self.code,
+        };
         let error = Self::new(code, self.detail);
         Self { retry_after: self.retry_after, ..error }
     }

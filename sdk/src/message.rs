@@ -34,6 +34,16 @@ pub(crate) fn decode<T: Message + Default>(bytes: Bytes) -> Result<T> {
     T::decode(bytes).map_err(|e| Error::bad_request(format!("cannot read the message: {e}")))
 }
 
+/// The same for an answer, of which the caller's request is not to blame.
+pub(crate) fn decode_answer<T: Message + Default>(bytes: Bytes) -> Result<T> {
+    decode(bytes).map_err(unreadable)
+}
+
+/// What is said of an answer that cannot be read.
+fn unreadable(error: Error) -> Error {
+    Error::internal(error.detail).with_id(CLIENT)
+}
+
 /// Reading more bytes at once would keep other calls waiting.
 const LARGE: usize = 256 << 10;
 
@@ -171,14 +181,54 @@ impl Drop for Queue {
     }
 }
 
-/// Where messages arrive. It is a [`Stream`], too, of results.
-pub struct Receiver<T> {
+/// Encoded messages as they arrive.
+pub(crate) struct Frames {
     frames: Streaming<Bytes>,
-    guard: Option<Guard>,
-    /// The service that answers, for the receivers of callers.
+    /// The service that answers, for those of callers.
     service: Option<Arc<str>>,
     /// When the call has to have ended.
     deadline: Option<Pin<Box<Sleep>>>,
+    ended: bool,
+}
+
+impl Frames {
+    /// The answers of a service, which end at a time.
+    pub(crate) fn of_call(frames: Streaming<Bytes>, service: Arc<str>, until: Option<Instant>) -> Self {
+        let deadline = until.map(|at| Box::pin(sleep_until(at.into())));
+        Self { frames, service: Some(service), deadline, ended: false }
+    }
+}
+
+impl Stream for Frames {
+    type Item = Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        // First, since a service may send faster than somebody reads.
+        let is_late = self.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready());
+        let next = if is_late {
+            let text = "the deadline of the call passed before its answers ended";
+            Some(Err(Error::timeout(text).with_id(CLIENT)))
+        } else {
+            let next = ready!(Pin::new(&mut self.frames).poll_next(cx));
+            next.map(|frame| {
+                frame.map_err(|status| match &self.service {
+                    Some(service) => client::attributed(status.into(), service),
+                    None => status.into(),
+                })
+            })
+        };
+        self.ended = !matches!(next, Some(Ok(_)));
+        Poll::Ready(next)
+    }
+}
+
+/// Where messages arrive. It is a [`Stream`], too, of results.
+pub struct Receiver<T> {
+    frames: Frames,
+    guard: Option<Guard>,
     /// A large message that is being decoded apart from other calls.
     decoding: Option<Decoding<T>>,
     ended: bool,
@@ -190,44 +240,29 @@ type Decoding<T> = Pin<Box<dyn Future<Output = Result<T>> + Send>>;
 impl<T: Message + Default + 'static> Receiver<T> {
     /// The answers of a service, which end at a time.
     pub(crate) fn of_call(frames: Streaming<Bytes>, service: Arc<str>, until: Option<Instant>) -> Self {
-        let deadline = until.map(|at| Box::pin(sleep_until(at.into())));
-        Self { service: Some(service), deadline, ..Self::guarded(frames, None) }
+        let frames = Frames::of_call(frames, service, until);
+        Self { frames, guard: None, decoding: None, ended: false }
     }
 
-    /// A guard looks at each message first.
+    /// The requests of a call. A guard looks at each message first.
     pub(crate) fn guarded(frames: Streaming<Bytes>, guard: Option<Guard>) -> Self {
-        Self { frames, guard, service: None, deadline: None, decoding: None, ended: false }
+        let frames = Frames { frames, service: None, deadline: None, ended: false };
+        Self { frames, guard, decoding: None, ended: false }
     }
 
     /// The next message, or none when the other side has finished. May be dropped before it is ready, as
     /// in `select!`, without losing a message.
     ///
     /// # Errors
-    /// What the other side failed with, 408 when the deadline passes, or 400 for a message of another
-    /// type. After an error nothing more arrives.
+    /// What the other side failed with, 408 when the deadline passes, or 400 for a request of another
+    /// type, 500 for an answer of another type. After an error nothing more arrives.
     pub async fn next(&mut self) -> Result<Option<T>> {
         poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await.transpose()
     }
 
-    /// The next thing that happens: the end, a message that is whole, or one that is to be decoded apart.
-    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
-        match Pin::new(&mut self.frames).poll_next(cx) {
-            Poll::Ready(None) => Poll::Ready(None),
-            Poll::Ready(Some(Ok(bytes))) => Poll::Ready(Some(Ok(bytes))),
-            Poll::Ready(Some(Err(status))) => {
-                let error = Error::from(status);
-                let named = |service: &Arc<str>| client::attributed(error.clone(), service);
-                Poll::Ready(Some(Err(self.service.as_ref().map_or_else(|| error.clone(), named))))
-            }
-            Poll::Pending => match &mut self.deadline {
-                Some(deadline) => {
-                    ready!(deadline.as_mut().poll(cx));
-                    let text = "the deadline of the call passed before its answers ended";
-                    Poll::Ready(Some(Err(Error::timeout(text).with_id(CLIENT))))
-                }
-                None => Poll::Pending,
-            },
-        }
+    /// A message that could not be read is the fault of who sent it.
+    fn blamed(&self, message: Result<T>) -> Result<T> {
+        if self.frames.service.is_some() { message.map_err(unreadable) } else { message }
     }
 }
 
@@ -242,10 +277,12 @@ impl<T: Message + Default + 'static> Stream for Receiver<T> {
             if let Some(decoding) = &mut self.decoding {
                 let result = ready!(decoding.as_mut().poll(cx));
                 self.decoding = None;
-                break Some(result);
+                break Some(self.blamed(result));
             }
-            match ready!(self.poll_bytes(cx)) {
-                Some(Ok(bytes)) if bytes.len() <= LARGE => break Some(look(bytes, self.guard.as_ref())),
+            match ready!(Pin::new(&mut self.frames).poll_next(cx)) {
+                Some(Ok(bytes)) if bytes.len() <= LARGE => {
+                    break Some(self.blamed(look(bytes, self.guard.as_ref())));
+                }
                 Some(Ok(bytes)) => {
                     let guard = self.guard.clone();
                     self.decoding = Some(Box::pin(async move { take(bytes, guard.as_ref()).await }));

@@ -28,7 +28,7 @@ use crate::{
     codec::Raw,
     end::End,
     error::INSTEAD,
-    handler::{Call, Handler, Replies, Reply},
+    handler::{Call, Handler, Replies, Reply, begun},
     layer::Layer,
     platform::Platform,
 };
@@ -188,7 +188,7 @@ impl tonic::server::StreamingService<Bytes> for Endpoint {
         if !span.is_disabled() {
             span.record("request", context.request_id());
         }
-        let call = Call { context, requests };
+        let call = Call { context: context.clone(), requests };
         let reply = if self.router.layers.is_empty() || handler.name() == DEBUG {
             handler.handle(&self.method, call)
         } else {
@@ -198,7 +198,7 @@ impl tonic::server::StreamingService<Bytes> for Endpoint {
         let (router, within) = (self.router.clone(), span.clone());
         let answer = async move {
             let result = match reply {
-                Some(reply) => reply.await,
+                Some(reply) => begun(&context, reply).await,
                 None => Err(Error::not_implemented(format!("unknown service {endpoint}"))),
             };
             let failed = move |error: Error| {

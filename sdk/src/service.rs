@@ -257,12 +257,15 @@ impl Service {
             Registration::new(platform, service, descriptor_set, listening, seconds(LEASE)?, is_registered);
         let asked = end.asked();
         let mut serving = tokio::spawn(async move {
-            for known in settings {
-                let mut asked = asked.clone();
-                tokio::select! {
-                    () = setting::wait(known) => {}
-                    _ = asked.wait_for(|asked| *asked) => {}
+            let all = async {
+                for known in settings {
+                    setting::wait(known).await;
                 }
+            };
+            let mut stop = asked.clone();
+            tokio::select! {
+                () = setting::told(all, &name) => {}
+                _ = stop.wait_for(|stop| *stop) => {}
             }
             registration.keep(asked).await;
         });
@@ -274,7 +277,9 @@ impl Service {
             () = again => {}
         }
         end.cut();
-        drop(timeout(FLUSH, serving).await);
+        if timeout(FLUSH, &mut serving).await.is_err() {
+            serving.abort();
+        }
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use serde::de::DeserializeOwned;
 use tokio::{sync::watch, time::sleep};
 
-use crate::{Config, config::Watch, log};
+use crate::{Config, Kind, config::Watch, log};
 
 /// Before a setting is asked for again that was refused.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -97,6 +97,17 @@ pub(crate) async fn wait(mut known: watch::Receiver<bool>) {
     drop(known.wait_for(|known| *known).await);
 }
 
+/// Waits for settings, and says so when it takes long.
+pub(crate) async fn told(all: impl Future<Output = ()>, service: &str) {
+    let mut all = std::pin::pin!(all);
+    tokio::select! {
+        () = &mut all => return,
+        () = sleep(AGAIN) => {}
+    }
+    log::line(format_args!("{service} waits for its settings: no micro server has told them yet"));
+    all.await;
+}
+
 async fn keep<T: DeserializeOwned + Default>(
     mut watch: Watch<T>,
     path: &str,
@@ -113,15 +124,23 @@ async fn keep<T: DeserializeOwned + Default>(
                 continue;
             }
             Ok(Err(wrong)) => (wrong.to_string(), false),
-            Err(refused) => (refused.to_string(), true),
+            // A server that is overloaded, or has a fault, may answer soon; who may not is told so for good.
+            Err(refused) => {
+                let for_good = [Kind::Unauthorized, Kind::Forbidden, Kind::BadRequest, Kind::NotImplemented];
+                if for_good.contains(&refused.kind()) {
+                    known.send_replace(true);
+                }
+                (refused.to_string(), true)
+            }
         };
         if wrong != told {
             log::line(format_args!("the setting `{path}` stays as it was: {wrong}"));
             told = wrong;
         }
-        known.send_replace(true);
         if is_refused {
             sleep(AGAIN).await;
+        } else {
+            known.send_replace(true);
         }
     }
 }

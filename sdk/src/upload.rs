@@ -1,8 +1,9 @@
 //! A call whose requests are a stream: sent as they come, answered once at the end.
 
-use std::{fmt, pin::Pin};
+use std::fmt;
 
 use prost::Message;
+use tokio::task::JoinHandle;
 
 use crate::{Error, Result, Sender, kind::CLIENT};
 
@@ -21,35 +22,39 @@ use crate::{Error, Result, Sender, kind::CLIENT};
 ///
 /// Dropped before [`Upload::finish`], as by an early `?`, the other side gets an error, and never takes
 /// what it has for all there is.
-#[must_use = "nothing is sent before `send` or `finish`"]
+#[must_use = "the call fails where it is not finished"]
 pub struct Upload<I: Message, O> {
     sender: Option<Sender<I>>,
-    response: Pin<Box<dyn Future<Output = Result<O>> + Send>>,
+    /// The call, which goes on by itself.
+    response: JoinHandle<Result<O>>,
+    /// An answer that came before the end of the requests.
+    early: Option<O>,
 }
 
-impl<I: Message, O> Upload<I, O> {
+impl<I: Message, O: Send + 'static> Upload<I, O> {
     /// The queue of the requests, and the call that empties it.
     pub(crate) fn new(sender: Sender<I>, response: impl Future<Output = Result<O>> + Send + 'static) -> Self {
-        Self { sender: Some(sender), response: Box::pin(response) }
+        Self { sender: Some(sender), response: tokio::spawn(response), early: None }
     }
 
     /// Sends a request; waits while the other side is slow.
     ///
     /// # Errors
-    /// What the other side answered before it had everything. Nothing can be sent after that.
+    /// What the other side answered before it had everything, or 499 where it had enough, and
+    /// [`Upload::finish`] has its answer. Nothing can be sent after that.
     pub async fn send(&mut self, request: I) -> Result<()> {
         let sender = self.sender.as_ref().ok_or_else(over)?;
         let answered = tokio::select! {
             sent = sender.send(request) => match sent {
                 Ok(()) => return Ok(()),
                 // Why it has gone is in its answer.
-                Err(_) => self.response.as_mut().await,
+                Err(_) => (&mut self.response).await,
             },
-            answered = self.response.as_mut() => answered,
+            answered = &mut self.response => answered,
         };
-        // A response is not to be awaited twice.
         self.abandon();
-        answered.and(Err(Error::internal("the answer came before the end of what was sent")))
+        self.early = Some(answered.unwrap_or_else(|_| Err(over()))?);
+        Err(over())
     }
 
     /// Ends the requests and returns the response.
@@ -57,12 +62,17 @@ impl<I: Message, O> Upload<I, O> {
     /// # Errors
     /// What the other side answered.
     pub async fn finish(mut self) -> Result<O> {
+        if let Some(early) = self.early.take() {
+            return Ok(early);
+        }
         if self.sender.take().is_none() {
             return Err(over());
         }
-        self.response.as_mut().await
+        (&mut self.response).await.unwrap_or_else(|_| Err(over()))
     }
+}
 
+impl<I: Message, O> Upload<I, O> {
     fn abandon(&mut self) {
         if let Some(sender) = self.sender.take() {
             sender.abandon();
@@ -77,7 +87,11 @@ fn over() -> Error {
 
 impl<I: Message, O> Drop for Upload<I, O> {
     fn drop(&mut self) {
+        let is_under_way = self.sender.is_some();
         self.abandon();
+        if is_under_way {
+            self.response.abort();
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 mod access;
 mod accounts;
 mod again;
+mod api;
 mod audit;
 mod callers;
 mod cleaning;
@@ -52,6 +53,7 @@ mod raw;
 mod registrations;
 mod removed;
 mod repository;
+mod restarts;
 mod schemas;
 mod services;
 mod settings;

@@ -24,14 +24,14 @@ use tokio_stream::{Stream, StreamExt as _, once};
 use tonic::{Status, Streaming, client::Grpc};
 
 use crate::{
-    Channel, Error, Receiver, Result, Sender, Upload,
+    Channel, Error, Kind, Origin, Receiver, Result, Sender, Upload,
     codec::{Breakable, Raw},
     context::not_connected,
     error::INSTEAD,
     header,
     http2::BROKE,
     kind::CLIENT,
-    message::{Queue, decode, encode},
+    message::{Frames, Queue, decode_answer, encode},
     platform::Platform,
 };
 use transport::Transport;
@@ -224,7 +224,7 @@ impl Client {
         endpoint: &str,
         request: &I,
     ) -> Result<O> {
-        self.unary_bytes(endpoint, encode(request)).await.and_then(decode)
+        self.unary_bytes(endpoint, encode(request)).await.and_then(decode_answer)
     }
 
     /// One request, a stream of responses.
@@ -248,7 +248,8 @@ impl Client {
         let requests = sent(queue, sender.abandoned());
         let (begun, ends) = (Instant::now(), self.ends());
         let response = async move {
-            let call = async { only(client.open(&endpoint, requests, ends).await?).await.and_then(decode) };
+            let call =
+                async { only(client.open(&endpoint, requests, ends).await?).await.and_then(decode_answer) };
             let answered = match ends {
                 Some(at) => {
                     let late = |_| Err(client.late(at.saturating_duration_since(begun)));
@@ -288,16 +289,34 @@ impl Client {
             return Err(Error::too_large(text).with_id(CLIENT));
         }
         let begun = Instant::now();
-        let own = begun + self.timeout.unwrap_or(self.patience);
+        let own = after(begun, self.timeout.unwrap_or(self.patience));
         let until = self.deadline.map_or(own, |deadline| deadline.min(own));
         let late = || self.late(until.saturating_duration_since(begun));
-        let call = async {
+        let call = async |request| {
             let (mut grpc, path) = self.prepare(endpoint, Some(until)).await?;
             let request = tonic::Request::new(request);
             only(grpc.server_streaming(request, path, Raw).await?.into_inner()).await
         };
-        let answered = timeout_at(until.into(), call).await.unwrap_or_else(|_| Err(late()));
+        let calls = async {
+            match call(request.clone()).await {
+                // Nothing was done: the server refused the call at its door.
+                Err(error) if self.renews(&error) => call(request).await,
+                answered => answered,
+            }
+        };
+        let answered = timeout_at(until.into(), calls).await.unwrap_or_else(|_| Err(late()));
         answered.map_err(|error| self.attributed(endpoint, error))
+    }
+
+    /// Whether the server takes this service's token no more, which is then forgotten: another one may be
+    /// better. So it is after the clock was set back, and with a server that has lost its keys.
+    fn renews(&self, error: &Error) -> bool {
+        let Some(platform) = &self.identity else { return false };
+        let is_refused = error.kind() == Kind::Unauthorized && error.origin() == Origin::Server;
+        if is_refused {
+            platform.forget_token();
+        }
+        is_refused
     }
 
     /// A stream of encoded messages each way.
@@ -309,9 +328,9 @@ impl Client {
         endpoint: &str,
         requests: impl Stream<Item = Bytes> + Send + 'static,
     ) -> Result<Answers> {
-        let frames = self.open(endpoint, requests.map(Ok), self.ends()).await?;
-        let service = self.service.clone();
-        Ok(Box::pin(frames.map(move |frame| frame.map_err(|status| attributed(status.into(), &service)))))
+        let ends = self.ends();
+        let frames = self.open(endpoint, requests.map(Ok), ends).await?;
+        Ok(Box::pin(Frames::of_call(frames, self.service.clone(), ends)))
     }
 
     /// Begins a call, whose requests end in an error when they break off.
@@ -321,16 +340,28 @@ impl Client {
         requests: impl Stream<Item = Result<Bytes, Status>> + Send + 'static,
         until: Option<Instant>,
     ) -> Result<Streaming<Bytes>> {
+        let begun = Instant::now();
         let call = async {
             let (mut grpc, path) = self.prepare(endpoint, until).await?;
             Ok(grpc.streaming(tonic::Request::new(requests), path, Breakable).await?.into_inner())
         };
-        call.await.map_err(|error| self.attributed(endpoint, error))
+        let opened = match until {
+            Some(at) => {
+                let late = |_| Err(self.late(at.saturating_duration_since(begun)));
+                timeout_at(at.into(), call).await.unwrap_or_else(late)
+            }
+            None => call.await,
+        };
+        opened.map_err(|error| {
+            // The next call has another token.
+            self.renews(&error);
+            self.attributed(endpoint, error)
+        })
     }
 
     /// When a stream that begins now has to have ended.
     fn ends(&self) -> Option<Instant> {
-        let own = self.timeout.map(|limit| Instant::now() + limit);
+        let own = self.timeout.map(|limit| after(Instant::now(), limit));
         [own, self.deadline].into_iter().flatten().min()
     }
 
@@ -343,7 +374,7 @@ impl Client {
     fn attributed(&self, endpoint: &str, error: Error) -> Error {
         match error.code {
             _ if !error.id.is_empty() => error,
-            413 => {
+            _ if error.is_too_large_here() => {
                 let detail = format!("{endpoint} of {}: {}", self.service, error.detail);
                 Error { detail, ..error }.with_id(CLIENT)
             }
@@ -361,8 +392,10 @@ impl Client {
         }
         let channel = self.channel.clone().ok_or_else(not_connected)?;
         let mut headers = self.metadata.clone();
-        if let Some(platform) = &self.identity {
-            let value = HeaderValue::from_str(&format!("Bearer {}", platform.token().await?));
+        // Who calls as somebody else has said so.
+        if let Some(platform) = self.identity.as_ref().filter(|_| !headers.contains_key(AUTHORIZATION)) {
+            let token = platform.token().await.map_err(no_identity)?;
+            let value = HeaderValue::from_str(&format!("Bearer {token}"));
             headers.insert(
                 AUTHORIZATION,
                 value.map_err(|_| Error::internal("the server issued an unusable token"))?,
@@ -396,9 +429,23 @@ impl Client {
     }
 }
 
+/// A moment so much later, or one that nobody lives to see.
+fn after(now: Instant, time: Duration) -> Instant {
+    const LONG: Duration = Duration::from_hours(24 * 365);
+    now.checked_add(time).unwrap_or_else(|| now + LONG)
+}
+
+/// What a call is told that cannot be made in the name of this service.
+fn no_identity(error: Error) -> Error {
+    match error.kind() {
+        Kind::Deadline | Kind::Unreachable => error,
+        _ => Error::unavailable(format!("this service cannot prove who it is: {error}")).with_id(CLIENT),
+    }
+}
+
 /// An error on the way from a service, with the name of who it comes from.
 pub(crate) fn attributed(error: Error, service: &str) -> Error {
-    let own = matches!(error.code, 413 | 503) || error.detail.starts_with(BROKE);
+    let own = error.detail.starts_with(BROKE) || error.is_too_large_here();
     let id = if own { CLIENT } else { service };
     error.with_id(id)
 }

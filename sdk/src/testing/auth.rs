@@ -1,7 +1,8 @@
-//! Accounts of a test: a token is told from the others by its number.
+//! Accounts of a test, and their tokens.
 
 use std::{
     collections::HashMap,
+    hash::{BuildHasher as _, Hasher as _, RandomState},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -26,6 +27,17 @@ impl Known {
         self.add(id, "user", scopes)
     }
 
+    /// Whether a token is one of an account.
+    pub(super) fn has(&self, token: &str) -> bool {
+        self.lock().contains_key(token)
+    }
+
+    /// Forgets all tokens, as a server does that lost its keys.
+    #[cfg(test)]
+    pub(super) fn forget(&self) {
+        self.lock().clear();
+    }
+
     fn add(&self, id: &str, kind: &str, scopes: Vec<String>) -> String {
         let account = Account {
             id: id.to_owned(),
@@ -36,7 +48,8 @@ impl Known {
             ..Account::default()
         };
         let mut accounts = self.lock();
-        let token = format!("{id}-{}", accounts.len());
+        // No two alike, also after some were forgotten.
+        let token = format!("{id}-{:016x}", RandomState::new().build_hasher().finish());
         accounts.insert(token.clone(), account);
         token
     }
@@ -69,7 +82,8 @@ impl Auth for AuthFake {
     }
 
     async fn local(&self, _: Context, request: LocalRequest) -> Result<TokenResponse> {
-        let access_token = self.0.add(&request.service, "service", Vec::new());
+        let scopes = vec![format!("service:{}", request.service)];
+        let access_token = self.0.add(&request.service, "service", scopes);
         Ok(TokenResponse { token: Some(Token { access_token, expiry: NEVER, ..Token::default() }) })
     }
 

@@ -27,7 +27,7 @@ use crate::{
     },
     end::End,
     handler::Handler,
-    header::DEFAULT_NAMESPACE,
+    header::{self, DEFAULT_NAMESPACE},
     listen::connection,
     platform::{Credentials, Platform, TOKEN_LIFE},
 };
@@ -255,11 +255,34 @@ impl Server {
         let service = path.split('/').next().and_then(|first| Some(first.rsplit_once('.')?.0));
         let service = service.unwrap_or_default().to_owned();
         let router = self.routers().get(&service).cloned();
+        if let Some(token) = header::bearer(request.headers())
+            && !self.known.has(token)
+        {
+            return Error::unauthorized("the token is not valid").with_id("auth").into_response();
+        }
         match router {
             Some(router) => router.serve(request).await,
             None => Error::not_found(format!("service {service}: route not found"))
                 .with_id("micro.network")
                 .into_response(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_service_whose_token_counts_no_more_gets_another_one() {
+        let harness = Harness::new();
+        let table = harness.context().store().table::<u32>("t");
+        table.put("a", &1).await.unwrap();
+        harness.server.known.forget();
+        assert_eq!(table.get("a").await.unwrap(), Some(1));
+        // A caller has none but their own.
+        let client: Client = harness.client("store");
+        let store = crate::Store::new(client.with_token("forged"), "micro", "test");
+        assert_eq!(store.table::<u32>("t").get("a").await.unwrap_err().code, 401);
     }
 }

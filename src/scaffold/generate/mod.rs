@@ -93,7 +93,8 @@ pub(crate) fn outdated(project: &Path) -> anyhow::Result<Vec<PathBuf>> {
 /// As those of [`generate`].
 pub(crate) fn refresh(project: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut changed = Vec::new();
-    let mut packages = options::path_dependencies(project)?;
+    // A manifest that cannot be read is told by the build.
+    let mut packages = options::path_dependencies(project).unwrap_or_default();
     packages.push(project.to_owned());
     for package in packages.iter().filter(|package| is_generated(package)) {
         changed.extend(generate(package)?);

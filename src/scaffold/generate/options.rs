@@ -66,7 +66,10 @@ fn included(project: &Path, folder: &Value) -> Result<Include> {
     Ok(Include { folder, shown })
 }
 
-/// The packages that the one in a folder depends on by a path, and those that they do, each once.
+/// The tables of a manifest in which dependencies stand.
+const DEPENDENCIES: [&str; 3] = ["dependencies", "dev-dependencies", "build-dependencies"];
+
+/// The packages that the one in a folder (absolute, without links) depends on by a path, and those that they do, each once.
 ///
 /// # Errors
 /// A manifest cannot be read.
@@ -75,15 +78,25 @@ pub(super) fn path_dependencies(project: &Path) -> Result<Vec<PathBuf>> {
     let mut waiting = vec![project.to_owned()];
     while let Some(folder) = waiting.pop() {
         let Some(manifest) = cargo::read(&folder.join("Cargo.toml"))? else { continue };
-        for table in ["dependencies", "dev-dependencies", "build-dependencies"] {
-            let dependencies = manifest.get(table).and_then(Value::as_table).into_iter().flatten();
-            for path in dependencies.filter_map(|(_, dependency)| dependency.get("path")?.as_str()) {
-                // One that is not there is for cargo to tell.
-                let Ok(path) = folder.join(path).canonicalize() else { continue };
-                if path != project && !found.contains(&path) {
-                    found.push(path.clone());
-                    waiting.push(path);
-                }
+        let root = cargo::workspace_root(&folder)?;
+        let shared = cargo::read(&root.join("Cargo.toml"))?.unwrap_or_default();
+        let shared = shared.get("workspace").and_then(|workspace| workspace.get("dependencies"));
+        let of_targets = manifest.get("target").and_then(Value::as_table).into_iter().flatten();
+        let tables = std::iter::once(&manifest).chain(of_targets.filter_map(|(_, target)| target.as_table()));
+        let named =
+            tables.flat_map(|table| DEPENDENCIES.iter().filter_map(|name| table.get(*name)?.as_table()));
+        for (name, dependency) in named.flatten() {
+            let inherits = dependency.get("workspace").and_then(Value::as_bool).unwrap_or_default();
+            let (base, dependency) = match shared.and_then(|shared| shared.get(name)) {
+                Some(shared) if inherits => (&root, shared),
+                _ => (&folder, dependency),
+            };
+            let Some(path) = dependency.get("path").and_then(Value::as_str) else { continue };
+            // One that is not there is for cargo to tell.
+            let Ok(path) = base.join(path).canonicalize() else { continue };
+            if path != project && !found.contains(&path) {
+                found.push(path.clone());
+                waiting.push(path);
             }
         }
     }
@@ -132,8 +145,8 @@ mod tests {
     #[test]
     fn packages_are_found_by_their_paths_however_far_and_in_circles() {
         let (_guard, folder) = project(
-            "[dependencies]\nb = { path = \"../b\" }\nserde = \"1\"\ngone = { path = \"../gone\" }\n\n\
-             [dev-dependencies]\nc = { path = \"../c\" }\n",
+            "[dependencies]\nb = { workspace = true }\nserde = \"1\"\ngone = { path = \"../gone\" }\n\n\
+             [target.'cfg(unix)'.dev-dependencies]\nc = { path = \"../c\" }\n",
         );
         let parent = folder.parent().unwrap();
         for (name, manifest) in [
@@ -143,6 +156,8 @@ mod tests {
             fs::create_dir(parent.join(name)).unwrap();
             fs::write(parent.join(name).join("Cargo.toml"), manifest).unwrap();
         }
+        let root = "[workspace]\nmembers = [\"*\"]\n\n[workspace.dependencies]\nb = { path = \"b\" }\n";
+        fs::write(parent.join("Cargo.toml"), root).unwrap();
         let mut found = path_dependencies(&folder).unwrap();
         found.sort();
         assert_eq!(found, [parent.join("b"), parent.join("c")]);
