@@ -38,6 +38,9 @@ BUDGETS = {
     "api-small-64 CPU": Budget(1.3, 1.1),
     "proxy-small-64 CPU": Budget(1.4, 1.1),
     "api-envoy": least(1.8, 2.2),
+    # A handler of the SDK ÷ one of tonic alone, calls a second.
+    "handler-sdk-1": least(0.9, 1.0),
+    "handler-sdk-64": least(0.9, 1.0),
     # Commands ÷ `true`; with 1,000 services registered ÷ with 10.
     "help": Budget(2, 1.6),
     "call": Budget(6, 4),

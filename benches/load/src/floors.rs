@@ -22,17 +22,17 @@ use crate::calls::{UNIX, connect};
 
 /// The request of `Helloworld.Call`.
 #[derive(Clone, PartialEq, Deserialize, prost::Message)]
-struct Asked {
+pub(crate) struct Asked {
     #[serde(default)]
     #[prost(string, tag = "1")]
-    name: String,
+    pub(crate) name: String,
 }
 
 /// Its response.
 #[derive(Clone, PartialEq, Serialize, prost::Message)]
-struct Said {
+pub(crate) struct Said {
     #[prost(string, tag = "1")]
-    msg: String,
+    pub(crate) msg: String,
 }
 
 /// Serves as a gateway to `Helloworld.Call` of a service at this address.
@@ -95,7 +95,8 @@ async fn listen() -> Result<TcpListener> {
     Ok(listener)
 }
 
-fn serve(serving: impl Future<Output = Result<()>>) -> Result<()> {
+/// Runs what serves, on a thread for each core.
+pub(crate) fn serve(serving: impl Future<Output = Result<()>>) -> Result<()> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?

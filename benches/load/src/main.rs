@@ -2,12 +2,13 @@
 //! for each answer; `messages` sends those of a file; `until` waits until an answer holds a text;
 //! `starts` starts a command again and again and waits for its end; `connects` makes connections with one
 //! request each, `connections` keeps as many open; `gateway` and `forwarder` serve what a call costs with
-//! nothing between. Prints one JSON object. It knows nothing of budgets, homes or pairs: that
+//! nothing between, `handler` a service by the SDK, and without it. Prints one JSON object. It knows nothing of budgets, homes or pairs: that
 //! is the script's part.
 
 mod calls;
 mod connections;
 mod floors;
+mod handlers;
 mod starts;
 mod until;
 
@@ -28,6 +29,7 @@ const USAGE: &str = "usage:
   micro-load connections ADDRESS COUNT
   micro-load gateway ADDRESS
   micro-load forwarder ADDRESS
+  micro-load handler sdk|spans|tonic|hyper
 SERVICE is a name, or the path of the method where it has a `/`.
 FILE holds encoded messages, each after its length in four bytes, big endian.
 MICRO_LOAD_TOKEN is the token the calls carry. PID is the process whose CPU time is counted.";
@@ -53,6 +55,7 @@ fn main() -> Result<()> {
         ["connections", address, count] => return connections::hold(address, count.parse()?),
         ["gateway", address] => return floors::gateway(address),
         ["forwarder", address] => return floors::forwarder(address),
+        ["handler", kind] => return handlers::run(kind),
         _ => bail!(USAGE),
     };
     print(&report)
