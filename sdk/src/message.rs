@@ -10,7 +10,6 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, ready},
-    time::Instant,
 };
 
 use bytes::Bytes;
@@ -22,7 +21,12 @@ use tokio::{
 use tokio_stream::Stream;
 use tonic::{Status, Streaming};
 
-use crate::{Error, Result, client, handler::Guard, kind::CLIENT};
+use crate::{
+    Error, Result,
+    client::{self, Until},
+    handler::Guard,
+    kind::CLIENT,
+};
 
 /// How many messages may wait between a sender and the connection.
 const MOST_WAITING: usize = 16;
@@ -187,14 +191,14 @@ pub(crate) struct Frames {
     /// The service that answers, for those of callers.
     service: Option<Arc<str>>,
     /// When the call has to have ended.
-    deadline: Option<Pin<Box<Sleep>>>,
+    deadline: Option<(Pin<Box<Sleep>>, Until)>,
     ended: bool,
 }
 
 impl Frames {
     /// The answers of a service, which end at a time.
-    pub(crate) fn of_call(frames: Streaming<Bytes>, service: Arc<str>, until: Option<Instant>) -> Self {
-        let deadline = until.map(|at| Box::pin(sleep_until(at.into())));
+    pub(crate) fn of_call(frames: Streaming<Bytes>, service: Arc<str>, until: Option<Until>) -> Self {
+        let deadline = until.map(|until| (Box::pin(sleep_until(until.at.into())), until));
         Self { frames, service: Some(service), deadline, ended: false }
     }
 }
@@ -207,10 +211,12 @@ impl Stream for Frames {
             return Poll::Ready(None);
         }
         // First, since a service may send faster than somebody reads.
-        let is_late = self.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready());
-        let next = if is_late {
-            let text = "the deadline of the call passed before its answers ended";
-            Some(Err(Error::timeout(text).with_id(CLIENT)))
+        let late = self.deadline.as_mut().and_then(|(sleep, until)| match sleep.as_mut().poll(cx) {
+            Poll::Ready(()) => Some(*until),
+            Poll::Pending => None,
+        });
+        let next = if let Some(until) = late {
+            Some(Err(until.unfinished(self.service.as_deref().unwrap_or_default())))
         } else {
             let next = ready!(Pin::new(&mut self.frames).poll_next(cx));
             next.map(|frame| {
@@ -239,7 +245,7 @@ type Decoding<T> = Pin<Box<dyn Future<Output = Result<T>> + Send>>;
 
 impl<T: Message + Default + 'static> Receiver<T> {
     /// The answers of a service, which end at a time.
-    pub(crate) fn of_call(frames: Streaming<Bytes>, service: Arc<str>, until: Option<Instant>) -> Self {
+    pub(crate) fn of_call(frames: Streaming<Bytes>, service: Arc<str>, until: Option<Until>) -> Self {
         let frames = Frames::of_call(frames, service, until);
         Self { frames, guard: None, decoding: None, ended: false }
     }

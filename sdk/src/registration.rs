@@ -65,7 +65,12 @@ impl Registration {
         let mut known = false;
         while !*stop.borrow() {
             broken.mark_unchanged();
-            let pause = match self.register().await {
+            let registered = tokio::select! {
+                registered = self.register() => registered,
+                // A server that ends takes the connection and does not answer.
+                _ = stop.wait_for(|stop| *stop) => break,
+            };
+            let pause = match registered {
                 Ok(()) => {
                     if !known {
                         let node = &self.service.nodes[0];
@@ -94,7 +99,7 @@ impl Registration {
                 () = sleep(pause) => {}
                 // Nobody finds the service until it has made its socket again.
                 () = self.listening.lost() => {}
-                _ = broken.changed() => {}
+                _ = broken.changed() => known = false,
                 changed = stop.changed() => if changed.is_err() { break },
             }
         }

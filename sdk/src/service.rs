@@ -184,6 +184,11 @@ impl Service {
         Self { end, ..self }.router(platform)
     }
 
+    /// The settings that have to be known before it serves.
+    pub(crate) fn take_settings(&self) -> Vec<watch::Receiver<bool>> {
+        std::mem::take(&mut *self.settings.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// The server to register with.
     fn platform(&self) -> Result<Platform> {
         if let Some(platform) = self.platform.get() {
@@ -245,7 +250,7 @@ impl Service {
         let service = self.described(&descriptor_set);
         let (name, asked) = (self.name.clone(), self.address.clone());
         let (end, is_registered) = (self.end.clone(), self.is_registered.clone());
-        let settings = std::mem::take(&mut *self.settings.lock().unwrap_or_else(PoisonError::into_inner));
+        let settings = self.take_settings();
         let router = self.router(Some(platform.clone()))?;
 
         let mut listening = Listening::new(&name, asked.clone(), server.clone(), router, end.asked());

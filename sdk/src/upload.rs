@@ -28,7 +28,7 @@ pub struct Upload<I: Message, O> {
     /// The call, which goes on by itself.
     response: JoinHandle<Result<O>>,
     /// An answer that came before the end of the requests.
-    early: Option<O>,
+    early: Option<Result<O>>,
 }
 
 impl<I: Message, O: Send + 'static> Upload<I, O> {
@@ -40,8 +40,8 @@ impl<I: Message, O: Send + 'static> Upload<I, O> {
     /// Sends a request; waits while the other side is slow.
     ///
     /// # Errors
-    /// What the other side answered before it had everything, or 499 where it had enough, and
-    /// [`Upload::finish`] has its answer. Nothing can be sent after that.
+    /// What the other side answered before it had everything, or 499 where it had enough. Nothing can be sent
+    /// after that, and [`Upload::finish`] has its answer, too.
     pub async fn send(&mut self, request: I) -> Result<()> {
         let sender = self.sender.as_ref().ok_or_else(over)?;
         let answered = tokio::select! {
@@ -53,8 +53,10 @@ impl<I: Message, O: Send + 'static> Upload<I, O> {
             answered = &mut self.response => answered,
         };
         self.abandon();
-        self.early = Some(answered.unwrap_or_else(|_| Err(over()))?);
-        Err(over())
+        let answered = answered.unwrap_or_else(|_| Err(over()));
+        let told = answered.as_ref().err().cloned().unwrap_or_else(over);
+        self.early = Some(answered);
+        Err(told)
     }
 
     /// Ends the requests and returns the response.
@@ -63,7 +65,7 @@ impl<I: Message, O: Send + 'static> Upload<I, O> {
     /// What the other side answered.
     pub async fn finish(mut self) -> Result<O> {
         if let Some(early) = self.early.take() {
-            return Ok(early);
+            return early;
         }
         if self.sender.take().is_none() {
             return Err(over());

@@ -54,6 +54,7 @@ async fn a_setting_is_followed_and_keeps_its_last_good_value() {
     harness.set("test.word", "first");
     let says = BrokerClient::new(harness.run(build));
     let said = async || says.publish(PublishRequest::default()).await.unwrap_err().detail;
+    assert_eq!(said().await, "first", "a call waits for the settings of its service");
     let follow = async |expected: &str| {
         let waiting = async {
             while said().await != expected {
@@ -64,7 +65,6 @@ async fn a_setting_is_followed_and_keeps_its_last_good_value() {
             .await
             .unwrap_or_else(|_| panic!("no {expected}"));
     };
-    follow("first").await;
     harness.set("test.word", "second");
     follow("second").await;
     harness.set("test.word", 7);

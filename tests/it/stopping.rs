@@ -116,3 +116,13 @@ fn what_a_service_left_in_sessions_of_their_own_ends_with_it() {
         fs::read_dir(home.data().join("server/children")).unwrap().next().is_none().then_some(())
     });
 }
+
+/// A service whose server goes first does not wait for it.
+#[test]
+fn a_server_with_services_stops_as_soon_as_they_have_ended() {
+    let home = Home::new();
+    home.run_helloworld();
+    home.ok(["server", "stop"]);
+    let log = fs::read_to_string(home.data().join("logs/micro/helloworld@latest/current.log")).unwrap();
+    assert!(!log.contains("no answer from `registry`"), "{log}");
+}

@@ -1,6 +1,7 @@
 //! Calls to a service, by name: typed clients are thin wrappers over [`Client`].
 
 mod transport;
+mod until;
 
 use std::{
     fmt,
@@ -19,7 +20,6 @@ use http::{
     uri::PathAndQuery,
 };
 use prost::Message;
-use tokio::time::timeout_at;
 use tokio_stream::{Stream, StreamExt as _, once};
 use tonic::{Status, Streaming, client::Grpc};
 
@@ -35,6 +35,8 @@ use crate::{
     platform::Platform,
 };
 use transport::Transport;
+pub(crate) use until::Until;
+use until::within;
 
 /// How long a unary call may take unless said otherwise.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_mins(1);
@@ -246,17 +248,11 @@ impl Client {
         let (sender, queue) = Sender::new();
         let (client, endpoint) = (self.clone(), endpoint.to_owned());
         let requests = sent(queue, sender.abandoned());
-        let (begun, ends) = (Instant::now(), self.ends());
+        let ends = self.ends();
         let response = async move {
             let call =
                 async { only(client.open(&endpoint, requests, ends).await?).await.and_then(decode_answer) };
-            let answered = match ends {
-                Some(at) => {
-                    let late = |_| Err(client.late(at.saturating_duration_since(begun)));
-                    timeout_at(at.into(), call).await.unwrap_or_else(late)
-                }
-                None => call.await,
-            };
+            let answered = within(ends, &client.service, call).await;
             answered.map_err(|error| client.attributed(&endpoint, error))
         };
         Upload::new(sender, response)
@@ -288,12 +284,9 @@ impl Client {
             );
             return Err(Error::too_large(text).with_id(CLIENT));
         }
-        let begun = Instant::now();
-        let own = after(begun, self.timeout.unwrap_or(self.patience));
-        let until = self.deadline.map_or(own, |deadline| deadline.min(own));
-        let late = || self.late(until.saturating_duration_since(begun));
+        let until = Until::first(Some(self.timeout.unwrap_or(self.patience)), self.deadline);
         let call = async |request| {
-            let (mut grpc, path) = self.prepare(endpoint, Some(until)).await?;
+            let (mut grpc, path) = self.prepare(endpoint, until).await?;
             let request = tonic::Request::new(request);
             only(grpc.server_streaming(request, path, Raw).await?.into_inner()).await
         };
@@ -304,7 +297,7 @@ impl Client {
                 answered => answered,
             }
         };
-        let answered = timeout_at(until.into(), calls).await.unwrap_or_else(|_| Err(late()));
+        let answered = within(until, &self.service, calls).await;
         answered.map_err(|error| self.attributed(endpoint, error))
     }
 
@@ -338,21 +331,13 @@ impl Client {
         &self,
         endpoint: &str,
         requests: impl Stream<Item = Result<Bytes, Status>> + Send + 'static,
-        until: Option<Instant>,
+        until: Option<Until>,
     ) -> Result<Streaming<Bytes>> {
-        let begun = Instant::now();
         let call = async {
             let (mut grpc, path) = self.prepare(endpoint, until).await?;
             Ok(grpc.streaming(tonic::Request::new(requests), path, Breakable).await?.into_inner())
         };
-        let opened = match until {
-            Some(at) => {
-                let late = |_| Err(self.late(at.saturating_duration_since(begun)));
-                timeout_at(at.into(), call).await.unwrap_or_else(late)
-            }
-            None => call.await,
-        };
-        opened.map_err(|error| {
+        within(until, &self.service, call).await.map_err(|error| {
             // The next call has another token.
             self.renews(&error);
             self.attributed(endpoint, error)
@@ -360,13 +345,8 @@ impl Client {
     }
 
     /// When a stream that begins now has to have ended.
-    fn ends(&self) -> Option<Instant> {
-        let own = self.timeout.map(|limit| after(Instant::now(), limit));
-        [own, self.deadline].into_iter().flatten().min()
-    }
-
-    fn late(&self, limit: Duration) -> Error {
-        Error::timeout(format!("no answer from `{}` within {limit:?}", self.service)).with_id(CLIENT)
+    fn ends(&self) -> Option<Until> {
+        Until::first(self.timeout, self.deadline)
     }
 
     /// An error that names nobody is that of a service which knows nothing of ours; the connection's and
@@ -382,11 +362,7 @@ impl Client {
         }
     }
 
-    async fn prepare(
-        &self,
-        endpoint: &str,
-        until: Option<Instant>,
-    ) -> Result<(Grpc<Transport>, PathAndQuery)> {
+    async fn prepare(&self, endpoint: &str, until: Option<Until>) -> Result<(Grpc<Transport>, PathAndQuery)> {
         if let Some(error) = &self.unusable {
             return Err(error.clone());
         }
@@ -405,9 +381,9 @@ impl Client {
             headers.insert(CONTENT_TYPE, content_type.clone());
         }
         if let Some(until) = until {
-            let left = until.saturating_duration_since(Instant::now());
+            let left = until.left();
             if left.is_zero() {
-                return Err(self.late(left));
+                return Err(until.late(&self.service));
             }
             header::set_timeout(&mut headers, left);
         }
@@ -427,12 +403,6 @@ impl Client {
             .max_encoding_message_size(MESSAGE_LIMIT);
         Ok((grpc, path))
     }
-}
-
-/// A moment so much later, or one that nobody lives to see.
-fn after(now: Instant, time: Duration) -> Instant {
-    const LONG: Duration = Duration::from_hours(24 * 365);
-    now.checked_add(time).unwrap_or_else(|| now + LONG)
 }
 
 /// What a call is told that cannot be made in the name of this service.

@@ -10,7 +10,10 @@ use std::{
 use http::{Request, Response};
 use hyper::body::Incoming;
 use serde::Serialize;
-use tokio::{io::DuplexStream, sync::mpsc};
+use tokio::{
+    io::DuplexStream,
+    sync::{mpsc, watch},
+};
 use tonic::body::Body;
 
 use super::{
@@ -30,6 +33,7 @@ use crate::{
     header::{self, DEFAULT_NAMESPACE},
     listen::connection,
     platform::{Credentials, Platform, TOKEN_LIFE},
+    setting,
 };
 
 /// A server in the process of a test: a store, settings that can be watched, accounts, and other services.
@@ -97,7 +101,15 @@ struct Server {
     known: Arc<Known>,
     config: ConfigFake,
     store: StoreFake,
-    routers: Mutex<HashMap<String, Router>>,
+    routers: Mutex<HashMap<String, Served>>,
+}
+
+/// A service of a harness.
+#[derive(Clone)]
+struct Served {
+    router: Router,
+    /// What has to be known before it is called, as before it registers with a server.
+    settings: Vec<watch::Receiver<bool>>,
 }
 
 impl Harness {
@@ -121,9 +133,9 @@ impl Harness {
                 vec![Box::new(StoreServer::new(server.store.clone())), Box::new(BlobStoreServer::new(blobs))],
             ),
         ];
-        server
-            .routers()
-            .extend(blocks.map(|(name, handlers)| (name.to_owned(), Router::new(name, handlers))));
+        server.routers().extend(blocks.map(|(name, handlers)| {
+            (name.to_owned(), Served { router: Router::new(name, handlers), settings: Vec::new() })
+        }));
         let serving = server.clone();
         tokio::spawn(async move {
             let end = End::new();
@@ -164,7 +176,8 @@ impl Harness {
         self
     }
 
-    /// Sets the value at a path of the configuration, also while the service runs.
+    /// Sets the value at a path of the configuration, also while the service runs; a [`Setting`](crate::Setting)
+    /// that was followed before has it a moment later, as with a server.
     ///
     /// # Panics
     /// The value has no form in JSON.
@@ -222,8 +235,9 @@ impl Harness {
     }
 
     fn add(&self, service: Service, name: &str) {
+        let settings = service.take_settings();
         let router = service.router(Some(self.platform(name))).expect("no two handlers have one name");
-        let before = self.server.routers().insert(name.to_owned(), router);
+        let before = self.server.routers().insert(name.to_owned(), Served { router, settings });
         assert!(before.is_none(), "there is a service `{name}` already");
     }
 
@@ -246,7 +260,7 @@ impl fmt::Debug for Harness {
 }
 
 impl Server {
-    fn routers(&self) -> MutexGuard<'_, HashMap<String, Router>> {
+    fn routers(&self) -> MutexGuard<'_, HashMap<String, Served>> {
         self.routers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -254,14 +268,19 @@ impl Server {
         let path = request.uri().path().trim_start_matches('/');
         let service = path.split('/').next().and_then(|first| Some(first.rsplit_once('.')?.0));
         let service = service.unwrap_or_default().to_owned();
-        let router = self.routers().get(&service).cloned();
+        let served = self.routers().get(&service).cloned();
         if let Some(token) = header::bearer(request.headers())
             && !self.known.has(token)
         {
             return Error::unauthorized("the token is not valid").with_id("auth").into_response();
         }
-        match router {
-            Some(router) => router.serve(request).await,
+        match served {
+            Some(Served { router, settings }) => {
+                for known in settings {
+                    setting::wait(known).await;
+                }
+                router.serve(request).await
+            }
             None => Error::not_found(format!("service {service}: route not found"))
                 .with_id("micro.network")
                 .into_response(),

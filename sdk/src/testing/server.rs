@@ -1,11 +1,13 @@
 //! A real server in a home of its own, for tests of a service as a whole.
 
 use std::{
-    env, fmt, fs,
+    env,
+    ffi::OsStr,
+    fmt, fs,
     io::{self, BufReader},
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, Output, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
@@ -128,10 +130,20 @@ impl Server {
         Context::outside(Some(self.platform(service)), End::never())
     }
 
-    /// The program `micro` in this home, for `server.micro().args(["services"]).output()`.
-    #[must_use]
-    pub fn micro(&self) -> Command {
-        self.home.command()
+    /// Runs a command of `micro` in this home to its end, such as `server.micro(["catalog", "list"]).await?`; the
+    /// services of this process answer meanwhile.
+    ///
+    /// # Errors
+    /// It cannot be run. How it ended is in the output.
+    pub async fn micro<A: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = A>) -> Result<Output> {
+        let mut command = self.home.command();
+        command.args(words).stdin(Stdio::null());
+        let output = tokio::task::spawn_blocking(move || command.output()).await;
+        match output {
+            Ok(Ok(output)) => Ok(output),
+            Ok(Err(error)) => Err(failed(&format!("cannot run micro: {error}"))),
+            Err(_) => Err(failed("cannot run micro")),
+        }
     }
 
     /// Stops the services, waits for their last calls, then stops the server.

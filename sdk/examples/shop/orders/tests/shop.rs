@@ -32,9 +32,12 @@ async fn what_is_ordered_is_taken_from_the_catalog() -> Result<()> {
     assert_eq!(error.kind(), Kind::Conflict, "{error}");
 
     // What the services keep can be read as JSON.
-    let read = ["store", "read", "-t", "catalog", "products/tea"];
-    let output = server.micro().args(read).output().expect("micro runs");
+    let output = server.micro(["store", "read", "-t", "catalog", "products/tea"]).await?;
     assert_eq!(String::from_utf8_lossy(&output.stdout), "{\"id\":\"tea\",\"name\":\"\",\"stock\":1}\n");
+
+    // And the services be called as from any shell.
+    let output = server.micro(["catalog", "get", "--id=tea", "-o", "jsonl"]).await?;
+    assert!(String::from_utf8_lossy(&output.stdout).contains("tea"), "{output:?}");
 
     server.stop().await
 }
