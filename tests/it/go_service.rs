@@ -297,12 +297,13 @@ async fn versions_live_side_by_side_and_nodes_share_the_calls() {
     })
     .await;
     let (busy, free) = if busy_is_one { (&one, &two) } else { (&two, &one) };
-    let so_far = busy.calls();
-    for _ in 0..6 {
+    let (so_far, before) = (busy.calls(), free.calls());
+    for _ in 0..12 {
         assert_eq!(door.call("/shop.Shop/Buy", "").await.status, 0);
     }
-    assert_eq!(busy.calls(), so_far, "the least loaded node is called");
-    assert!(free.calls() >= 6);
+    // A call whose answer has just arrived may count a moment longer, which makes the two equal.
+    let (to_busy, to_free) = (busy.calls() - so_far, free.calls() - before);
+    assert!(to_busy <= 2 && to_free >= 10, "the least loaded node is called, not {to_busy} of 12");
     busy.permits.add_permits(1);
     assert_eq!(soon("the call to end", waiting).await.unwrap().status, 0);
 
