@@ -6,7 +6,7 @@ use std::{
     fs::File,
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -67,7 +67,9 @@ impl Snapshots {
         let copying = spool.clone().fill(scan, Writer::new(database), prefix, told);
         // Nothing is copied any more once this is dropped, since nobody reads it.
         let copying = AbortOnDropHandle::new(tokio::spawn(copying));
-        let taken = watch_over(place, spool.clone());
+        // Given back before the caller has read the end, who may ask for the next snapshot then.
+        let place = Held(Arc::new(Mutex::new(Some(place))));
+        let taken = watch_over(place.0.clone(), spool.clone());
         let mut sent = 0;
         // What was written last is seen before that nothing follows.
         while written.changed().await.is_ok() {
@@ -91,7 +93,7 @@ impl Snapshots {
 
 /// Keeps the place of a snapshot as long as it is read, and then gives back the room on the disk too.
 /// This is done apart, since a handler is not asked for anything while its reader takes nothing.
-fn watch_over(place: Transfer, spool: Spool) -> watch::Sender<()> {
+fn watch_over(place: Arc<Mutex<Option<Transfer>>>, spool: Spool) -> watch::Sender<()> {
     let (taken, mut seen) = watch::channel(());
     drop(tokio::spawn(async move {
         let stalled = loop {
@@ -107,9 +109,18 @@ fn watch_over(place: Transfer, spool: Spool) -> watch::Sender<()> {
             // Who goes on to read finds it cut off, which is an error.
             drop(restore::blocking(move || Ok(spool.file.set_len(0))).await);
         }
-        drop(place);
+        drop(Held(place));
     }));
     taken
+}
+
+/// The place of a snapshot, which the first to end it gives back.
+struct Held(Arc<Mutex<Option<Transfer>>>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
 }
 
 impl Spool {
